@@ -1,0 +1,163 @@
+"""One time step of the Neural Turing Machine with a feedforward controller."""
+
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from ntm.models import addressing, memory
+from ntm.models.config import NTMConfig
+
+# A small constant, not zero: every location starts alike, and no norm is zero (Collier & Beel 2018, arXiv:1807.08518).
+INITIAL_MEMORY = 1e-6
+
+
+class State(NamedTuple):
+    """What the network carries from one step to the next."""
+
+    memory: tf.Tensor  # [B, M, N]
+    weights: tf.Tensor  # [B, R+K, N], the weightings of the read heads, then those of the write heads
+    reads: tf.Tensor  # [B, R, M]
+
+
+class Heads(NamedTuple):
+    """What the controller tells the heads at one step, each already in its range."""
+
+    key: tf.Tensor  # [B, R+K, M]
+    strength: tf.Tensor  # [B, R+K, 1], beta > 0
+    gate: tf.Tensor  # [B, R+K, 1], g in (0, 1)
+    shift_weighting: tf.Tensor  # [B, R+K, S], s >= 0, of sum 1
+    sharpening: tf.Tensor  # [B, R+K, 1], gamma >= 1
+    erase: tf.Tensor  # [B, K * M, 1], e in (0, 1)
+    add: tf.Tensor  # [B, K * M, 1]
+
+
+class NTMCell(tf.Module):
+    """The network as a function of its input and its state: ``cell(x, state) -> (y, state)``.
+
+    At a step t the controller sees the input x[t] and the read vectors r[t-1]. All heads are addressed
+    at once from M[t-1] (Eq. 5-9), then the write heads write (Eq. 3-4), then the read heads read the
+    memory M[t] just written (Eq. 2), and the output follows from the controller and the reads. The cell
+    itself changes nothing and keeps nothing: eager mode, tf.function, XLA, training and every export
+    use this one object.
+
+    Args:
+        config: the sizes.
+        seed: the seed of the initial variables; equal seeds make equal variables.
+    """
+
+    def __init__(self, config: NTMConfig, seed: int = 0) -> None:
+        super().__init__(name="ntm")
+        self.config = config
+        sizes = (config.input_size + config.read_heads * config.memory_vector_size, *config.controller_sizes)
+        random = tf.random.Generator.from_seed(seed, alg="philox")
+        self.hidden = [_Dense(f"hidden_{i}", *sizes[i : i + 2], random) for i in range(len(sizes) - 1)]
+        addressing_size = config.memory_vector_size + 3 + config.shifts
+        heads_size = config.heads * addressing_size + config.write_heads * 2 * config.memory_vector_size
+        self.heads = _Dense("heads", sizes[-1], heads_size, random)
+        self.output = _Dense(
+            "output", sizes[-1] + config.read_heads * config.memory_vector_size, config.word_bits, random
+        )
+        self.r_bias = self.w_bias = self.m_bias = None
+        if config.learn_r_bias:
+            self.r_bias = tf.Variable(tf.zeros([config.read_heads, config.memory_vector_size]), name="r_bias")
+        if config.learn_w_bias:
+            self.w_bias = tf.Variable(tf.zeros([config.heads, config.memory_locations]), name="w_bias")
+        if config.learn_m_bias:
+            self.m_bias = tf.Variable(tf.fill([config.memory_vector_size], INITIAL_MEMORY), name="m_bias")
+
+    def initial_state(self, batch_size: int | tf.Tensor, memory_locations: int | tf.Tensor | None = None) -> State:
+        """The state before the first step.
+
+        Args:
+            batch_size: B.
+            memory_locations: N, by default the configuration's.
+        """
+        config = self.config
+        n = config.memory_locations if memory_locations is None else memory_locations
+        m_bias = tf.fill([config.memory_vector_size], INITIAL_MEMORY) if self.m_bias is None else self.m_bias
+        r_bias = tf.zeros([config.read_heads, config.memory_vector_size]) if self.r_bias is None else self.r_bias
+        if self.w_bias is None:
+            weights = tf.one_hot(tf.zeros([batch_size, config.heads], tf.int32), n)
+        else:
+            learned = tf.nn.softmax(self.w_bias)
+            weights = tf.pad(learned, [[0, 0], [0, n - config.memory_locations]])[tf.newaxis]
+            weights = tf.tile(weights, [batch_size, 1, 1])
+        return State(
+            memory=tf.tile(tf.reshape(m_bias, [1, -1, 1]), [batch_size, 1, n]),
+            weights=weights,
+            reads=tf.tile(r_bias[tf.newaxis], [batch_size, 1, 1]),
+        )
+
+    def __call__(self, x: tf.Tensor, state: State) -> tuple[tf.Tensor, State]:
+        """One time step.
+
+        Args:
+            x: the input, ``[B, W+1]``.
+            state: the state after the step before, or ``initial_state``.
+
+        Returns:
+            y, ``[B, W]``: the logits of the output bits; and the state after this step.
+        """
+        config = self.config
+        hidden = tf.concat([x, self._flat(state.reads)], axis=1)
+        for layer in self.hidden:
+            hidden = tf.tanh(layer(hidden))
+        heads = self._heads(hidden)
+
+        similarity = addressing.cosine_similarity(heads.key, state.memory)  # [B, R+K, N]
+        content = addressing.content_weighting(similarity, heads.strength)  # [B, R+K, N]
+        gated = addressing.interpolate(heads.gate, content, state.weights)  # [B, R+K, N]
+        shifted = addressing.circular_shift(gated, heads.shift_weighting)  # [B, R+K, N]
+        weights = addressing.sharpen(shifted, heads.sharpening)  # [B, R+K, N]
+        read_weights, *write_weights = tf.split(weights, [config.read_heads] + [1] * config.write_heads, axis=1)
+
+        written = state.memory  # [B, M, N]
+        for w, e in zip(write_weights, tf.split(heads.erase, config.write_heads, axis=1), strict=True):
+            written = memory.erase(written, w, e)
+        for w, a in zip(write_weights, tf.split(heads.add, config.write_heads, axis=1), strict=True):
+            written = memory.add(written, w, a)
+        reads = memory.read(written, read_weights)  # [B, R, M]
+
+        y = self.output(tf.concat([hidden, self._flat(reads)], axis=1))  # [B, W]
+        return y, State(written, weights, reads)
+
+    def _flat(self, reads: tf.Tensor) -> tf.Tensor:
+        """``[B, R, M]`` as ``[B, R * M]``."""
+        return tf.reshape(reads, [-1, self.config.read_heads * self.config.memory_vector_size])
+
+    def _heads(self, hidden: tf.Tensor) -> Heads:
+        """The parameters of all heads from one matrix product, each in its range (section 3.3 of the paper).
+
+        The ranges of beta and gamma have no upper end, and g reaches 0 and 1: a head can jump, stay and walk
+        without blur.
+        """
+        config = self.config
+        m, n_write = config.memory_vector_size, config.write_heads * config.memory_vector_size
+        parameters = self.heads(hidden)
+        each = parameters.shape[1] - 2 * n_write
+        for_addressing, for_writing = tf.split(parameters, [each, 2 * n_write], axis=1)
+        for_addressing = tf.reshape(for_addressing, [-1, config.heads, each // config.heads])
+        key, strength, gate, sharpening, shift = tf.split(for_addressing, [m, 1, 1, 1, config.shifts], axis=2)
+        erase, add = tf.split(tf.reshape(for_writing, [-1, 2 * n_write, 1]), 2, axis=1)
+        return Heads(
+            key=key,
+            strength=tf.nn.softplus(strength),
+            gate=tf.sigmoid(gate),
+            shift_weighting=tf.nn.softmax(shift),
+            sharpening=1.0 + tf.nn.softplus(sharpening),
+            erase=tf.sigmoid(erase),
+            add=tf.tanh(add),
+        )
+
+
+class _Dense(tf.Module):
+    """x W + b, of Glorot-uniform W and zero b."""
+
+    def __init__(self, name: str, inputs: int, outputs: int, random: tf.random.Generator) -> None:
+        super().__init__(name=name)
+        limit = (6.0 / (inputs + outputs)) ** 0.5
+        self.kernel = tf.Variable(random.uniform([inputs, outputs], -limit, limit), name="kernel")
+        self.bias = tf.Variable(tf.zeros([outputs]), name="bias")
+
+    def __call__(self, x: tf.Tensor) -> tf.Tensor:
+        return tf.matmul(x, self.kernel) + self.bias
