@@ -3,6 +3,18 @@
 ``ntm.load()`` gives the bundled model and ``ntm.load(path)`` an exported one; see ``ntm.runtime``.
 """
 
-from ntm.runtime import Model, load
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["Model", "load"]
+if TYPE_CHECKING:
+    from ntm.runtime import Model, ModelError, State, load
+
+__all__ = ["Model", "ModelError", "State", "load"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import the runtime when something of it is asked for: training and export do not need it."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from ntm import runtime
+
+    return getattr(runtime, name)
