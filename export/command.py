@@ -23,6 +23,7 @@ class Format(enum.StrEnum):
     """What ``--format`` takes."""
 
     ONNX = "onnx"
+    SAVEDMODEL = "savedmodel"
     ALL = "all"
 
 

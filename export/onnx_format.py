@@ -1,9 +1,10 @@
 """ONNX: ``step.onnx``, a step converted by tf2onnx, and ``unrolled.onnx``, the same step unrolled."""
 
+import functools
 import inspect
 import logging
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import onnx
@@ -11,10 +12,10 @@ import onnxruntime
 import tf2onnx
 from onnx import helper
 
-from ntm.export.parity import Candidate, Graph
+from ntm.export import unroll as unrolling
+from ntm.export.parity import Candidate, Tensors, of_steps
 from ntm.export.source import Source
 from ntm.export.step import input_signature, shapes, step_function
-from ntm.export.unroll import unroll
 from ntm.models import NTMCell
 from ntm.runtime.metadata import FILES as FILE_OF
 from ntm.runtime.metadata import INPUTS, OUTPUTS, STEP, UNROLLED, Metadata
@@ -27,7 +28,7 @@ def write(source: Source, folder: pathlib.Path) -> None:
     """Write both graphs."""
     step = convert(source.run.cell)
     save(step, source.metadata(STEP), folder / FILE_OF[STEP])
-    save(unroll(step, source.unroll), source.metadata(UNROLLED), folder / FILE_OF[UNROLLED])
+    save(unrolling.unroll(step, source.unroll), source.metadata(UNROLLED), folder / FILE_OF[UNROLLED])
 
 
 def candidates(folder: pathlib.Path) -> list[Candidate]:
@@ -37,8 +38,9 @@ def candidates(folder: pathlib.Path) -> list[Candidate]:
         if (folder / file).exists():
             props = {prop.key: prop.value for prop in onnx.load(folder / file).metadata_props}
             metadata = Metadata.from_props(props)
-            u = metadata.unroll if metadata.graph == UNROLLED else None
-            found.append(Candidate(file, load(folder / file), u, metadata.checkpoint_sha256))
+            unroll = metadata.unroll if metadata.graph == UNROLLED else None
+            compare = functools.partial(of_steps, graph=load(folder / file), unroll=unroll)
+            found.append(Candidate(file, metadata.checkpoint_sha256, compare))
     return found
 
 
@@ -65,7 +67,7 @@ def save(model: onnx.ModelProto, metadata: Metadata, path: pathlib.Path) -> None
     onnx.save(model, path)
 
 
-def load(path: pathlib.Path, optimised: bool = True) -> Graph:
+def load(path: pathlib.Path, optimised: bool = True) -> Callable[[Tensors], Tensors]:
     """A written graph as a function, on one thread."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1

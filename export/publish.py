@@ -6,14 +6,14 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 
 from ntm.console import CommandError
-from ntm.export import card, onnx_format
-from ntm.export.parity import Agreement, agreement, table
+from ntm.export import card, onnx_format, savedmodel
+from ntm.export.parity import Agreement, table
 from ntm.export.source import Source
 from ntm.training.run import RunError, TrainedRun, load_run
 
 __all__ = ["FORMATS", "DisagreementError", "FolderError", "load", "publish", "table", "verify"]
 
-FORMATS = {"onnx": onnx_format}
+FORMATS = {"onnx": onnx_format, "savedmodel": savedmodel}
 
 
 class DisagreementError(Exception):
@@ -95,7 +95,7 @@ def verify(run: TrainedRun, folder: pathlib.Path) -> dict[str, Agreement]:
     for candidate in candidates:
         if candidate.checkpoint_sha256 != run.checkpoint_sha256:
             raise FolderError(f"{folder / candidate.name} was exported from another checkpoint than the run's")
-    agreements = {candidate.name: agreement(run.cell, candidate) for candidate in candidates}
+    agreements = {candidate.name: candidate.compare(run.cell) for candidate in candidates}
     if not all(found.holds for found in agreements.values()):
         raise DisagreementError(agreements)
     return agreements

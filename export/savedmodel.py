@@ -1,0 +1,95 @@
+"""SavedModel: ``savedmodel/1``, a versioned folder that TensorFlow Serving serves as it lies.
+
+Its signatures are ``serving_default``, the copy of whole sequences; ``step``, one time step with its state in and
+out; and ``initial_state``. ``tf.saved_model.load`` alone loads it, without this package.
+"""
+
+import json
+import pathlib
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from ntm.export import parity
+from ntm.export.source import Source
+from ntm.export.step import locations_for, step_function
+from ntm.models import NTMCell, State
+from ntm.runtime.metadata import INPUTS, Metadata
+
+FILES = ("savedmodel",)
+_VERSION = pathlib.Path("savedmodel", "1")
+_METADATA = _VERSION / "assets.extra" / "metadata.json"  # where a SavedModel keeps what TensorFlow does not read
+
+
+def write(source: Source, folder: pathlib.Path) -> None:
+    """Write the SavedModel."""
+    cell = source.run.cell
+    module = tf.Module()
+    module.cell = cell  # what a function uses must belong to what is saved
+    signatures = {
+        "serving_default": copy_function(cell),
+        "step": step_function(cell),
+        "initial_state": _initial_state_function(cell),
+    }
+    tf.saved_model.save(module, str(folder / _VERSION), signatures)
+    (folder / _METADATA).parent.mkdir()
+    (folder / _METADATA).write_text(json.dumps(source.metadata().to_props(), indent=2), encoding="utf-8")
+
+
+def candidates(folder: pathlib.Path) -> list[parity.Candidate]:
+    """What was written, to be compared with TensorFlow; nothing where nothing was written."""
+    if not (folder / FILES[0]).exists():
+        return []
+    checksum = Metadata.from_props(json.loads((folder / _METADATA).read_text())).checkpoint_sha256
+    loaded = tf.saved_model.load(str(folder / _VERSION))
+    step, copy = loaded.signatures["step"], loaded.signatures["serving_default"]
+
+    def run_step(inputs: parity.Tensors) -> parity.Tensors:
+        outputs = step(**{name: tf.constant(value) for name, value in inputs.items()})
+        return {name: tensor.numpy() for name, tensor in outputs.items()}
+
+    def run_copy(words: np.ndarray) -> np.ndarray:
+        y: np.ndarray = copy(words=tf.constant(words))["y"].numpy()
+        return y
+
+    return [
+        parity.Candidate("savedmodel step", checksum, lambda cell: parity.of_steps(cell, run_step)),
+        parity.Candidate("savedmodel copy", checksum, lambda cell: parity.of_copies(cell, run_copy)),
+    ]
+
+
+def copy_function(cell: NTMCell) -> Any:
+    """The copy of whole sequences as a ``tf.function``.
+
+    It takes the words, bits ``[B, L, W]``, and returns their ``copy`` and the probabilities ``y``, alike in shape.
+    """
+    width = cell.config.word_bits
+
+    def copy(words: tf.Tensor) -> dict[str, tf.Tensor]:
+        batch, length = tf.unstack(tf.shape(words)[:2])
+        steps = 2 * length + 1
+        bits = tf.transpose(tf.cast(words, tf.float32), [1, 0, 2])  # [L, B, W]
+        delimiter = tf.one_hot(length, steps)[:, tf.newaxis, tf.newaxis] * tf.one_hot(width, width + 1)
+        x = tf.pad(bits, [[0, length + 1], [0, 0], [0, 1]]) + delimiter  # [2 L + 1, B, W+1]
+
+        def step(t: tf.Tensor, state: State, logits: tf.TensorArray) -> tuple[tf.Tensor, State, tf.TensorArray]:
+            y, state = cell(x[t], state)
+            return t + 1, state, logits.write(t, y)
+
+        state = cell.initial_state(batch, locations_for(cell.config, length))
+        logits = tf.TensorArray(tf.float32, steps, element_shape=[None, width])
+        *_, logits = tf.while_loop(lambda t, *_: t < steps, step, (0, state, logits))
+        y = tf.sigmoid(tf.transpose(logits.stack()[length + 1 :], [1, 0, 2]))
+        return {"copy": tf.cast(y > 0.5, tf.uint8), "y": y}
+
+    return tf.function(copy, [tf.TensorSpec([None, None, width], tf.uint8, "words")], autograph=False)
+
+
+def _initial_state_function(cell: NTMCell) -> Any:
+    def initial_state(batch_size: tf.Tensor, memory_locations: tf.Tensor) -> dict[str, tf.Tensor]:
+        state = cell.initial_state(batch_size, memory_locations)
+        return dict(zip(INPUTS[1:], state, strict=True))
+
+    sizes = [tf.TensorSpec([], tf.int32, name) for name in ("batch_size", "memory_locations")]
+    return tf.function(initial_state, sizes, autograph=False)
