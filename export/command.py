@@ -24,6 +24,7 @@ class Format(enum.StrEnum):
 
     ONNX = "onnx"
     SAVEDMODEL = "savedmodel"
+    TFLITE = "tflite"
     ALL = "all"
 
 

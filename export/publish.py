@@ -6,14 +6,14 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 
 from ntm.console import CommandError
-from ntm.export import card, onnx_format, savedmodel
+from ntm.export import card, onnx_format, savedmodel, tflite
 from ntm.export.parity import Agreement, table
 from ntm.export.source import Source
 from ntm.training.run import RunError, TrainedRun, load_run
 
 __all__ = ["FORMATS", "DisagreementError", "FolderError", "load", "publish", "table", "verify"]
 
-FORMATS = {"onnx": onnx_format, "savedmodel": savedmodel}
+FORMATS = {"onnx": onnx_format, "savedmodel": savedmodel, "tflite": tflite}
 
 
 class DisagreementError(Exception):
