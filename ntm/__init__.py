@@ -5,6 +5,8 @@
 
 from typing import TYPE_CHECKING, Any
 
+from ntm import runtime
+
 if TYPE_CHECKING:
     from ntm.runtime import Model, ModelError, State, load
 
@@ -15,6 +17,4 @@ def __getattr__(name: str) -> Any:
     """Import the runtime when something of it is asked for: training and export do not need it."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from ntm import runtime
-
     return getattr(runtime, name)

@@ -1,24 +1,241 @@
-"""The manners that all commands share: errors on one line, exit codes, versions, interrupts."""
+"""The manners that all commands share: errors on one line, exit codes, versions, interrupts, progress.
+
+A command is a function with typer's annotations that returns its exit code (or None for 0), and its entry point is
+``console.run("ntm-copy", function)``. Results go to stdout and everything else to stderr.
+"""
 
 import contextlib
-import importlib.metadata
 import importlib.util
 import os
 import signal
 import sys
+import time
+import warnings
 from collections.abc import Callable, Iterator
-from typing import NoReturn
+from types import FrameType
+from typing import Annotated, Any, NoReturn, Self
+
+import typer
 
 DISTRIBUTION = "neural-turing-machine"
 
-OK, WRONG, TROUBLE, INTERRUPTED = 0, 1, 2, 130
+OK, WRONG, TROUBLE = 0, 1, 2
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class CommandError(Exception):
     """Trouble that the user can understand and mend; shown as one line, exit code 2."""
 
 
+class SignalError(BaseException):
+    """A signal asks the command to end; an exception, so that whatever has begun is cleaned up."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+def run(name: str, function: Callable[..., int | None]) -> NoReturn:
+    """Run a command on ``sys.argv`` and exit: the whole of an entry point.
+
+    However the command ends there is at most one line of error and never a traceback, unless the environment variable
+    ``NTM_TRACEBACK`` asks for one. Ctrl-C exits 130 and SIGTERM 143, after the clean-up. A reader of the output that
+    has gone away is no error.
+    """
+    for number in _SIGNALS:
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup asks
+            signal.signal(number, _raise)
+    warnings.showwarning = lambda message, *_, **__: say(f"{name}: warning: {_line(str(message))}")
+    code = OK
+    try:
+        code = _invoke(name, function)
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except SignalError as end:
+        code = 128 + end.number
+    except BrokenPipeError:
+        pass
+    except Exception as error:
+        if os.environ.get("NTM_TRACEBACK"):
+            raise
+        say(f"{name}: error: {_line(_explain(error))}")
+        code = TROUBLE
+    for number in _SIGNALS:
+        signal.signal(number, signal.SIG_DFL)  # what is left is the interpreter's own end, which needs no clean-up
+    with contextlib.suppress(OSError, AttributeError):
+        # What could not be written above cannot be written at the interpreter's end either: it would complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    raise SystemExit(code)
+
+
+def say(message: str) -> None:
+    """Write a line on stderr, if there is one."""
+    if sys.stderr is not None:
+        with contextlib.suppress(OSError):
+            sys.stderr.write(f"{message}\n")
+            sys.stderr.flush()
+
+
 def fail(command: str, message: str, code: int = TROUBLE) -> NoReturn:
     """Print ``command: error: message`` and exit."""
-    sys.stderr.write(f"{command}: error: {' '.join(message.split())}\n")
+    say(f"{command}: error: {_line(message)}")
     raise SystemExit(code)
+
+
+@contextlib.contextmanager
+def explaining(what: str) -> Iterator[None]:
+    """Turn the system's errors of a block into ``what: reason``, e.g. ``cannot read x.bin: is a directory``.
+
+    Raises:
+        CommandError: something in the block raised an OSError. A broken pipe passes.
+    """
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise CommandError(f"{what}: {_lowered(error.strerror or str(error))}") from error
+
+
+def require(extra: str, *modules: str) -> None:
+    """Check that an extra of the distribution is installed, without importing it.
+
+    Raises:
+        CommandError: one of its modules is missing; names the pip command that installs it.
+    """
+    missing = [module for module in modules if importlib.util.find_spec(module) is None]
+    if missing:
+        raise CommandError(f"{', '.join(missing)} is missing: pip install '{DISTRIBUTION}[{extra}]'")
+
+
+def _show_version(context: typer.Context, wanted: bool) -> None:
+    if not wanted:
+        return
+    import importlib.metadata  # noqa: PLC0415  (as the next one: only this needs it)
+
+    from ntm.runtime import folder  # noqa: PLC0415
+
+    try:
+        data = folder.read(folder.BUNDLED).metadata
+        model = f"model {data.model_name}, checkpoint {data.checkpoint_sha256[:12]}"
+    except folder.ModelError as error:
+        model = f"no bundled model: {error}"
+    sys.stdout.write(f"{context.info_name} {importlib.metadata.version(DISTRIBUTION)}\n{model}\n")
+    raise typer.Exit
+
+
+Version = Annotated[
+    bool,
+    typer.Option(
+        "--version",
+        callback=_show_version,
+        is_eager=True,
+        help="Print the versions of the package and of the bundled model.",
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print no progress and no summary; errors stay.")]
+
+
+class Progress:
+    """A progress bar on stderr, for as long as the ``with`` block lasts.
+
+    It is drawn only on a terminal, and only once the block has lasted a moment: a short run needs no bar, and should
+    not wait for one. NO_COLOR is honoured.
+
+    Args:
+        total: how far ``update`` counts, None when nobody knows.
+        quiet: never draw.
+    """
+
+    _PATIENCE = 0.5  # seconds
+
+    def __init__(self, total: float | None, *, quiet: bool = False) -> None:
+        self._total = total
+        self._enabled = not quiet and stderr_is_terminal()
+        self._start = time.monotonic()
+        self._bar: Any = None
+        self._task: Any = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the beginning."""
+        return time.monotonic() - self._start
+
+    def update(self, completed: float, text: str = "") -> None:
+        """Show how far things are, and a few words, e.g. the rate."""
+        if not self._enabled or (self._bar is None and self.elapsed < self._PATIENCE):
+            return
+        if self._bar is None:
+            self._begin()
+        self._bar.update(self._task, completed=completed, text=text)
+
+    def _begin(self) -> None:
+        from rich import console, progress  # noqa: PLC0415  (as slow to import as typer)
+
+        known = [progress.TaskProgressColumn(), progress.BarColumn()] if self._total else [progress.SpinnerColumn()]
+        columns: list[progress.ProgressColumn] = [
+            *known,
+            progress.TextColumn("{task.fields[text]}", markup=False),
+            progress.TimeElapsedColumn(),
+            *([progress.TimeRemainingColumn()] if self._total else []),
+        ]
+        self._bar = progress.Progress(*columns, console=console.Console(stderr=True), transient=True)
+        self._task = self._bar.add_task("", total=self._total, text="")
+        self._bar.start()
+
+
+def stderr_is_terminal() -> bool:
+    """Whether somebody watches."""
+    return sys.stderr is not None and sys.stderr.isatty()
+
+
+def _raise(number: int, _: FrameType | None) -> NoReturn:
+    raise SignalError(number)
+
+
+def _invoke(name: str, function: Callable[..., int | None]) -> int:
+    """Parse the arguments and call the function.
+
+    Not by ``app()``: that prints errors on many lines and ends a broken pipe with exit code 1.
+    """
+    app = typer.Typer(add_completion=False, rich_markup_mode=None)
+    app.command()(function)
+    command = typer.main.get_command(app)
+    try:
+        with command.make_context(name, sys.argv[1:]) as context:
+            return command.invoke(context) or OK
+    except typer.Exit as end:
+        return end.exit_code
+
+
+def _explain(error: Exception) -> str:
+    """What to tell the user of an exception."""
+    if isinstance(error, CommandError):
+        return str(error)
+    if hasattr(error, "format_message"):  # a usage error: typer's classes for it have moved between its releases
+        return _lowered(str(error.format_message()))
+    if isinstance(error, MemoryError):
+        return "out of memory"
+    if isinstance(error, OSError):
+        reason = _lowered(error.strerror or str(error))
+        return f"{error.filename}: {reason}" if error.filename else reason
+    return f"internal error, NTM_TRACEBACK=1 shows where: {type(error).__name__}: {error}"
+
+
+def _lowered(sentence: str) -> str:
+    return sentence[:1].lower() + sentence[1:]
+
+
+def _line(message: str) -> str:
+    """A message as one printable line without a full stop; names of files may hold anything."""
+    line = " ".join(message.split()).rstrip(".")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in line)

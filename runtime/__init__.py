@@ -16,6 +16,6 @@ def __getattr__(name: str) -> Any:
     """Import numpy when something that needs it is asked for: ``ntm-copy --help`` does not."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from ntm.runtime import model
+    from ntm.runtime import model  # noqa: PLC0415
 
     return getattr(model, name)

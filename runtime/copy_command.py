@@ -1,0 +1,250 @@
+"""``ntm-copy``: copy a file through the memory of a Neural Turing Machine."""
+
+import contextlib
+import dataclasses
+import itertools
+import json
+import os
+import pathlib
+import stat
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Annotated, BinaryIO
+
+import typer
+
+from ntm import console
+from ntm.files import atomic_output
+from ntm.runtime import folder
+
+if TYPE_CHECKING:
+    from ntm.runtime.stream import CopiedBatch
+
+COMMAND = "ntm-copy"
+
+# Chosen by measurement: the cost of a step grows with the memory, which needs a location a byte, and the steps come
+# in whole chunks of the unrolled graph: 30 bytes are 61 steps, 2 chunks of 32.
+BLOCK_LENGTH = 30
+BATCH_SIZE = 64
+
+_BYTE = 8
+_STANDARD = "-"
+
+Option = typer.Option
+
+
+def copy(
+    source: Annotated[str, typer.Argument(metavar="INPUT", help="The file to copy; - is standard input.")],
+    *,
+    output: Annotated[
+        str | None, Option("--output", "-o", metavar="OUTPUT", help="Where the copy goes, if not to standard output.")
+    ] = None,
+    force: Annotated[bool, Option("--force", "-f", help="Replace OUTPUT if it exists.")] = False,
+    model: Annotated[
+        pathlib.Path, Option(metavar="PATH", help="The folder of an exported model.", show_default="the bundled model")
+    ] = folder.BUNDLED,
+    block_length: Annotated[
+        int, Option(min=1, max=1 << 16, metavar="L", help="Bytes that make one sequence.")
+    ] = BLOCK_LENGTH,
+    batch_size: Annotated[
+        int, Option(min=1, max=1 << 16, metavar="B", help="Sequences that run side by side.")
+    ] = BATCH_SIZE,
+    memory_locations: Annotated[
+        int | None,
+        Option(min=1, max=1 << 20, metavar="N", help="Memory locations.", show_default="what a sequence needs"),
+    ] = None,
+    threads: Annotated[
+        int | None, Option(min=1, max=1 << 10, metavar="T", help="Worker threads.", show_default="one a core")
+    ] = None,
+    as_json: console.Json = False,
+    quiet: console.Quiet = False,
+    version: console.Version = False,  # noqa: ARG001  (its callback acts on it)
+) -> int:
+    """Copy INPUT through the memory of a Neural Turing Machine.
+
+    Blocks of bytes are shown to the network, which then recalls them: the copy is what it remembered.
+
+    The exit code is 0 if every bit came back, 1 if some are wrong (the copy is written all the same), 2 for trouble.
+    """
+    with _open_input(source) as reader:
+        _check_output(output, reader, force=force)
+        try:
+            files = folder.read(model)
+            if files.metadata.word_bits != _BYTE:
+                raise folder.ModelError(f"the model {model} has words of {files.metadata.word_bits} bits, not {_BYTE}")
+            batches = _read_batches(reader, source, block_length * batch_size)
+            copied = _copy_batches(files, batches, block_length, memory_locations, threads or _available_cores())
+            tally = Tally(block_length)
+            with console.Progress(_size(reader), quiet=quiet) as progress, _open_output(output, force=force) as write:
+                for batch in copied:
+                    write(batch.content)
+                    tally.add(batch)
+                    progress.update(tally.bytes, tally.rate)
+        except folder.ModelError as error:
+            raise console.CommandError(str(error)) from error
+    _report(tally, to_stdout=_is_stdout(output), as_json=as_json, quiet=quiet)
+    return console.WRONG if tally.wrong_bits else console.OK
+
+
+@dataclasses.dataclass
+class Tally:
+    """What has been copied so far."""
+
+    block_length: int
+    bytes: int = 0
+    wrong_bits: int = 0
+    first_wrong: int | None = None  # the offset in the file of the first byte with a wrong bit
+    start: float = dataclasses.field(default_factory=time.monotonic)
+
+    def add(self, batch: "CopiedBatch") -> None:
+        """Count a batch that has been written."""
+        if self.first_wrong is None and batch.first_wrong is not None:
+            self.first_wrong = self.bytes + batch.first_wrong
+        self.wrong_bits += batch.wrong_bits
+        self.bytes += len(batch.content)
+
+    @property
+    def blocks(self) -> int:
+        """Sequences shown to the network."""
+        return -(-self.bytes // self.block_length)
+
+    @property
+    def seconds(self) -> float:
+        """Since the first byte was read."""
+        return time.monotonic() - self.start
+
+    @property
+    def rate(self) -> str:
+        """Of the copying, for people."""
+        return f"{self.bytes / 1024 / max(self.seconds, 1e-6):,.0f} KiB/s"
+
+    def as_json(self) -> str:
+        """Of the copying, for machines."""
+        seconds = self.seconds
+        return json.dumps(
+            {
+                "bytes": self.bytes,
+                "blocks": self.blocks,
+                "wrong_bits": self.wrong_bits,
+                "first_wrong_byte": self.first_wrong,
+                "seconds": round(seconds, 6),
+                "bytes_per_second": round(self.bytes / max(seconds, 1e-6)),
+            }
+        )
+
+    def __str__(self) -> str:
+        if self.wrong_bits:
+            return f"{self.wrong_bits} of {8 * self.bytes} bits are wrong, the first in the byte at {self.first_wrong}"
+        return f"{self.bytes} bytes in {self.blocks} blocks, no bit wrong, {self.rate}"
+
+
+def _report(tally: Tally, *, to_stdout: bool, as_json: bool, quiet: bool) -> None:
+    """Say how it went: in words where somebody watches or bits are wrong, or as JSON where the copy does not go."""
+    if as_json and not to_stdout:
+        sys.stdout.write(f"{tally.as_json()}\n")
+    elif as_json:
+        console.say(tally.as_json())
+    elif tally.wrong_bits or (console.stderr_is_terminal() and not quiet):
+        console.say(f"{COMMAND}: {tally}")
+
+
+def _is_stdout(output: str | None) -> bool:
+    return output is None or output == _STANDARD
+
+
+@contextlib.contextmanager
+def _open_input(source: str) -> Iterator[BinaryIO]:
+    if source == _STANDARD and sys.stdin is None:
+        raise console.CommandError("standard input is closed")
+    with console.explaining(f"cannot read {source}"):
+        reader = open(0, "rb", closefd=False) if source == _STANDARD else open(source, "rb")  # noqa: SIM115
+    with reader:
+        yield reader
+
+
+def _size(reader: BinaryIO) -> int | None:
+    """The bytes to come, as far as one can know."""
+    status = os.fstat(reader.fileno())
+    return status.st_size if stat.S_ISREG(status.st_mode) else None
+
+
+def _check_output(output: str | None, reader: BinaryIO, *, force: bool) -> None:
+    """Refuse an output before anything is read.
+
+    Raises:
+        CommandError: it is a terminal, the input, there already, or nowhere.
+    """
+    name = "standard output" if _is_stdout(output) else str(output)
+    if _is_stdout(output) and sys.stdout is None:
+        raise console.CommandError("standard output is closed")
+    if output is None and sys.stdout.isatty():
+        raise console.CommandError("standard output is a terminal: use -o FILE, or -o - to write to it all the same")
+    with console.explaining(f"cannot write {name}"):
+        try:
+            status = os.fstat(sys.stdout.fileno()) if _is_stdout(output) else os.stat(name)
+        except FileNotFoundError:
+            os.stat(os.path.dirname(os.path.realpath(name)))  # in which it shall appear
+            return
+    if stat.S_ISDIR(status.st_mode):
+        raise console.CommandError(f"cannot write {name}: is a directory")
+    if stat.S_ISREG(status.st_mode) and os.path.samestat(status, os.fstat(reader.fileno())):
+        raise console.CommandError(f"{name} is the input")
+    if stat.S_ISREG(status.st_mode) and not force and not _is_stdout(output):
+        raise console.CommandError(f"{name} exists: use --force to replace it")
+
+
+@contextlib.contextmanager
+def _open_output(output: str | None, *, force: bool) -> Iterator[Callable[[bytes], None]]:
+    """A function that writes; a regular file appears when the block ends without an exception."""
+    name = "standard output" if _is_stdout(output) else str(output)
+    with console.explaining(f"cannot write {name}"), contextlib.ExitStack() as stack:
+        if _is_stdout(output):
+            # Not sys.stdout.buffer: what that holds back after an error it tries to write again when all is over.
+            file: BinaryIO = stack.enter_context(open(1, "wb", buffering=0, closefd=False))
+        else:
+            file = stack.enter_context(atomic_output(name, replace=force))
+
+        def write(content: bytes) -> None:
+            rest = memoryview(content)
+            while rest:
+                rest = rest[file.write(rest) :]
+
+        yield write
+
+
+def _read_batches(reader: BinaryIO, source: str, size: int) -> Iterator[bytes]:
+    with console.explaining(f"cannot read {source}"):
+        while batch := reader.read(size):
+            yield batch
+
+
+def _copy_batches(
+    files: folder.ModelFolder, batches: Iterator[bytes], block_length: int, locations: int | None, threads: int
+) -> Iterator["CopiedBatch"]:
+    """Get everything ready for the first batch, so that what can go wrong does so before the output is opened.
+
+    An empty input needs no network, and nothing slow is imported for it.
+    """
+    first = next(batches, None)
+    if first is None:
+        return iter(())
+    from ntm.runtime import model, stream  # noqa: PLC0415
+
+    if locations is None:
+        locations = max(block_length + 2, len(files.metadata.initial_state.weights[0]))
+    try:
+        network = model.Model(files, locations)
+    except ValueError as error:
+        raise console.CommandError(str(error)) from error
+    network.prepare()
+    return stream.copy_batches(network, itertools.chain([first], batches), block_length, threads)
+
+
+def _available_cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def main() -> None:
+    """The entry point."""
+    console.run(COMMAND, copy)

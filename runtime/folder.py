@@ -1,0 +1,112 @@
+"""The folder of an exported model: two ONNX files that describe themselves, checked before anything runs."""
+
+import dataclasses
+import os
+import pathlib
+import stat
+from typing import NamedTuple
+
+from ntm.runtime import metadata, onnx_file
+from ntm.runtime.metadata import STEP, UNROLLED, Metadata
+
+BUNDLED = pathlib.Path(__file__).parent / "pretrained" / "copy-8bit"
+
+# A limit on what a damaged or foreign file can make the runtime read; exported models take well under a megabyte.
+LARGEST_FILE = 1 << 28
+
+
+class ModelError(Exception):
+    """A model that cannot be loaded or run; the message is one line."""
+
+
+class Graph(NamedTuple):
+    """An ONNX file of a model."""
+
+    path: pathlib.Path
+    content: bytes
+    metadata: Metadata
+
+
+class ModelFolder(NamedTuple):
+    """The graphs of one model, which agree in all but the steps they take."""
+
+    step: Graph
+    unrolled: Graph
+
+    @property
+    def metadata(self) -> Metadata:
+        """What the files say of the model."""
+        return self.step.metadata
+
+
+def read(path: str | os.PathLike[str]) -> ModelFolder:
+    """Read and check the files of a model; other files in the folder are ignored.
+
+    Raises:
+        ModelError: a file is missing, damaged, foreign or of another schema, or the two are not of one model.
+    """
+    folder = pathlib.Path(path)
+    if not folder.is_dir():
+        raise ModelError(f"{folder} is not a model folder" if folder.exists() else f"there is no model folder {folder}")
+    step, unrolled = (_read_graph(folder / metadata.FILES[kind], kind) for kind in (STEP, UNROLLED))
+    if dataclasses.replace(unrolled.metadata, graph=STEP, unroll=1) != step.metadata:
+        raise ModelError(f"{step.path.name} and {unrolled.path.name} in {folder} are not of the same model")
+    return ModelFolder(step, unrolled)
+
+
+def shapes(data: Metadata, batch: int | None = None, locations: int | None = None) -> dict[str, tuple[int | None, ...]]:
+    """The shapes of the inputs and outputs of a graph by name; None where B or N is not given."""
+    time = (data.unroll,) if data.graph == UNROLLED else ()
+    memory = (batch, data.memory_vector_size, locations)  # [B, M, N]
+    weights = (batch, data.heads, locations)  # [B, R+K, N]
+    reads = (batch, data.read_heads, data.memory_vector_size)  # [B, R, M]
+    x, y = (*time, batch, data.word_bits + 1), (*time, batch, data.word_bits)
+    return dict(
+        zip(metadata.INPUTS + metadata.OUTPUTS, (x, memory, weights, reads, y, memory, weights, reads), strict=True)
+    )
+
+
+def _read_graph(path: pathlib.Path, kind: str) -> Graph:
+    try:
+        content = _read_bytes(path)
+        header = onnx_file.read_header(content)
+        data = Metadata.from_props(header.metadata)
+        if data.graph != kind:
+            raise ModelError(f"its graph is {data.graph!r}, not {kind!r}")
+        _check_interface(header, data)
+    except (ModelError, onnx_file.OnnxFileError, metadata.MetadataError) as error:
+        raise ModelError(f"cannot load the model {path}: {error}") from error
+    except OSError as error:
+        raise ModelError(f"cannot load the model {path}: {str(error.strerror).lower()}") from error
+    return Graph(path, content, data)
+
+
+def _read_bytes(path: pathlib.Path) -> bytes:
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise ModelError("it is not a regular file")
+    if status.st_size > LARGEST_FILE:
+        raise ModelError(f"it is larger than {LARGEST_FILE >> 20} MiB")
+    return path.read_bytes()
+
+
+def _check_interface(header: onnx_file.Header, data: Metadata) -> None:
+    """Names, types and shapes as the contract has them; an output may leave a size open, which then shows at run."""
+    for what, tensors, names in (
+        ("inputs", header.inputs, metadata.INPUTS),
+        ("outputs", header.outputs, metadata.OUTPUTS),
+    ):
+        found = tuple(tensor.name for tensor in tensors)
+        if sorted(found) != sorted(names):
+            raise ModelError(f"its {what} must be {', '.join(names)}, not {', '.join(found)[:100] or 'none'}")
+    for tensor in (*header.inputs, *header.outputs):
+        wanted, shape = shapes(data)[tensor.name], tensor.shape
+        fits = shape is not None and len(shape) == len(wanted)
+        if fits and shape is not None:
+            fits = all(
+                size == want or (size is None and tensor.name in metadata.OUTPUTS)
+                for size, want in zip(shape, wanted, strict=True)
+            )
+        if tensor.element != onnx_file.FLOAT or not fits:
+            expected = ", ".join("*" if size is None else str(size) for size in wanted)
+            raise ModelError(f"its {tensor.name} must be float32 of shape [{expected}]")

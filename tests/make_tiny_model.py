@@ -1,0 +1,116 @@
+"""Write a tiny model folder, hand-wired to copy through its memory: ``python tests/make_tiny_model.py FOLDER``.
+
+It honours the contract of an exported model, but its equations are simpler than the paper's. A memory vector holds a
+word and a mark for the delimiter (M = W+1). Until a mark is in the memory the write head writes each input and walks
+on, while the read head stays at location 0; afterwards nothing is written, and the read head walks and reads. As with
+the real network, a sequence of L words needs L + 1 locations, and too few spoil the copy.
+"""
+
+import json
+import pathlib
+import sys
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from ntm.runtime.metadata import FILES, INPUTS, OUTPUTS, STEP, UNROLLED, InitialState, Metadata
+
+UNROLL = 8
+
+
+def make_tiny_model(folder: pathlib.Path, *, word_bits: int = 8, props: dict[str, str] | None = None) -> pathlib.Path:
+    """Write ``step.onnx`` and ``unrolled.onnx``.
+
+    Args:
+        folder: where; it is made.
+        word_bits: W.
+        props: metadata to put in place of the right one.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    config = {
+        "word_bits": word_bits,
+        "memory_locations": 16,
+        "memory_vector_size": word_bits + 1,
+        "shifts": 3,
+        "controller_sizes": [1],
+        "read_heads": 1,
+        "write_heads": 1,
+    }
+    state = InitialState((0.0,) * (word_bits + 1), ((1.0,), (1.0,)), ((0.0,) * (word_bits + 1),))
+    for kind, unroll in ((STEP, 1), (UNROLLED, UNROLL)):
+        data = Metadata(kind, unroll, "tiny", config, state, {"by": "hand"}, "0" * 64)
+        model = _model(kind, unroll, word_bits)
+        helper.set_model_props(model, data.to_props() | (props or {}))
+        (folder / FILES[kind]).write_bytes(model.SerializeToString())
+    return folder
+
+
+def _model(kind: str, unroll: int, word_bits: int) -> onnx.ModelProto:
+    nodes: list[onnx.NodeProto] = []
+
+    def op(kind: str, *inputs: str, output: str = "", **attributes: Any) -> str:
+        nodes.append(helper.make_node(kind, inputs, [output or f"t{len(nodes)}"], **attributes))
+        return str(nodes[-1].output[0])
+
+    def walk(weights: str) -> str:
+        last = op("Slice", weights, "minus_one", "end", "two")
+        return op("Concat", last, op("Slice", weights, "zero", "minus_one", "two"), axis=2)
+
+    state: tuple[str, str, str] = ("memory", "weights", "reads")
+    ys = []
+    for t in range(unroll):
+        memory, weights, _ = state
+        x = "x" if kind == STEP else op("Gather", "x", f"index_{t}", axis=0)
+        marks = op("Slice", memory, "minus_one", "end", "one")  # [B, 1, N]
+        recalling = op("Clip", op("ReduceSum", marks, "two", keepdims=1), "nought", "unit")  # [B, 1, 1]
+        writing = op("Sub", "unit", recalling)
+        read_weights = op("Slice", weights, "zero", "one", "one")  # [B, 1, N]
+        write_weights = op("Slice", weights, "one", "two", "one")
+        written = op("Mul", op("Mul", op("Unsqueeze", x, "two"), write_weights), writing)  # [B, M, N]
+        memory = op("Add", memory, written)
+        read = op("MatMul", read_weights, op("Transpose", memory, perm=[0, 2, 1]))  # [B, 1, M]
+        word = op("Squeeze", op("Slice", op("Mul", read, recalling), "zero", "minus_one", "two"), "one")  # [B, W]
+        ys.append(op("Sigmoid", op("Add", op("MatMul", word, "kernel"), "bias")))
+        going = op("Add", op("Mul", walk(read_weights), recalling), op("Mul", read_weights, writing))
+        state = (memory, op("Concat", going, walk(write_weights), axis=1), read)
+    op("Identity", ys[0], output="y") if kind == STEP else op(
+        "Concat", *(op("Unsqueeze", y, "zero") for y in ys), axis=0, output="y"
+    )
+    for value, name in zip(state, OUTPUTS[1:], strict=True):
+        op("Identity", value, output=name)
+
+    constants = {
+        "minus_one": np.array([-1]),
+        "zero": np.array([0]),
+        "one": np.array([1]),
+        "two": np.array([2]),
+        "end": np.array([np.iinfo(np.int64).max]),
+        "nought": np.float32(0),
+        "unit": np.float32(1),
+        "kernel": 20 * np.eye(word_bits, dtype=np.float32),
+        "bias": np.full(word_bits, -10, np.float32),
+    } | {f"index_{t}": np.array(t) for t in range(unroll)}
+    time = [] if kind == STEP else [unroll]
+    m = word_bits + 1
+    states: list[list[int | str]] = [["B", m, "N"], ["B", 2, "N"], ["B", 1, m]]
+    graph = helper.make_graph(
+        nodes,
+        "tiny",
+        _values(INPUTS, [[*time, "B", m], *states]),
+        _values(OUTPUTS, [[*time, "B", word_bits], *states]),
+        [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
+    )
+    model = helper.make_model(graph, ir_version=8, opset_imports=[helper.make_opsetid("", 18)])
+    onnx.checker.check_model(model, full_check=True)
+    return model
+
+
+def _values(names: tuple[str, ...], shapes: list[list[int | str]]) -> list[onnx.ValueInfoProto]:
+    return [helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in zip(names, shapes, strict=True)]
+
+
+if __name__ == "__main__":
+    made = make_tiny_model(pathlib.Path(sys.argv[1]))
+    sys.stdout.write(json.dumps({file.name: file.stat().st_size for file in made.iterdir()}) + "\n")
