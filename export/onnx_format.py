@@ -17,6 +17,7 @@ from ntm.export.parity import Candidate, Tensors, of_steps
 from ntm.export.source import Source
 from ntm.export.step import input_signature, shapes, step_function
 from ntm.models import NTMCell
+from ntm.runtime import folder as model_folder
 from ntm.runtime.metadata import FILES as FILE_OF
 from ntm.runtime.metadata import INPUTS, OUTPUTS, STEP, UNROLLED, Metadata
 
@@ -33,14 +34,16 @@ def write(source: Source, folder: pathlib.Path) -> None:
 
 def candidates(folder: pathlib.Path) -> list[Candidate]:
     """What was written, to be compared with TensorFlow; nothing where nothing was written."""
+    if not any((folder / file).exists() for file in FILES):
+        return []
     found = []
-    for file in FILES:
-        if (folder / file).exists():
-            props = {prop.key: prop.value for prop in onnx.load(folder / file).metadata_props}
-            metadata = Metadata.from_props(props)
-            unroll = metadata.unroll if metadata.graph == UNROLLED else None
-            compare = functools.partial(of_steps, graph=load(folder / file), unroll=unroll)
-            found.append(Candidate(file, metadata.checkpoint_sha256, compare))
+    for graph in model_folder.read(folder):  # as the runtime reads it, with all its checks
+        compare = functools.partial(
+            of_steps,
+            graph=session(graph.content),
+            unroll=graph.metadata.unroll if graph.metadata.graph == UNROLLED else None,
+        )
+        found.append(Candidate(graph.path.name, graph.metadata.checkpoint_sha256, compare))
     return found
 
 
@@ -67,14 +70,15 @@ def save(model: onnx.ModelProto, metadata: Metadata, path: pathlib.Path) -> None
     onnx.save(model, path)
 
 
-def load(path: pathlib.Path, optimised: bool = True) -> Callable[[Tensors], Tensors]:
-    """A written graph as a function, on one thread."""
+def session(content: bytes, *, optimised: bool = True) -> Callable[[Tensors], Tensors]:
+    """A graph as a function that onnxruntime computes on one thread."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
+    options.add_session_config_entry("session.set_denormal_as_zero", "1")  # as the runtime has it
     if not optimised:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    return lambda inputs: dict(zip(OUTPUTS, session.run(OUTPUTS, dict(inputs)), strict=True))
+    made = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    return lambda inputs: dict(zip(OUTPUTS, made.run(OUTPUTS, dict(inputs)), strict=True))
 
 
 def _readable_names(function: Any, cell: NTMCell) -> dict[str, str]:

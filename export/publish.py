@@ -5,14 +5,16 @@ import pathlib
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 
-from ntm.console import CommandError
+from ntm.console import CommandError, explaining
 from ntm.export import card, onnx_format, savedmodel, tflite
-from ntm.export.parity import Agreement, table
+from ntm.export.parity import Agreement, Candidate, table
 from ntm.export.source import Source
 from ntm.training.run import RunError, TrainedRun, load_run
 
-__all__ = ["FORMATS", "DisagreementError", "FolderError", "load", "publish", "table", "verify"]
+__all__ = ["FORMATS", "DisagreementError", "publish", "table", "verify"]
 
+# A format is a module with FILES, the names it takes in the folder; write(source, folder); and candidates(folder),
+# what it finds of itself there.
 FORMATS = {"onnx": onnx_format, "savedmodel": savedmodel, "tflite": tflite}
 
 
@@ -20,14 +22,14 @@ class DisagreementError(Exception):
     """A graph disagrees with TensorFlow; the message is one line."""
 
     def __init__(self, agreements: Mapping[str, Agreement]) -> None:
-        strayed = ", ".join(name for name, found in agreements.items() if not found.holds)
-        worst = max(difference for found in agreements.values() for difference in found.difference.values())
-        bits = sum(found.differing_bits for found in agreements.values())
-        super().__init__(f"{strayed} disagrees with TensorFlow: by up to {worst:.1e}, and in {bits} bits")
-
-
-class FolderError(CommandError):
-    """A folder that cannot be written, replaced or checked."""
+        strayed = {graph: found for graph, found in agreements.items() if not found.holds}
+        super().__init__(
+            "not equal to TensorFlow: "
+            + ", ".join(
+                f"{graph} (by up to {max(found.difference.values()):.1e}, {found.differing_bits} bits differ)"
+                for graph, found in strayed.items()
+            )
+        )
 
 
 def publish(
@@ -44,7 +46,7 @@ def publish(
     Args:
         run: the run folder of a training.
         folder: the folder to make.
-        formats: of ``FORMATS``.
+        formats: names of ``FORMATS``.
         unroll: U, the steps in the unrolled graph.
         model_name: what the model is called; by default as the folder.
         replace: whether an export that is there already is replaced.
@@ -58,44 +60,56 @@ def publish(
     """
     folder = folder.absolute()
     _check_free(folder, replace)
-    source = Source(load(run), model_name or folder.name, unroll)
-    with _staged(folder) as staged:
+    trained = _load(run)
+    source = Source(trained, model_name or folder.name, unroll)
+    with explaining(f"cannot write {folder}"), _staged(folder) as staged:
         for name in formats:
             FORMATS[name].write(source, staged)
-        agreements = verify(source.run, staged)
+        agreements = _prove(trained, _candidates(staged))
         (staged / card.FILE).write_text(card.text(source, agreements), encoding="utf-8")
     return agreements
 
 
-def load(run: pathlib.Path) -> TrainedRun:
-    """Read a run.
+def verify(run: pathlib.Path, folder: pathlib.Path) -> dict[str, Agreement]:
+    """Prove an export again.
+
+    Args:
+        run: the run folder that it was exported from.
+        folder: the export.
+
+    Returns:
+        What was measured, by graph.
 
     Raises:
-        CommandError: it cannot be read.
+        CommandError: the run or a graph cannot be read, or the graph was exported from another checkpoint.
+        DisagreementError: a graph disagrees with TensorFlow.
     """
+    try:
+        candidates = _candidates(folder)
+    except Exception as error:  # every format has errors of its own for a damaged file
+        raise CommandError(f"cannot read the export {folder}: {error}") from error
+    if not candidates:
+        raise CommandError(f"{folder} is not an export: there is no model in it")
+    trained = _load(run)
+    for candidate in candidates:
+        if candidate.checkpoint_sha256 != trained.checkpoint_sha256:
+            raise CommandError(f"{candidate.name} in {folder} was exported from another checkpoint than that of {run}")
+    return _prove(trained, candidates)
+
+
+def _load(run: pathlib.Path) -> TrainedRun:
     try:
         return load_run(run)
     except RunError as error:
         raise CommandError(str(error)) from error
 
 
-def verify(run: TrainedRun, folder: pathlib.Path) -> dict[str, Agreement]:
-    """Compare every graph of a folder with the network it was exported from.
+def _candidates(folder: pathlib.Path) -> list[Candidate]:
+    return [candidate for module in FORMATS.values() for candidate in module.candidates(folder)]
 
-    Raises:
-        FolderError: there is no graph, or one was exported from another checkpoint.
-        DisagreementError: a graph disagrees with TensorFlow.
-    """
-    try:
-        candidates = [candidate for module in FORMATS.values() for candidate in module.candidates(folder)]
-    except Exception as error:
-        raise FolderError(f"cannot read the export {folder}: {error}") from error
-    if not candidates:
-        raise FolderError(f"{folder} is not an export: it holds no model")
-    for candidate in candidates:
-        if candidate.checkpoint_sha256 != run.checkpoint_sha256:
-            raise FolderError(f"{folder / candidate.name} was exported from another checkpoint than the run's")
-    agreements = {candidate.name: candidate.compare(run.cell) for candidate in candidates}
+
+def _prove(trained: TrainedRun, candidates: Iterable[Candidate]) -> dict[str, Agreement]:
+    agreements = {candidate.name: candidate.compare(trained.cell) for candidate in candidates}
     if not all(found.holds for found in agreements.values()):
         raise DisagreementError(agreements)
     return agreements
@@ -104,14 +118,14 @@ def verify(run: TrainedRun, folder: pathlib.Path) -> dict[str, Agreement]:
 def _check_free(folder: pathlib.Path, replace: bool) -> None:
     """Refuse a folder that exists, unless it may be replaced and holds nothing but an export."""
     if not folder.parent.is_dir():
-        raise FolderError(f"{folder.parent} is not a folder")
+        raise CommandError(f"{folder.parent} is not a folder")
     if not (folder.exists() or folder.is_symlink()):
         return
     if not replace:
-        raise FolderError(f"{folder} exists (--force replaces an export)")
+        raise CommandError(f"{folder} exists (--force replaces an export)")
     ours = {card.FILE, *(file for module in FORMATS.values() for file in module.FILES)}
     if folder.is_symlink() or not folder.is_dir() or not {path.name for path in folder.iterdir()} <= ours:
-        raise FolderError(f"{folder} holds more than an export, so it is not replaced")
+        raise CommandError(f"{folder} is not an export, or holds more than one, so it is not replaced")
 
 
 @contextlib.contextmanager
@@ -119,7 +133,7 @@ def _staged(folder: pathlib.Path) -> Iterator[pathlib.Path]:
     """A folder to fill, which takes the place of ``folder`` when the block ends without an exception."""
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.", ignore_cleanup_errors=True) as name:
         staged, replaced = pathlib.Path(name, "new"), pathlib.Path(name, "old")
-        staged.mkdir()  # not the temporary folder itself, which nobody else may read
+        staged.mkdir()  # within the temporary folder, which is nobody else's to read
         yield staged
         if folder.exists():
             folder.rename(replaced)
