@@ -3,7 +3,6 @@
 import dataclasses
 import enum
 import json
-import os
 import pathlib
 import sys
 from typing import Annotated
@@ -54,7 +53,7 @@ def export(
     if (output is None) == (check is None):
         raise console.CommandError("give either --output DIR or --check DIR")
     console.require("export", "tensorflow", "tf2onnx", "onnx", "ai_edge_litert")
-    _silence_libraries()
+    console.silence_libraries()
     from ntm.export import publish  # noqa: PLC0415  (it imports TensorFlow)
 
     try:
@@ -70,18 +69,6 @@ def export(
     elif not quiet:
         sys.stdout.write(publish.table(agreements) + "\n")
     return console.OK
-
-
-def _silence_libraries() -> None:
-    """Keep the C++ of TensorFlow and LiteRT from greeting on stderr, which no setting of theirs prevents.
-
-    They write to the descriptor of stderr; Python goes on writing to a copy of it.
-    """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    if sys.stderr is not None:
-        sys.stderr = os.fdopen(os.dup(2), "w", buffering=1)
-        with open(os.devnull, "wb") as nowhere:
-            os.dup2(nowhere.fileno(), 2)
 
 
 def main() -> None:

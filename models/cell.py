@@ -4,8 +4,9 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from ntm.models import addressing, memory
+from ntm.models import addressing
 from ntm.models.config import NTMConfig
+from ntm.models.memory import add, erase, read
 
 # A small constant, not zero: every location starts alike, and no norm is zero (Collier & Beel 2018, arXiv:1807.08518).
 INITIAL_MEMORY = 1e-6
@@ -98,55 +99,76 @@ class NTMCell(tf.Module):
         Returns:
             y, ``[B, W]``: the logits of the output bits; and the state after this step.
         """
-        config = self.config
-        hidden = tf.concat([x, self._flat(state.reads)], axis=1)
-        for layer in self.hidden:
-            hidden = tf.tanh(layer(hidden))
-        heads = self._heads(hidden)
+        hidden = self.controller(x, state.reads)[-1]
+        state = self.memory_step(self.heads(hidden), state.memory, state.weights)
+        return self.output(self.output_input(hidden, state.reads)), state
 
-        similarity = addressing.cosine_similarity(heads.key, state.memory)  # [B, R+K, N]
+    def controller_input(self, x: tf.Tensor, reads: tf.Tensor) -> tf.Tensor:
+        """What the controller sees: the input and the read vectors r[t-1], ``[B, W+1 + R * M]``."""
+        return tf.concat([x, self._flat(reads)], axis=1)
+
+    def controller(self, x: tf.Tensor, reads: tf.Tensor) -> list[tf.Tensor]:
+        """The hidden layers' activations, each ``[B, units]``; x is ``[B, W+1]``, reads is r[t-1], ``[B, R, M]``."""
+        activations = [self.controller_input(x, reads)]
+        for layer in self.hidden:
+            activations.append(tf.tanh(layer(activations[-1])))
+        return activations[1:]
+
+    def memory_step(self, parameters: tf.Tensor, memory: tf.Tensor, weights: tf.Tensor) -> State:
+        """Address, write and read: the step of the memory under the heads' parameters.
+
+        Args:
+            parameters: what the layer ``heads`` made of the controller, ``[B, ...]``.
+            memory: M[t-1], ``[B, M, N]``.
+            weights: w[t-1], ``[B, R+K, N]``.
+
+        Returns:
+            The state after the step.
+        """
+        config = self.config
+        heads = self._heads(parameters)
+        similarity = addressing.cosine_similarity(heads.key, memory)  # [B, R+K, N]
         content = addressing.content_weighting(similarity, heads.strength)  # [B, R+K, N]
-        gated = addressing.interpolate(heads.gate, content, state.weights)  # [B, R+K, N]
+        gated = addressing.interpolate(heads.gate, content, weights)  # [B, R+K, N]
         shifted = addressing.circular_shift(gated, heads.shift_weighting)  # [B, R+K, N]
         weights = addressing.sharpen(shifted, heads.sharpening)  # [B, R+K, N]
         read_weights, *write_weights = tf.split(weights, [config.read_heads] + [1] * config.write_heads, axis=1)
 
-        written = state.memory  # [B, M, N]
         for w, e in zip(write_weights, tf.split(heads.erase, config.write_heads, axis=1), strict=True):
-            written = memory.erase(written, w, e)
+            memory = erase(memory, w, e)  # [B, M, N]
         for w, a in zip(write_weights, tf.split(heads.add, config.write_heads, axis=1), strict=True):
-            written = memory.add(written, w, a)
-        reads = memory.read(written, read_weights)  # [B, R, M]
+            memory = add(memory, w, a)  # [B, M, N]
+        return State(memory, weights, read(memory, read_weights))
 
-        y = self.output(tf.concat([hidden, self._flat(reads)], axis=1))  # [B, W]
-        return y, State(written, weights, reads)
+    def output_input(self, hidden: tf.Tensor, reads: tf.Tensor) -> tf.Tensor:
+        """What the output layer sees: the last hidden layer and the read vectors r[t], ``[B, H + R * M]``."""
+        return tf.concat([hidden, self._flat(reads)], axis=1)
 
     def _flat(self, reads: tf.Tensor) -> tf.Tensor:
         """``[B, R, M]`` as ``[B, R * M]``."""
         return tf.reshape(reads, [-1, self.config.read_heads * self.config.memory_vector_size])
 
-    def _heads(self, hidden: tf.Tensor) -> Heads:
-        """The parameters of all heads from one matrix product, each in its range (section 3.3 of the paper).
+    def _heads(self, parameters: tf.Tensor) -> Heads:
+        """The parameters of all heads out of one matrix product, each in its range (section 3.3 of the paper).
 
         The ranges of beta and gamma have no upper end, and g reaches 0 and 1: a head can jump, stay and walk
         without blur.
         """
         config = self.config
         m, n_write = config.memory_vector_size, config.write_heads * config.memory_vector_size
-        parameters = self.heads(hidden)
         each = parameters.shape[1] - 2 * n_write
         for_addressing, for_writing = tf.split(parameters, [each, 2 * n_write], axis=1)
         for_addressing = tf.reshape(for_addressing, [-1, config.heads, each // config.heads])
         key, strength, gate, sharpening, shift = tf.split(for_addressing, [m, 1, 1, 1, config.shifts], axis=2)
-        erase, add = tf.split(tf.reshape(for_writing, [-1, 2 * n_write, 1]), 2, axis=1)
+        erase_vectors, add_vectors = tf.split(tf.reshape(for_writing, [-1, 2 * n_write, 1]), 2, axis=1)
         return Heads(
             key=key,
             strength=tf.nn.softplus(strength),
             gate=tf.sigmoid(gate),
             shift_weighting=tf.nn.softmax(shift),
             sharpening=1.0 + tf.nn.softplus(sharpening),
-            erase=tf.sigmoid(erase),
-            add=tf.tanh(add),
+            erase=tf.sigmoid(erase_vectors),
+            add=tf.tanh(add_vectors),
         )
 
 

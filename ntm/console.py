@@ -193,6 +193,18 @@ class Progress:
         self._bar.start()
 
 
+def silence_libraries() -> None:
+    """Keep the C++ of TensorFlow and LiteRT from greeting on stderr, which no setting of theirs prevents.
+
+    They write to the descriptor of stderr; Python goes on writing to a copy of it.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    if sys.stderr is not None:
+        sys.stderr = os.fdopen(os.dup(2), "w", buffering=1)
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+
+
 def stderr_is_terminal() -> bool:
     """Whether somebody watches."""
     return sys.stderr is not None and sys.stderr.isatty()

@@ -1,0 +1,118 @@
+"""Backpropagation through time, written for what a step costs.
+
+Automatic differentiation of a loop saves every intermediate result of every step and sums the gradient of every
+matrix in every step. Here the loops save the state and the controller's activations; the way back recomputes the
+memory's step from them, and leaves the errors of every layer behind, so that the gradient of each matrix is one
+product over all steps and sequences after the loop. The result is the same gradient (tests/training compares them).
+"""
+
+from collections.abc import Callable
+
+import tensorflow as tf
+
+from ntm.models import NTMCell, State
+
+
+def unroll(cell: NTMCell, x: tf.Tensor, memory_locations: int) -> tf.Tensor:
+    """Run the cell over a sequence; differentiable once by its variables.
+
+    Args:
+        cell: the network.
+        x: ``[T, B, W+1]``, T and B static.
+        memory_locations: N.
+
+    Returns:
+        The logits, ``[T, B, W]``.
+    """
+    steps, batch = x.shape[0], x.shape[1]
+    state = cell.initial_state(batch, memory_locations)
+    layers = [*cell.hidden, cell.heads]
+    matrices = [layer.kernel.read_value() for layer in layers]
+    biases = [layer.bias.read_value() for layer in layers]
+    hidden, reads = _recurrence(cell, x)(*state, *matrices, *biases)
+    flat = cell.output_input(
+        tf.reshape(hidden, [steps * batch, hidden.shape[2]]), tf.reshape(reads, [steps * batch, *reads.shape[2:]])
+    )
+    return tf.reshape(cell.output(flat), [steps, batch, cell.config.word_bits])
+
+
+def _recurrence(cell: NTMCell, x: tf.Tensor) -> Callable[..., tuple[tf.Tensor, tf.Tensor]]:
+    """The part of the network that is a loop: a function of the initial state, the matrices and the biases.
+
+    It returns the last hidden layer ``[T, B, H]`` and the read vectors ``[T, B, R, M]`` of all steps, and knows its
+    gradient.
+    """
+    steps, batch, inputs = x.shape
+    units = [*cell.config.controller_sizes, cell.heads.bias.shape[0]]
+
+    def stack(shape: list[int]) -> tf.TensorArray:
+        return tf.TensorArray(tf.float32, steps, element_shape=shape)
+
+    @tf.custom_gradient  # type: ignore[untyped-decorator]
+    def recurrence(memory: tf.Tensor, weights: tf.Tensor, reads: tf.Tensor, *variables: tf.Tensor):  # type: ignore[no-untyped-def]
+        matrices, biases = variables[: len(units)], variables[len(units) :]
+
+        def forward(t: tf.Tensor, state: State, saved: tuple[tf.TensorArray, ...]) -> tuple[tf.Tensor, ...]:
+            layers = []
+            activation = cell.controller_input(x[t], state.reads)
+            for matrix, bias in zip(matrices[:-1], biases[:-1], strict=True):
+                activation = tf.tanh(tf.matmul(activation, matrix) + bias)
+                layers.append(activation)
+            parameters = tf.matmul(activation, matrices[-1]) + biases[-1]
+            saved = tuple(
+                array.write(t, value)
+                for array, value in zip(saved, (*state, tf.concat([*layers, parameters], axis=1)), strict=True)
+            )
+            return t + 1, cell.memory_step(parameters, state.memory, state.weights), saved
+
+        initial = State(memory, weights, reads)
+        arrays = (*(stack(tensor.shape) for tensor in initial), stack([batch, sum(units)]))
+        _, final, arrays = tf.while_loop(
+            lambda t, *_: t < steps, forward, (0, initial, arrays), maximum_iterations=steps
+        )
+        saved_memory, saved_weights, saved_reads, saved_layers = (array.stack() for array in arrays)
+
+        def gradient(hidden_error: tf.Tensor, reads_error: tf.Tensor) -> tuple[tf.Tensor, ...]:
+            """From the errors of the two results to those of all arguments."""
+
+            def backward(t: tf.Tensor, error: State, saved: tf.TensorArray) -> tuple[tf.Tensor, ...]:
+                *layers, parameters = tf.split(saved_layers[t], units, axis=1)
+                before = (parameters, saved_memory[t], saved_weights[t])
+                with tf.GradientTape() as tape:
+                    tape.watch(before)
+                    after = cell.memory_step(*before)
+                error = error._replace(reads=error.reads + reads_error[t])
+                delta, memory_error, weights_error = tape.gradient(after, before, output_gradients=error)
+                deltas = [delta]
+                delta = tf.matmul(delta, matrices[-1], transpose_b=True) + hidden_error[t]
+                for i in reversed(range(len(layers))):
+                    delta *= 1.0 - tf.square(layers[i])  # of tanh
+                    deltas.insert(0, delta)
+                    delta = tf.matmul(delta, matrices[i], transpose_b=True)
+                error = State(memory_error, weights_error, tf.reshape(delta[:, inputs:], reads.shape))
+                return t - 1, error, saved.write(t, tf.concat(deltas, axis=1))
+
+            nothing = State(*(tf.zeros_like(tensor) for tensor in final))
+            _, error, saved = tf.while_loop(
+                lambda t, *_: t >= 0,
+                backward,
+                (steps - 1, nothing, stack([batch, sum(units)])),
+                maximum_iterations=steps,
+            )
+            deltas = tf.split(_rows(saved.stack()), units, axis=1)
+            *layers, _ = tf.split(_rows(saved_layers), units, axis=1)
+            seen = tf.concat([_rows(x), tf.reshape(saved_reads, [steps * batch, -1])], axis=1)
+            by_matrix = [tf.matmul(a, d, transpose_a=True) for a, d in zip([seen, *layers], deltas, strict=True)]
+            by_bias = [tf.reduce_sum(delta, axis=0) for delta in deltas]
+            return (*error, *by_matrix, *by_bias)
+
+        last_hidden = tf.split(saved_layers, units, axis=2)[-2]
+        all_reads = tf.concat([saved_reads[1:], final.reads[tf.newaxis]], axis=0)
+        return (last_hidden, all_reads), gradient
+
+    return recurrence  # type: ignore[no-any-return]
+
+
+def _rows(tensor: tf.Tensor) -> tf.Tensor:
+    """``[T, B, size]`` as ``[T * B, size]``."""
+    return tf.reshape(tensor, [-1, tensor.shape[2]])

@@ -1,0 +1,58 @@
+"""The copy task (section 4.1 of the paper): see a sequence of random words, then a delimiter, then say it again."""
+
+from typing import NamedTuple
+
+import tensorflow as tf
+
+
+class Batch(NamedTuple):
+    """Sequences of mixed lengths side by side, padded to T = 2 L + 1 steps for the longest length L."""
+
+    x: tf.Tensor  # [T, B, W+1], the words, then the delimiter in the last channel, then zeros
+    target: tf.Tensor  # [T, B, W], the words again from the step after the delimiter on
+    mask: tf.Tensor  # [T, B, 1], 1 where the output counts: the output phase
+
+
+def copy_batch(seed: tf.Tensor, batch_size: int, max_length: int, word_bits: int) -> Batch:
+    """Random sequences of lengths drawn uniformly from 1 to ``max_length``; a pure function of the seed.
+
+    Args:
+        seed: two integers, ``[2]``.
+        batch_size: B.
+        max_length: L.
+        word_bits: W.
+    """
+    for_lengths, for_words = tf.unstack(tf.random.split(seed, 2))
+    length = tf.random.stateless_uniform([batch_size], for_lengths, 1, max_length + 1, tf.int32)  # [B]
+    # Raw random bits, one integer a word: 8 times cheaper than a number a bit.
+    words = tf.random.stateless_uniform([max_length, batch_size, 1], for_words, None, None, tf.int32)
+    bits = tf.cast(tf.bitwise.right_shift(words, tf.range(word_bits)) & 1, tf.float32)  # [L, B, W]
+
+    step = tf.range(2 * max_length + 1)[:, tf.newaxis]  # [T, 1]
+    seen = tf.pad(bits, [[0, max_length + 1], [0, 0], [0, 0]]) * _where(step < length)
+    position = step - length - 1  # [T, B], of the word to be said
+    said = (position >= 0) & (position < length)
+    index = tf.clip_by_value(position, 0, max_length - 1)
+    target = tf.gather(tf.transpose(bits, [1, 0, 2]), tf.transpose(index), batch_dims=1)  # [B, T, W]
+    return Batch(
+        x=tf.concat([seen, _where(step == length)], axis=2),
+        target=tf.transpose(target, [1, 0, 2]),
+        mask=_where(said),
+    )
+
+
+def _where(condition: tf.Tensor) -> tf.Tensor:
+    """``[T, B]`` of truth as ``[T, B, 1]`` of 0 and 1."""
+    return tf.cast(condition, tf.float32)[:, :, tf.newaxis]
+
+
+def loss(logits: tf.Tensor, batch: Batch) -> tf.Tensor:
+    """Cross-entropy in nats per bit, over the output phase only."""
+    entropy = tf.nn.sigmoid_cross_entropy_with_logits(batch.target, logits)
+    return tf.reduce_sum(entropy * batch.mask) / (tf.reduce_sum(batch.mask) * logits.shape[2])
+
+
+def wrong_bits(logits: tf.Tensor, batch: Batch) -> tf.Tensor:
+    """How many output bits, thresholded at a probability of 0.5, are wrong in the output phase; over all sequences."""
+    wrong = tf.cast((logits > 0.0) != (batch.target > 0.5), tf.float32)
+    return tf.reduce_sum(wrong * batch.mask)

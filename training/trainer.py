@@ -1,0 +1,142 @@
+"""The training of a network on the copy task: one compiled step, and the recipe that calls it."""
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from ntm.models import NTMCell, NTMConfig
+from ntm.training.backpropagation import unroll
+from ntm.training.config import TrainingConfig
+from ntm.training.optimizer import Adam
+from ntm.training.task import copy_batch, loss, wrong_bits
+
+# A network has learned the task when this many sequences in a row had no wrong bit; then sharpening begins.
+_CLEAN_SEQUENCES = 200
+# Converged: no wrong bit on this many fresh sequences.
+_CHECK_SEQUENCES = 1_000
+# The second half of the seed of a batch: training counts up from 0, checks count down from -1.
+
+
+class Step(NamedTuple):
+    """What one training step tells."""
+
+    loss: float  # nats per bit
+    wrong_bits: float  # per sequence
+
+
+@dataclasses.dataclass
+class Progress:
+    """Where the recipe stands; saved with every checkpoint."""
+
+    batches: int = 0
+    clean_sequences: int = 0  # in a row, without a wrong bit
+    sharpening_since: int | None = None  # batches
+    checks: int = 0
+
+
+class Trainer:
+    """A network in training.
+
+    The recipe: Adam at a constant learning rate until the task is learned, then ``sharpening_batches`` of a
+    learning rate that falls to 0, which make the addressing sharp. The result is the moving average of the weights.
+    The batches and the checks are pure functions of the seed and their number.
+
+    Args:
+        network: the network's configuration.
+        config: the recipe.
+    """
+
+    def __init__(self, network: NTMConfig, config: TrainingConfig) -> None:
+        self.config = config
+        self.progress = Progress()
+        self._cell = NTMCell(network, config.seed)
+        self._averaged = NTMCell(network, config.seed)
+        self._optimizer = Adam(list(self._cell.trainable_variables), config.clip_norm, config.average_decay)
+        self._step = tf.function(self._train_step, jit_compile=config.xla, autograph=False)
+        self._check = tf.function(self._count_wrong_bits, autograph=False)
+
+    @property
+    def sequences(self) -> int:
+        """How many sequences the network has seen."""
+        return self.progress.batches * self.config.batch_size
+
+    @property
+    def sharpening(self) -> bool:
+        """Whether the task is learned."""
+        return self.progress.sharpening_since is not None
+
+    @property
+    def sharpened(self) -> bool:
+        """Whether sharpening is over."""
+        since = self.progress.sharpening_since
+        return since is not None and self.progress.batches >= since + self.config.sharpening_batches
+
+    @property
+    def learning_rate(self) -> float:
+        """Of the next step."""
+        since = self.progress.sharpening_since
+        if since is None:
+            return self.config.learning_rate
+        done = (self.progress.batches - since) / max(self.config.sharpening_batches, 1)
+        return self.config.learning_rate * (1 - done)
+
+    def train(self) -> Step:
+        """Train on one batch, and move the recipe on."""
+        step_loss, wrong = self._step(tf.constant(self.progress.batches), tf.constant(self.learning_rate, tf.float32))
+        step = Step(float(step_loss), float(wrong) / self.config.batch_size)
+        self.progress.batches += 1
+        self.progress.clean_sequences = 0 if step.wrong_bits else self.progress.clean_sequences + self.config.batch_size
+        if self.progress.sharpening_since is None and self.progress.clean_sequences >= _CLEAN_SEQUENCES:
+            self.progress.sharpening_since = self.progress.batches
+        return step
+
+    def check(self) -> int:
+        """The wrong bits of the averaged network on fresh sequences; 0 means converged."""
+        self.progress.checks += 1
+        for variable, value in zip(self._averaged.trainable_variables, self._average(), strict=True):
+            variable.assign(value)
+        return int(self._check(tf.constant(-self.progress.checks)))
+
+    def relearn(self) -> None:
+        """Go back to the full learning rate: sharpening began too early."""
+        self.progress.sharpening_since = None
+        self.progress.clean_sequences = 0
+
+    def variables(self) -> dict[str, np.ndarray]:
+        """The averaged network's variables by name: the result."""
+        names = [variable.name.removesuffix(":0") for variable in self._cell.trainable_variables]
+        return dict(zip(names, (value.numpy() for value in self._average()), strict=True))
+
+    def state(self) -> dict[str, np.ndarray]:
+        """All that training needs to go on, by name."""
+        return {f"training/{i}": value.numpy() for i, value in enumerate(self._tensors())}
+
+    def restore(self, state: dict[str, np.ndarray], progress: dict[str, Any]) -> None:
+        """Go on from what ``state`` and ``progress`` were."""
+        for i, variable in enumerate(self._tensors()):
+            variable.assign(state[f"training/{i}"])
+        self.progress = Progress(**progress)
+
+    def _tensors(self) -> list[tf.Variable]:
+        return [*self._cell.trainable_variables, *self._optimizer.variables]
+
+    def _average(self) -> list[tf.Tensor]:
+        return self._optimizer.unflatten(self._optimizer.average)
+
+    def _train_step(self, batch_number: tf.Tensor, learning_rate: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        batch = self._batch(batch_number, self.config.batch_size)
+        with tf.GradientTape() as tape:
+            logits = unroll(self._cell, batch.x, self.config.memory_locations)
+            value = loss(logits, batch)
+        self._optimizer.apply(tape.gradient(value, self._cell.trainable_variables), learning_rate)
+        return value, wrong_bits(logits, batch)
+
+    def _count_wrong_bits(self, check_number: tf.Tensor) -> tf.Tensor:
+        batch = self._batch(check_number, _CHECK_SEQUENCES)
+        return wrong_bits(unroll(self._averaged, batch.x, self.config.memory_locations), batch)
+
+    def _batch(self, number: tf.Tensor, size: int) -> Any:
+        seed = tf.stack([self.config.seed, number])
+        return copy_batch(seed, size, self.config.max_length, self._cell.config.word_bits)
