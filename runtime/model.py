@@ -230,7 +230,10 @@ class _Session:
         self._run_options.log_severity_level = _FATAL
         try:
             # From bytes: the file that was checked is the one that runs, and it can name no other file as its data.
-            return onnxruntime.InferenceSession(self._graph.content, options, providers=["CPUExecutionProvider"])
+            # Without the fallback, which prints on stdout, where a copy may be going.
+            return onnxruntime.InferenceSession(
+                self._graph.content, options, providers=["CPUExecutionProvider"], enable_fallback=0
+            )
         except Exception as error:  # of several classes without a common base
             raise ModelError(f"cannot load the model {self._graph.path}: {_first_line(error)}") from error
 

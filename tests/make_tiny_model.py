@@ -1,4 +1,4 @@
-"""Write a tiny model folder, hand-wired to copy through its memory: ``python tests/make_tiny_model.py FOLDER``.
+"""Write a tiny model folder, hand-wired to copy: ``python tests/make_tiny_model.py FOLDER [WORD_BITS]``.
 
 It honours the contract of an exported model, but its equations are simpler than the paper's. A memory vector holds a
 word and a mark for the delimiter (M = W+1). Until a mark is in the memory the write head writes each input and walks
@@ -6,7 +6,6 @@ on, while the read head stays at location 0; afterwards nothing is written, and 
 the real network, a sequence of L words needs L + 1 locations, and too few spoil the copy.
 """
 
-import json
 import pathlib
 import sys
 from typing import Any
@@ -20,15 +19,9 @@ from ntm.runtime.metadata import FILES, INPUTS, OUTPUTS, STEP, UNROLLED, Initial
 UNROLL = 8
 
 
-def make_tiny_model(folder: pathlib.Path, *, word_bits: int = 8, props: dict[str, str] | None = None) -> pathlib.Path:
-    """Write ``step.onnx`` and ``unrolled.onnx``.
-
-    Args:
-        folder: where; it is made.
-        word_bits: W.
-        props: metadata to put in place of the right one.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
+def make_tiny_model(folder: pathlib.Path, word_bits: int = 8) -> None:
+    """Make a folder and write ``step.onnx`` and ``unrolled.onnx`` into it."""
+    folder.mkdir(parents=True)
     config = {
         "word_bits": word_bits,
         "memory_locations": 16,
@@ -40,11 +33,10 @@ def make_tiny_model(folder: pathlib.Path, *, word_bits: int = 8, props: dict[str
     }
     state = InitialState((0.0,) * (word_bits + 1), ((1.0,), (1.0,)), ((0.0,) * (word_bits + 1),))
     for kind, unroll in ((STEP, 1), (UNROLLED, UNROLL)):
-        data = Metadata(kind, unroll, "tiny", config, state, {"by": "hand"}, "0" * 64)
         model = _model(kind, unroll, word_bits)
-        helper.set_model_props(model, data.to_props() | (props or {}))
+        data = Metadata(kind, unroll, "tiny", config, state, {"by": "hand"}, "0" * 64)
+        helper.set_model_props(model, data.to_props())
         (folder / FILES[kind]).write_bytes(model.SerializeToString())
-    return folder
 
 
 def _model(kind: str, unroll: int, word_bits: int) -> onnx.ModelProto:
@@ -112,5 +104,4 @@ def _values(names: tuple[str, ...], shapes: list[list[int | str]]) -> list[onnx.
 
 
 if __name__ == "__main__":
-    made = make_tiny_model(pathlib.Path(sys.argv[1]))
-    sys.stdout.write(json.dumps({file.name: file.stat().st_size for file in made.iterdir()}) + "\n")
+    make_tiny_model(pathlib.Path(sys.argv[1]), *map(int, sys.argv[2:]))

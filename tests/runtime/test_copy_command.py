@@ -1,0 +1,504 @@
+"""``ntm-copy`` as its users meet it: a process, files, pipes, and everything that can be wrong with them."""
+
+import json
+import os
+import pathlib
+import pty
+import random
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from ntm.runtime.copy_command import BATCH_SIZE, BLOCK_LENGTH
+
+Copy = Callable[..., subprocess.CompletedProcess[bytes]]
+
+CONTENT = random.Random(0).randbytes(5000)  # noqa: S311
+
+
+@pytest.fixture
+def source(tmp_path: pathlib.Path) -> pathlib.Path:
+    path = tmp_path / "source.bin"
+    path.write_bytes(CONTENT)
+    return path
+
+
+@pytest.fixture
+def target(tmp_path: pathlib.Path) -> Iterator[pathlib.Path]:
+    """Where the copy shall go: in a folder of its own, in which nothing else may be left."""
+    folder = tmp_path / "output"
+    folder.mkdir()
+    yield folder / "target.bin"
+    assert set(folder.iterdir()) <= {folder / "target.bin"}
+
+
+def assert_trouble(result: subprocess.CompletedProcess[bytes], message: str) -> None:
+    """Exit code 2, nothing on stdout, and one line on stderr that says why."""
+    assert result.returncode == 2
+    assert not result.stdout
+    assert result.stderr.startswith(b"ntm-copy: error: ")
+    assert result.stderr.endswith(b"\n")
+    assert result.stderr.count(b"\n") == 1
+    assert message in result.stderr.decode()
+
+
+# What it copies
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\x80",
+        bytes(5000),
+        b"\xff" * 5000,
+        b"\xa5" * 5000,
+        bytes(range(256)) * 20,
+        pathlib.Path(sys.executable).read_bytes()[:5000],
+        *(
+            CONTENT[:size]
+            for block in (BLOCK_LENGTH, BLOCK_LENGTH * BATCH_SIZE)
+            for size in range(block - 1, block + 2)
+        ),
+    ],
+    ids=lambda content: f"{content[:2].hex()}-{len(content)}",
+)
+def test_a_copy_is_identical(ntm_copy: Copy, tmp_path: pathlib.Path, target: pathlib.Path, content: bytes) -> None:
+    (tmp_path / "source").write_bytes(content)
+    result = ntm_copy(tmp_path / "source", "-o", target)
+    assert (result.returncode, result.stdout, result.stderr) == (0, b"", b"")
+    assert target.read_bytes() == content
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--block-length", "1"],
+        ["--block-length", "7", "--batch-size", "3", "--threads", "3"],
+        ["--block-length", "9000"],
+        ["--threads", "1", "--memory-locations", "40"],
+    ],
+    ids=" ".join,
+)
+def test_options_do_not_change_the_copy(ntm_copy: Copy, source: pathlib.Path, options: list[str]) -> None:
+    result = ntm_copy(source, *options)
+    assert (result.returncode, result.stdout, result.stderr) == (0, CONTENT, b"")
+
+
+def test_standard_input_to_standard_output(ntm_copy: Copy) -> None:
+    for arguments in (["-"], ["-", "-o", "-"]):
+        result = ntm_copy(*arguments, input=CONTENT)
+        assert (result.returncode, result.stdout, result.stderr) == (0, CONTENT, b"")
+
+
+def test_a_slow_pipe(command: list[str]) -> None:
+    process = subprocess.Popen([*command, "-"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert process.stdin is not None
+    for start in range(0, 300, 50):
+        process.stdin.write(CONTENT[start : start + 50])
+        process.stdin.flush()
+        time.sleep(0.05)
+    copied, _ = process.communicate(timeout=60)
+    assert (process.returncode, copied) == (0, CONTENT[:300])
+
+
+def test_json(ntm_copy: Copy, source: pathlib.Path, target: pathlib.Path) -> None:
+    to_file = ntm_copy(source, "-o", target, "--json", "--block-length", "14")
+    to_stdout = ntm_copy(source, "--json", "--block-length", "14")
+    assert (to_file.stderr, to_stdout.stdout) == (b"", CONTENT)
+    for text in (to_file.stdout, to_stdout.stderr):
+        summary = json.loads(text)
+        assert summary.pop("seconds") > 0
+        assert summary.pop("bytes_per_second") > 0
+        assert summary == {"bytes": 5000, "blocks": 358, "wrong_bits": 0, "first_wrong_byte": None}
+
+
+def test_a_summary_where_somebody_watches(ntm_copy: Copy, source: pathlib.Path) -> None:
+    terminal, stderr = pty.openpty()
+    assert ntm_copy(source, stderr=stderr).returncode == 0
+    assert os.read(terminal, 1000).startswith(b"ntm-copy: 5000 bytes in 167 blocks, no bit wrong, ")
+    assert ntm_copy(source, "--quiet", stderr=stderr).returncode == 0
+    os.set_blocking(terminal, False)
+    with pytest.raises(BlockingIOError):
+        os.read(terminal, 1000)
+    os.close(terminal)
+    os.close(stderr)
+
+
+def test_special_outputs(ntm_copy: Copy, source: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    assert ntm_copy(source, "-o", "/dev/null").returncode == 0
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    with subprocess.Popen(["cat", fifo], stdout=subprocess.PIPE) as cat:
+        assert ntm_copy(source, "-o", fifo).returncode == 0
+        assert cat.communicate(timeout=60)[0] == CONTENT
+
+
+def test_memory_does_not_grow_with_the_file(command: list[str], tmp_path: pathlib.Path) -> None:
+    def peak(size: int) -> int:
+        with open(tmp_path / "sparse", "wb") as file:
+            file.truncate(size)
+        arguments = [*command[:2], _WITH_PEAK, *command[3:], tmp_path / "sparse", "-o", "/dev/null"]
+        options = ["--batch-size", "16", "--threads", "2"]
+        return int(subprocess.run([*arguments, *options], capture_output=True, check=True, timeout=60).stderr)
+
+    assert peak(1 << 19) - peak(1 << 16) < 256  # KiB: less than the file has grown by
+
+
+_WITH_PEAK = """
+import resource, sys
+from ntm.runtime.copy_command import main
+try:
+    main()
+finally:
+    sys.stderr.write(str(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss))
+"""
+
+
+# What it gets wrong
+
+
+def test_a_network_without_its_weights(
+    ntm_copy: Copy, edited_model: Callable[..., pathlib.Path], source: pathlib.Path, target: pathlib.Path
+) -> None:
+    """The copy comes from the network alone: one that outputs zeros makes zeros of a file."""
+    zeroed = edited_model(weights=lambda weights: 0 * weights)
+    result = ntm_copy(source, "-o", target, "--model", zeroed)
+    ones = int.from_bytes(CONTENT).bit_count()
+    assert result.returncode == 1
+    assert target.read_bytes() == bytes(5000)
+    first = next(at for at, byte in enumerate(CONTENT) if byte)
+    expected = f"ntm-copy: {ones} of 40000 bits are wrong, the first in the byte at {first}\n"
+    assert result.stderr.decode() == expected
+
+
+def test_wrong_bits_are_counted_from_the_beginning_of_the_file(
+    ntm_copy: Copy, edited_model: Callable[..., pathlib.Path], tmp_path: pathlib.Path
+) -> None:
+    zeroed = edited_model(weights=lambda weights: 0 * weights)
+    at = 3 * BLOCK_LENGTH * BATCH_SIZE + 17
+    (tmp_path / "source").write_bytes(bytes(at) + b"\x07" + bytes(50) + b"\x01")
+    result = ntm_copy(tmp_path / "source", "--model", zeroed, "--json")
+    assert result.returncode == 1
+    assert result.stdout == bytes(at + 52)
+    summary = json.loads(result.stderr)
+    assert (summary["wrong_bits"], summary["first_wrong_byte"]) == (4, at)
+
+
+def test_too_little_memory_is_not_silent(ntm_copy: Copy, source: pathlib.Path) -> None:
+    result = ntm_copy(source, "--memory-locations", "10")
+    assert result.returncode == 1
+    warning, wrong = result.stderr.decode().splitlines()
+    assert warning.startswith("ntm-copy: warning: a sequence is longer than the 8 words that 10 memory locations hold")
+    assert "bits are wrong" in wrong
+
+
+# What it refuses
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "missing argument 'INPUT'"),
+        (["a", "b"], "unexpected extra argument"),
+        (["a", "--bits", "7"], "no such option"),
+        (["a", "--threads", "0"], "'--threads'"),
+        (["a", "--block-length", "x"], "'--block-length'"),
+    ],
+)
+def test_wrong_usage(ntm_copy: Copy, arguments: list[str], message: str) -> None:
+    assert_trouble(ntm_copy(*arguments), message)
+
+
+def test_the_input_is_missing(ntm_copy: Copy, tmp_path: pathlib.Path, target: pathlib.Path) -> None:
+    missing = tmp_path / "Missing File"
+    assert_trouble(ntm_copy(missing, "-o", target), f"cannot read {missing}: no such file or directory")
+    assert not target.exists()
+
+
+def test_the_input_is_a_folder(ntm_copy: Copy, tmp_path: pathlib.Path, target: pathlib.Path) -> None:
+    assert_trouble(ntm_copy(tmp_path, "-o", target), f"cannot read {tmp_path}: is a directory")
+    assert not target.exists()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read every file")
+def test_the_input_may_not_be_read(ntm_copy: Copy, source: pathlib.Path, target: pathlib.Path) -> None:
+    source.chmod(0)
+    assert_trouble(ntm_copy(source, "-o", target), f"cannot read {source}: permission denied")
+    assert not target.exists()
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/mem"), reason="there is no file that even root cannot read")
+def test_the_input_cannot_be_read(ntm_copy: Copy, target: pathlib.Path) -> None:
+    """A file that opens, and whose first byte cannot be read: the memory of the process itself, at address 0."""
+    assert_trouble(ntm_copy("/proc/self/mem", "-o", target), "cannot read /proc/self/mem: input/output error")
+    assert not target.exists()
+
+
+def test_standard_streams_are_closed(command: list[str], source: pathlib.Path) -> None:
+    def run(closing: str, *arguments: str) -> subprocess.CompletedProcess[bytes]:
+        script = f'exec "$@" {closing}'
+        return subprocess.run(["sh", "-c", script, "sh", *command, *arguments], capture_output=True, check=False)
+
+    assert_trouble(run("<&-", "-"), "standard input is closed")
+    assert_trouble(run(">&-", str(source)), "standard output is closed")
+
+
+def test_the_output_exists(ntm_copy: Copy, source: pathlib.Path, target: pathlib.Path) -> None:
+    target.write_bytes(b"precious")
+    assert_trouble(ntm_copy(source, "-o", target), f"{target} exists: use --force to replace it")
+    assert target.read_bytes() == b"precious"
+    assert ntm_copy(source, "-o", target, "--force").returncode == 0
+    assert target.read_bytes() == CONTENT
+
+
+def _same(path: pathlib.Path, _: pathlib.Path) -> pathlib.Path:
+    return path.parent / "." / path.name
+
+
+def _hard_link(path: pathlib.Path, link: pathlib.Path) -> pathlib.Path:
+    link.hardlink_to(path)
+    return link
+
+
+def _symbolic_link(path: pathlib.Path, link: pathlib.Path) -> pathlib.Path:
+    link.symlink_to(path)
+    return link
+
+
+@pytest.mark.parametrize("alias", [_same, _hard_link, _symbolic_link])
+def test_the_output_is_the_input(
+    ntm_copy: Copy, source: pathlib.Path, target: pathlib.Path, alias: Callable[..., pathlib.Path]
+) -> None:
+    other = alias(source, target)
+    assert_trouble(ntm_copy(source, "-o", other, "--force"), f"{other} is the input")
+    with open(source, "rb") as stdin:
+        assert_trouble(ntm_copy("-", "-o", other, "--force", stdin=stdin), f"{other} is the input")
+    assert source.read_bytes() == CONTENT
+
+
+def test_standard_output_is_the_input(ntm_copy: Copy, source: pathlib.Path) -> None:
+    with open(source, "ab") as stdout:
+        assert_trouble(ntm_copy(source, stdout=stdout), "standard output is the input")
+    assert source.read_bytes() == CONTENT
+
+
+def test_the_output_is_nowhere(ntm_copy: Copy, source: pathlib.Path, target: pathlib.Path) -> None:
+    nowhere = target.parent / "nowhere" / "target"
+    assert_trouble(ntm_copy(source, "-o", nowhere), f"cannot write {nowhere}: no such file or directory")
+    assert_trouble(ntm_copy(source, "-o", target.parent), f"cannot write {target.parent}: is a directory")
+    assert_trouble(ntm_copy(source, "-o", source / "file"), "not a directory")
+
+
+def test_no_binary_to_a_terminal(ntm_copy: Copy, source: pathlib.Path) -> None:
+    terminal, stdout = pty.openpty()
+    assert_trouble(ntm_copy(source, stdout=stdout), "standard output is a terminal")
+    os.set_blocking(terminal, False)
+    with pytest.raises(BlockingIOError):
+        os.read(terminal, 1)
+    assert ntm_copy("-", "-o", "-", stdout=stdout, input=b"text").returncode == 0
+    assert os.read(terminal, 100) == b"text"
+    os.close(terminal)
+    os.close(stdout)
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no device that is always full")
+def test_no_space_left(ntm_copy: Copy, source: pathlib.Path) -> None:
+    assert_trouble(ntm_copy(source, "-o", "/dev/full"), "cannot write /dev/full: no space left on device")
+    with open("/dev/full", "wb") as full:
+        assert_trouble(ntm_copy(source, stdout=full), "cannot write standard output: no space left on device")
+
+
+def test_no_space_left_for_a_regular_file(ntm_copy: Copy, source: pathlib.Path, target: pathlib.Path) -> None:
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=4k", "tmpfs", target.parent], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip("no file system can be mounted here")
+    try:
+        assert_trouble(ntm_copy(source, "-o", target), f"cannot write {target}: no space left on device")
+        assert list(target.parent.iterdir()) == []
+    finally:
+        subprocess.run(["umount", target.parent], check=True)
+
+
+def test_a_file_size_limit(ntm_copy: Copy, source: pathlib.Path, target: pathlib.Path) -> None:
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+
+    assert_trouble(ntm_copy(source, "-o", target, preexec_fn=limit), f"cannot write {target}: file too large")
+    assert not target.exists()
+
+
+# Models it refuses
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda content: content[: len(content) // 2], "truncated"),
+        (lambda _: b"", "it is not an ONNX file"),
+        (lambda _: b"# A text file\n" * 100, "it is not an ONNX file"),
+        (lambda _: pathlib.Path(sys.executable).read_bytes(), "it is not an ONNX file"),
+    ],
+    ids=["truncated", "empty", "text", "program"],
+)
+@pytest.mark.parametrize("name", ["step.onnx", "unrolled.onnx"])
+def test_a_damaged_model(  # noqa: PLR0917  (fixtures)
+    ntm_copy: Copy,
+    tiny_model: pathlib.Path,
+    tmp_path: pathlib.Path,
+    source: pathlib.Path,
+    target: pathlib.Path,
+    name: str,
+    damage: Callable[[bytes], bytes],
+    message: str,
+) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(tiny_model, model)
+    (model / name).write_bytes(damage((tiny_model / name).read_bytes()))
+    result = ntm_copy(source, "-o", target, "--model", model)
+    assert_trouble(result, f"cannot load the model {model / name}: ")
+    assert_trouble(result, message)
+    assert not target.exists()
+
+
+def _foreign(model: Any) -> None:
+    """A model of others: valid, and nothing that this command could serve."""
+    del model.metadata_props[:]
+
+
+def _unknown_operator(model: Any) -> None:
+    model.graph.node[0].op_type = "Teleport"
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        ({"props": {"schema_version": "2"}}, "it has schema version '2', and this release reads '1'"),
+        ({"change": _foreign}, "ntm-export did not write it"),
+        ({"change": _unknown_operator}, "Teleport"),
+    ],
+    ids=["schema", "foreign", "operator"],
+)
+def test_a_model_that_cannot_be_served(  # noqa: PLR0917  (fixtures)
+    ntm_copy: Copy,
+    edited_model: Callable[..., pathlib.Path],
+    source: pathlib.Path,
+    target: pathlib.Path,
+    edit: dict[str, Any],
+    message: str,
+) -> None:
+    assert_trouble(ntm_copy(source, "-o", target, "--model", edited_model(**edit)), message)
+    assert not target.exists()
+
+
+def test_there_is_no_model(ntm_copy: Copy, source: pathlib.Path, target: pathlib.Path) -> None:
+    assert_trouble(ntm_copy(source, "-o", target, "--model", "no/Model"), "there is no model folder no/Model")
+    assert not target.exists()
+
+
+def test_words_that_are_no_bytes(
+    ntm_copy: Copy, tiny_model_of_16_bits: pathlib.Path, source: pathlib.Path, target: pathlib.Path
+) -> None:
+    result = ntm_copy(source, "-o", target, "--model", tiny_model_of_16_bits)
+    assert_trouble(result, f"the model {tiny_model_of_16_bits} has words of 16 bits, not 8")
+    assert not target.exists()
+
+
+# How it ends before its time
+
+
+@pytest.fixture
+def endless(command: list[str], target: pathlib.Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A copy of an endless input to a file, well under way."""
+    process = subprocess.Popen(
+        [*command, "/dev/zero", "-o", str(target)], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL
+    )
+    deadline = time.monotonic() + 60
+    while not any(path.stat().st_size for path in target.parent.iterdir()):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    yield process
+    process.kill()
+    process.communicate()
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupt_leaves_nothing_behind(
+    endless: subprocess.Popen[bytes], target: pathlib.Path, number: signal.Signals, code: int
+) -> None:
+    endless.send_signal(number)
+    _, errors = endless.communicate(timeout=60)
+    assert (endless.returncode, errors) == (code, b"")
+    assert list(target.parent.iterdir()) == []
+
+
+def test_a_kill_leaves_nothing_under_the_name(command: list[str], source: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    """At any moment there is no copy, or all of it."""
+    source.write_bytes(CONTENT * 10)
+    start = time.monotonic()
+    subprocess.run([*command, source, "-o", tmp_path / "whole"], check=True)
+    duration = time.monotonic() - start
+    moments = random.Random(1)  # noqa: S311
+    for attempt in range(10):
+        target = tmp_path / f"target{attempt}"
+        process = subprocess.Popen([*command, source, "-o", target], stderr=subprocess.PIPE)
+        time.sleep(moments.uniform(0, 1.2 * duration))
+        process.kill()
+        process.communicate()
+        assert not target.exists() or target.read_bytes() == CONTENT * 10
+
+
+def test_the_folder_of_the_output_goes_away(endless: subprocess.Popen[bytes], target: pathlib.Path) -> None:
+    shutil.rmtree(target.parent)
+    endless.send_signal(signal.SIGINT)
+    _, errors = endless.communicate(timeout=60)
+    assert (endless.returncode, errors) == (130, b"")
+    target.parent.mkdir()
+
+
+def test_the_output_cannot_be_renamed(command: list[str], target: pathlib.Path) -> None:
+    process = subprocess.Popen([*command, "-", "-o", str(target)], stdin=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdin is not None
+    process.stdin.write(CONTENT)
+    process.stdin.flush()
+    deadline = time.monotonic() + 60
+    while not list(target.parent.iterdir()):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    shutil.rmtree(target.parent)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert errors.decode() == f"ntm-copy: error: cannot write {target}: no such file or directory\n"
+    target.parent.mkdir()
+
+
+def test_nobody_reads_the_copy(command: list[str]) -> None:
+    process = subprocess.Popen([*command, "/dev/zero"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stdout.read(100) == bytes(100)
+    process.stdout.close()
+    assert process.stderr is not None
+    assert process.stderr.read() == b""
+    assert process.wait(timeout=60) == 0
+
+
+def test_the_input_shrinks_and_grows(command: list[str], source: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    """What was read is what is copied, whatever the file's size was at the beginning."""
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    process = subprocess.Popen([*command, source, "-o", fifo], stderr=subprocess.PIPE)
+    with open(fifo, "rb") as reader:  # from here on the command waits for nobody but us
+        os.truncate(source, 100)
+        copied = reader.read()
+    assert (process.communicate(timeout=60)[1], process.returncode) == (b"", 0)
+    assert CONTENT.startswith(copied)

@@ -1,0 +1,270 @@
+import pathlib
+import shutil
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import pytest
+
+import ntm
+from ntm.runtime.metadata import INPUTS, OUTPUTS
+
+
+def random_words(*shape: int) -> npt.NDArray[np.uint8]:
+    return np.random.default_rng(0).integers(0, 2, shape, np.uint8)
+
+
+def test_the_names_are_the_contract() -> None:
+    assert INPUTS == ("x", "memory", "weights", "reads")
+    assert OUTPUTS == ("y", "next_memory", "next_weights", "next_reads")
+
+
+def test_serving_imports_nothing_of_training() -> None:
+    code = (
+        "import sys, ntm.runtime, ntm.runtime.copy_command, ntm.runtime.model, ntm.runtime.stream, onnxruntime\n"
+        "print(*{'tensorflow', 'tf2onnx', 'onnx', 'matplotlib', 'rich', 'ntm.models'} & set(sys.modules))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True).stdout == "\n"
+
+
+@pytest.mark.parametrize("length", [0, 1, 3, 4, 7, 8, 14, 15, 16, 40])
+@pytest.mark.parametrize("dtype", [np.uint8, np.bool_])
+def test_copy(tiny_model: pathlib.Path, length: int, dtype: Any) -> None:
+    words = random_words(3, length, 8).astype(dtype)
+    before = words.copy()
+    copied = ntm.load(tiny_model).copy(words)
+    assert copied.dtype == dtype
+    np.testing.assert_array_equal(copied, before)
+    np.testing.assert_array_equal(words, before)
+
+
+def test_copy_of_no_sequence(tiny_model: pathlib.Path) -> None:
+    assert ntm.load(tiny_model).copy(random_words(0, 5, 8)).shape == (0, 5, 8)
+
+
+def test_step_by_step_is_the_copy(tiny_model: pathlib.Path) -> None:
+    model, words = ntm.load(tiny_model), random_words(2, 6, 8)
+    state = model.initial_state(2)
+    x = np.zeros((13, 2, 9))
+    x[:6, :, :8] = words.transpose(1, 0, 2)
+    x[6, :, 8] = 1
+    ys = []
+    for x_t in x:
+        y, state = model.step(x_t, state)
+        ys.append(y)
+    np.testing.assert_array_equal(np.array(ys)[7:].transpose(1, 0, 2) > 0.5, words)
+
+
+def test_initial_state(edited_model: Callable[..., pathlib.Path]) -> None:
+    initial = f'{{"memory": {[0.5] * 8 + [0.25]}, "weights": [[0.75, 0.25], [1, 0]], "reads": [{[2.0] * 9}]}}'
+    model = ntm.load(edited_model(props={"initial_state": initial}))
+    memory, weights, reads = model.initial_state(3, memory_locations=5)
+    np.testing.assert_array_equal(memory, np.broadcast_to([[0.5]] * 8 + [[0.25]], (3, 9, 5)))
+    np.testing.assert_array_equal(weights, [[[0.75, 0.25, 0, 0, 0], [1, 0, 0, 0, 0]]] * 3)
+    np.testing.assert_array_equal(reads, np.full((3, 1, 9), 2.0))
+    assert {array.dtype for array in (memory, weights, reads)} == {np.dtype(np.float32)}
+    assert model.initial_state(1).memory.shape == (1, 9, 16)  # the configuration's
+    with pytest.raises(ValueError, match="at least 2"):
+        model.initial_state(1, memory_locations=1)
+
+
+def test_the_memory_grows_with_the_sequence_unless_it_is_given(tiny_model: pathlib.Path) -> None:
+    words = random_words(1, 20, 8)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert (ntm.load(tiny_model).copy(words) == words).all()
+        assert (ntm.load(tiny_model, memory_locations=22).copy(words) == words).all()
+    with pytest.warns(UserWarning, match="longer than the 10 words that 12 memory locations hold"):
+        assert (ntm.load(tiny_model, memory_locations=12).copy(words) != words).any()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        random_words(1, 2, 7),
+        random_words(2, 8),
+        random_words(1, 2, 8).astype(np.float32),
+        random_words(1, 2, 8) + np.uint8(1),
+    ],
+    ids=["word width", "rank", "dtype", "two"],
+)
+def test_copy_refuses(tiny_model: pathlib.Path, words: Any) -> None:
+    with pytest.raises(ValueError, match=r"^words must "):
+        ntm.load(tiny_model).copy(words)
+
+
+def test_step_refuses_other_shapes(tiny_model: pathlib.Path) -> None:
+    model = ntm.load(tiny_model)
+    state = model.initial_state(2)
+    with pytest.raises(ValueError, match=r"^x must "):
+        model.step(np.zeros((2, 8)), state)
+    with pytest.raises(ValueError, match=r"^memory must "):
+        model.step(np.zeros((1, 9)), state)
+    with pytest.raises(ValueError, match=r"^weights must "):
+        model.step(np.zeros((2, 9)), state._replace(weights=state.weights[:, :, 1:]))
+    with pytest.raises(ValueError, match=r"^x must "):
+        model.step(0.0, state)
+
+
+@pytest.mark.parametrize("options", [{"threads": 0}, {"memory_locations": 0}])
+def test_load_refuses(tiny_model: pathlib.Path, options: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match="must be at least 1"):
+        ntm.load(tiny_model, **options)
+
+
+def test_damaged_files_give_an_error_or_a_copy(
+    tiny_model: pathlib.Path, tmp_path: pathlib.Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(tiny_model, tmp_path / "model")
+    content = (tiny_model / "unrolled.onnx").read_bytes()
+    random, words = np.random.default_rng(0), random_words(2, 3, 8)
+    errors = 0
+    for _ in range(200):
+        at, kept = random.integers(len(content)), random.integers(2)
+        damaged = content[:at] + random.bytes(random.integers(4)) + content[at + kept :]
+        (tmp_path / "model" / "unrolled.onnx").write_bytes(damaged)
+        try:
+            assert ntm.load(tmp_path / "model").copy(words).shape == words.shape
+        except ntm.ModelError as error:
+            errors += 1
+            assert "\n" not in str(error)
+    assert errors > 100
+    assert capfd.readouterr() == ("", "")  # onnxruntime has its own ideas of what to print
+
+
+def test_one_model_serves_several_threads(tiny_model: pathlib.Path) -> None:
+    model = ntm.load(tiny_model)
+    batches = [np.random.default_rng(seed).integers(0, 2, (5, 14, 8), np.uint8) for seed in range(20)]
+    with ThreadPoolExecutor(4) as pool:
+        for words, copied in zip(batches, pool.map(model.copy, batches), strict=True):
+            np.testing.assert_array_equal(words, copied)
+
+
+@pytest.mark.parametrize("change", [lambda kernel: 0 * kernel, lambda kernel: kernel[::-1].copy()])
+def test_the_network_does_the_copying(edited_model: Callable[..., pathlib.Path], change: Callable[..., Any]) -> None:
+    words = random_words(4, 10, 8)
+    assert (ntm.load(edited_model(weights=change)).copy(words) != words).mean() > 0.2
+
+
+def refused(path: pathlib.Path) -> str:
+    """The message of the error, which neither loading nor the first use may hide."""
+    with pytest.raises(ntm.ModelError) as error:
+        ntm.load(path).copy(random_words(1, 2, 8))
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+def test_there_is_no_model(tmp_path: pathlib.Path, tiny_model: pathlib.Path) -> None:
+    assert refused(tmp_path / "nowhere") == f"there is no model folder {tmp_path / 'nowhere'}"
+    assert "is not a model folder" in refused(tiny_model / "step.onnx")
+    assert refused(tmp_path) == f"cannot load the model {tmp_path / 'step.onnx'}: no such file or directory"
+    (tmp_path / "step.onnx").mkdir()
+    assert "is not a regular file" in refused(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"# A text file\n" * 100, b"\x7fELF" + bytes(100), bytes(100)])
+@pytest.mark.parametrize("name", ["step.onnx", "unrolled.onnx"])
+def test_a_foreign_file(tiny_model: pathlib.Path, tmp_path: pathlib.Path, name: str, content: bytes) -> None:
+    shutil.copytree(tiny_model, tmp_path / "model")
+    (tmp_path / "model" / name).write_bytes(content)
+    assert "it is not an ONNX file" in refused(tmp_path / "model")
+
+
+def test_a_file_too_large(tiny_model: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    shutil.copytree(tiny_model, tmp_path / "model")
+    with open(tmp_path / "model" / "step.onnx", "wb") as file:
+        file.truncate(1 << 40)
+    assert "larger than" in refused(tmp_path / "model")
+
+
+def test_a_model_of_others(edited_model: Callable[..., pathlib.Path]) -> None:
+    def forget(model: onnx.ModelProto) -> None:
+        del model.metadata_props[:]
+
+    assert "no schema version" in refused(edited_model(change=forget))
+
+
+@pytest.mark.parametrize(
+    ("props", "message"),
+    [
+        ({"schema_version": "2"}, "schema version '2'"),
+        ({"unroll": "1"}, "its x must be float32 of shape [1, *, 9]"),
+        ({"graph": "step", "unroll": "1"}, "its graph is 'step', not 'unrolled'"),
+        ({"config": "{}"}, "word_bits must be"),
+    ],
+)
+def test_metadata_of_another_model(
+    edited_model: Callable[..., pathlib.Path], props: dict[str, str], message: str
+) -> None:
+    assert message in refused(edited_model(props=props))
+
+
+def test_files_of_two_models(tiny_model: pathlib.Path, edited_model: Callable[..., pathlib.Path]) -> None:
+    mixed = edited_model(props={"checkpoint_sha256": "1" * 64})
+    shutil.copy(tiny_model / "step.onnx", mixed)
+    assert "not of the same model" in refused(mixed)
+
+
+def _rename(model: onnx.ModelProto) -> None:
+    for node in model.graph.node:
+        node.output[:] = ["state" if name == "next_memory" else name for name in node.output]
+    model.graph.output[1].name = "state"
+
+
+def _shape(model: onnx.ModelProto) -> None:
+    model.graph.input[1].type.tensor_type.shape.dim[1].dim_value = 5
+
+
+def _fixed_batch(model: onnx.ModelProto) -> None:
+    model.graph.input[1].type.tensor_type.shape.dim[0].dim_value = 4
+
+
+def _element(model: onnx.ModelProto) -> None:
+    model.graph.input[3].type.tensor_type.elem_type = onnx.TensorProto.DOUBLE
+
+
+def _operator(model: onnx.ModelProto) -> None:
+    model.graph.node[0].op_type = "Teleport"
+
+
+def _no_nodes(model: onnx.ModelProto) -> None:
+    del model.graph.node[:]
+
+
+def _opset(model: onnx.ModelProto) -> None:
+    model.opset_import[0].version = 1_000
+
+
+def _weights_elsewhere(model: onnx.ModelProto) -> None:
+    """A file that makes onnxruntime read another one."""
+    tensor = next(tensor for tensor in model.graph.initializer if tensor.name == "kernel")
+    tensor.ClearField("raw_data")
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="/etc/passwd")
+
+
+def _wrong_output(model: onnx.ModelProto) -> None:
+    """The declared shapes are right, and what comes out is not."""
+    dims = model.graph.output[3].type.tensor_type.shape.dim
+    for dim in dims:
+        dim.dim_param = "any"
+    next(node for node in model.graph.node if node.output[0] == "next_reads").input[0] = "memory"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [_rename, _shape, _fixed_batch, _element, _operator, _no_nodes, _opset, _weights_elsewhere, _wrong_output],
+)
+def test_a_broken_graph(
+    edited_model: Callable[..., pathlib.Path],
+    change: Callable[[onnx.ModelProto], None],
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    assert "the model" in refused(edited_model(change=change))
+    assert capfd.readouterr() == ("", "")  # onnxruntime has its own ideas of what to print

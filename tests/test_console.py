@@ -1,0 +1,147 @@
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+from typing import Any
+
+import pytest
+
+_PROGRAM = """
+import os, sys, time, warnings
+from ntm import console
+
+def command(what: str, quiet: console.Quiet = False, version: console.Version = False):
+    if what == "sleep":
+        try:
+            sys.stdout.write("asleep\\n")
+            sys.stdout.flush()
+            time.sleep(60)
+        finally:
+            sys.stdout.write("cleaned up\\n")
+    if what == "progress":
+        with console.Progress(100, quiet=quiet) as progress:
+            for done in range(100):
+                progress.update(done, "halfway" if done > 50 else "")
+                time.sleep(0.015)
+    exec(what if "(" in what or " " in what else "")
+    return 1 if what == "wrong" else None
+
+console.run("ntm-test", command)
+"""
+
+
+def run(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", _PROGRAM, *arguments]
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options
+    return subprocess.run(command, check=False, text=True, timeout=60, **streams)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["fine"], 0, ""),
+        (["wrong"], 1, ""),
+        ([], 2, "error: missing argument 'what'"),
+        (["fine", "--colour"], 2, "error: no such option: --colour"),
+        (["raise console.CommandError('the file\\nFoo is bad.')"], 2, "error: the file Foo is bad"),
+        (["raise console.CommandError('a\\x1b[2Jb\\udcff')"], 2, r"error: a\x1b[2Jb\udcff"),
+        (["open('/no/Such')"], 2, "error: /no/Such: no such file or directory"),
+        (["raise MemoryError()"], 2, "error: out of memory"),
+        (["raise BrokenPipeError()"], 0, ""),
+        (
+            ["raise ValueError('why?')"],
+            2,
+            "error: internal error, NTM_TRACEBACK=1 shows where: ValueError: why?",
+        ),
+        (["warnings.warn('mind the gap.')"], 0, "warning: mind the gap"),
+        (["console.fail('ntm-test', 'not converged', console.WRONG)"], 1, "error: not converged"),
+        (["console.require('train', 'numpy')"], 0, ""),
+        (
+            ["console.require('train', 'no_such_module')"],
+            2,
+            "error: no_such_module is missing: pip install 'neural-turing-machine[train]'",
+        ),
+    ],
+)
+def test_one_line_and_the_exit_code(arguments: list[str], code: int, message: str) -> None:
+    result = run(*arguments)
+    assert (result.returncode, result.stdout) == (code, "")
+    assert result.stderr == (f"ntm-test: {message}\n" if message else "")
+
+
+def test_a_traceback_on_demand() -> None:
+    assert "Traceback" in run("raise ValueError('why?')", env=os.environ | {"NTM_TRACEBACK": "1"}).stderr
+
+
+def test_help_and_version_need_no_extra() -> None:
+    assert run("--help").stdout.startswith("Usage: ntm-test")
+    result = run("--version")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout.startswith("ntm-test 0.")
+    assert "model" in result.stdout.splitlines()[1]
+
+
+def test_no_space_for_the_result() -> None:
+    with open("/dev/full", "w") as full:
+        result = run("--version", stdout=full)
+    assert (result.returncode, result.stderr) == (2, "ntm-test: error: no space left on device\n")
+
+
+def test_nobody_reads_the_result() -> None:
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    result = run("--version", stdout=write_end)
+    os.close(write_end)
+    assert (result.returncode, result.stderr) == (0, "")
+
+
+def test_closed_standard_streams() -> None:
+    for closing in (">&-", "2>&-"):
+        command = f'exec "$0" "$@" {closing}'
+        result = subprocess.run(
+            ["sh", "-c", command, sys.executable, "-c", _PROGRAM, "fine"], capture_output=True, check=False, text=True
+        )
+        assert (result.returncode, result.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_a_signal(number: signal.Signals, code: int) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", _PROGRAM, "sleep"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "asleep\n"
+    process.send_signal(number)
+    rest, errors = process.communicate(timeout=60)
+    assert (process.returncode, rest, errors) == (code, "cleaned up\n", "")
+
+
+def _on_terminal(*arguments: str, **environment: str) -> bytes:
+    """What a terminal as stderr is shown."""
+    terminal, stderr = pty.openpty()
+    result = run(*arguments, stderr=stderr, env=os.environ | {"TERM": "xterm"} | environment)
+    assert result.returncode == 0
+    os.close(stderr)
+    shown = b""
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        try:
+            shown += os.read(terminal, 1 << 16)
+        except OSError:  # all has been read
+            break
+    os.close(terminal)
+    return shown
+
+
+def test_progress_on_a_terminal() -> None:
+    shown = _on_terminal("progress")
+    assert b"halfway" in shown
+    assert b"\x1b[35m" in shown  # in colour
+    assert b"\x1b[35m" not in _on_terminal("progress", NO_COLOR="1")
+
+
+def test_no_progress_where_nobody_watches() -> None:
+    assert _on_terminal("progress", "--quiet") == b""
+    assert run("progress").stderr == ""
