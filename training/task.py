@@ -22,10 +22,11 @@ def copy_batch(seed: tf.Tensor, batch_size: int, max_length: int, word_bits: int
         max_length: L.
         word_bits: W.
     """
-    for_lengths, for_words = tf.unstack(tf.random.split(seed, 2))
-    length = tf.random.stateless_uniform([batch_size], for_lengths, 1, max_length + 1, tf.int32)  # [B]
+    # Named, since XLA and the interpreter would each choose another algorithm.
+    for_lengths, for_words = tf.unstack(tf.random.split(seed, 2, alg="philox"))
+    length = tf.random.stateless_uniform([batch_size], for_lengths, 1, max_length + 1, tf.int32, "philox")  # [B]
     # Raw random bits, one integer a word: 8 times cheaper than a number a bit.
-    words = tf.random.stateless_uniform([max_length, batch_size, 1], for_words, None, None, tf.int32)
+    words = tf.random.stateless_uniform([max_length, batch_size, 1], for_words, None, None, tf.int32, "philox")
     bits = tf.cast(tf.bitwise.right_shift(words, tf.range(word_bits)) & 1, tf.float32)  # [L, B, W]
 
     step = tf.range(2 * max_length + 1)[:, tf.newaxis]  # [T, 1]

@@ -1,0 +1,44 @@
+import numpy as np
+import tensorflow as tf
+
+from ntm.training.optimizer import Adam
+
+
+def adam_in_numpy(
+    values: np.ndarray, gradients: list[np.ndarray], rate: float, clip: float, decay: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Algorithm 1 of Kingma & Ba (2015) as it is printed, with clipping before and an average after."""
+    m, v = np.zeros_like(values), np.zeros_like(values)
+    average = values
+    for t, gradient in enumerate(gradients, start=1):
+        norm = np.sqrt((gradient**2).sum())
+        g = gradient * min(1.0, clip / norm)
+        m = 0.9 * m + 0.1 * g
+        v = 0.999 * v + 0.001 * g**2
+        values = values - rate * (m / (1 - 0.9**t)) / (np.sqrt(v / (1 - 0.999**t)) + 1e-8)
+        d = min(decay, 1 - 1 / t)
+        average = d * average + (1 - d) * values
+    return values, average
+
+
+def test_is_adam_with_clipping_and_an_average() -> None:
+    random = np.random.default_rng(0)
+    matrix, vector = random.normal(size=(3, 2)).astype(np.float32), random.normal(size=4).astype(np.float32)
+    variables = [tf.Variable(matrix), tf.Variable(vector)]
+    optimizer = Adam(variables, clip_norm=1.5, average_decay=0.8)
+    gradients = [scale * random.normal(size=10) for scale in (0.1, 5.0, 1.0, 0.01) for _ in range(3)]
+    for gradient in gradients:
+        pieces = gradient.astype(np.float32)
+        optimizer.apply([tf.constant(pieces[:6].reshape(3, 2)), tf.constant(pieces[6:])], tf.constant(0.03))
+
+    values, average = adam_in_numpy(np.concatenate([matrix.ravel(), vector]), gradients, 0.03, 1.5, 0.8)
+    np.testing.assert_allclose(np.concatenate([v.numpy().ravel() for v in variables]), values, atol=1e-4)
+    averaged = optimizer.unflatten(optimizer.average)
+    assert [tensor.shape for tensor in averaged] == [(3, 2), (4,)]
+    np.testing.assert_allclose(np.concatenate([t.numpy().ravel() for t in averaged]), average, atol=1e-4)
+
+
+def test_a_zero_gradient_moves_nothing() -> None:
+    variable = tf.Variable([1.0, 2.0])
+    Adam([variable], clip_norm=1.0, average_decay=0.9).apply([tf.zeros(2)], tf.constant(0.1))
+    np.testing.assert_array_equal(variable, [1.0, 2.0])

@@ -1,0 +1,64 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from ntm.training.task import Batch, copy_batch, loss, wrong_bits
+
+
+@pytest.fixture(scope="module")
+def batch() -> Batch:
+    return copy_batch(tf.constant([3, 7]), batch_size=500, max_length=6, word_bits=5)
+
+
+def test_every_sequence_is_words_then_delimiter_then_the_words_again(batch: Batch) -> None:
+    x, target, mask = (tensor.numpy() for tensor in batch)
+    assert x.shape == (13, 500, 6)
+    assert target.shape == (13, 500, 5)
+    assert mask.shape == (13, 500, 1)
+    for b in range(500):
+        (length,) = np.flatnonzero(x[:, b, 5])  # the one delimiter
+        words = x[:length, b, :5]
+        assert set(np.unique(words)) <= {0.0, 1.0}
+        assert not x[length + 1 :, b].any()
+        assert not x[length, b, :5].any()
+        np.testing.assert_array_equal(mask[:, b, 0], [length < t <= 2 * length for t in range(13)])
+        np.testing.assert_array_equal(target[length + 1 : 2 * length + 1, b], words)
+
+
+def test_lengths_are_uniform_and_mixed_in_a_batch(batch: Batch) -> None:
+    lengths = batch.mask.numpy()[:, :, 0].sum(axis=0)
+    counts = np.bincount(lengths.astype(int), minlength=7)
+    assert counts[0] == 0
+    assert counts[1:].min() > 50  # of 83 expected: 4 standard deviations
+    assert counts[1:].sum() == 500
+
+
+def test_bits_are_fair(batch: Batch) -> None:
+    mask = batch.mask.numpy()[:, :, 0].astype(bool)
+    assert batch.target.numpy()[mask].mean(axis=0) == pytest.approx(0.5, abs=0.05)
+
+
+def test_a_batch_is_a_function_of_its_seed() -> None:
+    first, same, other = (copy_batch(tf.constant(seed), 4, 5, 8) for seed in ([1, 2], [1, 2], [1, 3]))
+    np.testing.assert_array_equal(first.x, same.x)
+    assert not np.array_equal(first.x, other.x)
+
+
+def test_xla_draws_the_same_batch() -> None:
+    compiled = tf.function(lambda seed: copy_batch(seed, 4, 5, 8), jit_compile=True, autograph=False)
+    for eager, fast in zip(copy_batch(tf.constant([1, 2]), 4, 5, 8), compiled(tf.constant([1, 2])), strict=True):
+        np.testing.assert_array_equal(eager, fast)
+
+
+def test_loss_and_wrong_bits_look_at_the_output_phase_only(batch: Batch) -> None:
+    perfect = (2.0 * batch.target - 1.0) * 50.0
+    assert float(loss(perfect, batch)) == pytest.approx(0.0, abs=1e-6)
+    assert float(wrong_bits(perfect, batch)) == 0.0
+    noise_outside = perfect + (1.0 - batch.mask) * 1000.0
+    assert float(loss(noise_outside, batch)) == pytest.approx(0.0, abs=1e-6)
+    assert float(wrong_bits(noise_outside, batch)) == 0.0
+    inverted = -perfect
+    assert float(wrong_bits(inverted, batch)) == float(tf.reduce_sum(batch.mask)) * 5
+    assert float(loss(inverted, batch)) == pytest.approx(50.0)
+    undecided = tf.zeros_like(perfect)
+    assert float(loss(undecided, batch)) == pytest.approx(np.log(2.0))
