@@ -47,8 +47,9 @@ The same numbers, the configuration and the training are in the metadata of each
 
 ## Agreement with TensorFlow
 
-The largest absolute difference to the network as TensorFlow computes it, on whole copies of random words; at most
-{tolerance:g} is allowed, and not one differing bit.
+The largest absolute difference to the network as TensorFlow computes it, at every step from the same state, over
+copies of random words that are longer than any it was trained on. At most {tolerance:g} is allowed, and not one
+differing bit. What repeats a step (`unrolled.onnx`, the copy of the SavedModel) is compared with that step repeated.
 
 {agreements}
 

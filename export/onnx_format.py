@@ -4,7 +4,7 @@ import functools
 import inspect
 import logging
 import pathlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import onnx
@@ -13,7 +13,7 @@ import tf2onnx
 from onnx import helper
 
 from ntm.export import unroll as unrolling
-from ntm.export.parity import Candidate, Tensors, of_steps
+from ntm.export.parity import Candidate, Graph, compare_chunks, compare_steps
 from ntm.export.source import Source
 from ntm.export.step import input_signature, shapes, step_function
 from ntm.models import NTMCell
@@ -36,15 +36,18 @@ def candidates(folder: pathlib.Path) -> list[Candidate]:
     """What was written, to be compared with TensorFlow; nothing where nothing was written."""
     if not any((folder / file).exists() for file in FILES):
         return []
-    found = []
-    for graph in model_folder.read(folder):  # as the runtime reads it, with all its checks
-        compare = functools.partial(
-            of_steps,
-            graph=session(graph.content),
-            unroll=graph.metadata.unroll if graph.metadata.graph == UNROLLED else None,
-        )
-        found.append(Candidate(graph.path.name, graph.metadata.checkpoint_sha256, compare))
-    return found
+    files = model_folder.read(folder)  # as the runtime reads it, with all its checks
+    checksum, unroll = files.metadata.checkpoint_sha256, files.unrolled.metadata.unroll
+    step, unrolled = (session(graph.content) for graph in files)
+    return [
+        Candidate(files.step.path.name, checksum, functools.partial(compare_steps, step=step)),
+        Candidate(
+            files.unrolled.path.name,
+            checksum,
+            functools.partial(compare_chunks, chunk=unrolled, step=step, unroll=unroll),
+            unroll,
+        ),
+    ]
 
 
 def convert(cell: NTMCell) -> onnx.ModelProto:
@@ -70,7 +73,7 @@ def save(model: onnx.ModelProto, metadata: Metadata, path: pathlib.Path) -> None
     onnx.save(model, path)
 
 
-def session(content: bytes, *, optimised: bool = True) -> Callable[[Tensors], Tensors]:
+def session(content: bytes, *, optimised: bool = True) -> Graph:
     """A graph as a function that onnxruntime computes on one thread."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1

@@ -7,15 +7,18 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from ntm.console import CommandError, explaining
 from ntm.export import card, onnx_format, savedmodel, tflite
-from ntm.export.parity import Agreement, Candidate, table
+from ntm.export.parity import Agreement, Candidate, prove, table
 from ntm.export.source import Source
-from ntm.training.run import RunError, TrainedRun, load_run
+from ntm.training.run import RunError, TrainedRun, load_config, load_run
 
 __all__ = ["FORMATS", "DisagreementError", "publish", "table", "verify"]
 
 # A format is a module with FILES, the names it takes in the folder; write(source, folder); and candidates(folder),
 # what it finds of itself there.
 FORMATS = {"onnx": onnx_format, "savedmodel": savedmodel, "tflite": tflite}
+
+# L of the longest sequences that are compared, unless twice the longest of the training is more.
+LONGEST = 120
 
 
 class DisagreementError(Exception):
@@ -65,7 +68,7 @@ def publish(
     with explaining(f"cannot write {folder}"), _staged(folder) as staged:
         for name in formats:
             FORMATS[name].write(source, staged)
-        agreements = _prove(trained, _candidates(staged))
+        agreements = _prove(run, trained, _candidates(staged))
         (staged / card.FILE).write_text(card.text(source, agreements), encoding="utf-8")
     return agreements
 
@@ -94,7 +97,7 @@ def verify(run: pathlib.Path, folder: pathlib.Path) -> dict[str, Agreement]:
     for candidate in candidates:
         if candidate.checkpoint_sha256 != trained.checkpoint_sha256:
             raise CommandError(f"{candidate.name} in {folder} was exported from another checkpoint than that of {run}")
-    return _prove(trained, candidates)
+    return _prove(run, trained, candidates)
 
 
 def _load(run: pathlib.Path) -> TrainedRun:
@@ -108,8 +111,9 @@ def _candidates(folder: pathlib.Path) -> list[Candidate]:
     return [candidate for module in FORMATS.values() for candidate in module.candidates(folder)]
 
 
-def _prove(trained: TrainedRun, candidates: Iterable[Candidate]) -> dict[str, Agreement]:
-    agreements = {candidate.name: candidate.compare(trained.cell) for candidate in candidates}
+def _prove(run: pathlib.Path, trained: TrainedRun, candidates: Iterable[Candidate]) -> dict[str, Agreement]:
+    _, training = load_config(run)
+    agreements = prove(trained.cell, max(LONGEST, 2 * training.max_length), candidates)
     if not all(found.holds for found in agreements.values()):
         raise DisagreementError(agreements)
     return agreements

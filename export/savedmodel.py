@@ -4,6 +4,7 @@ Its signatures are ``serving_default``, the copy of whole sequences; ``step``, o
 out; and ``initial_state``. ``tf.saved_model.load`` alone loads it, without this package.
 """
 
+import functools
 import json
 import pathlib
 from typing import Any
@@ -14,7 +15,7 @@ import tensorflow as tf
 from ntm.export import parity
 from ntm.export.source import Source
 from ntm.export.step import locations_for, step_function
-from ntm.models import NTMCell, State
+from ntm.models import NTMCell, NTMConfig, State
 from ntm.runtime.metadata import INPUTS, Metadata
 
 FILES = ("savedmodel",)
@@ -41,21 +42,33 @@ def candidates(folder: pathlib.Path) -> list[parity.Candidate]:
     """What was written, to be compared with TensorFlow; nothing where nothing was written."""
     if not (folder / FILES[0]).exists():
         return []
-    checksum = Metadata.from_props(json.loads((folder / _METADATA).read_text())).checkpoint_sha256
-    loaded = tf.saved_model.load(str(folder / _VERSION))
-    step, copy = loaded.signatures["step"], loaded.signatures["serving_default"]
+    metadata = Metadata.from_props(json.loads((folder / _METADATA).read_text(encoding="utf-8")))
+    config = NTMConfig(**metadata.config)
+    signatures = tf.saved_model.load(str(folder / _VERSION)).signatures
 
-    def run_step(inputs: parity.Tensors) -> parity.Tensors:
-        outputs = step(**{name: tf.constant(value) for name, value in inputs.items()})
+    def call(name: str, **inputs: Any) -> parity.Tensors:
+        outputs = signatures[name](**{name: tf.constant(value) for name, value in inputs.items()})
         return {name: tensor.numpy() for name, tensor in outputs.items()}
 
-    def run_copy(words: np.ndarray) -> np.ndarray:
-        y: np.ndarray = copy(words=tf.constant(words))["y"].numpy()
-        return y
+    def compare_copies(trajectory: parity.Trajectory, agreement: parity.Agreement) -> None:
+        """Each copy with that by the other two signatures, of which the step is compared with TensorFlow."""
+        for words in trajectory.words:
+            locations = int(locations_for(config, len(words)))
+            state = call("initial_state", batch_size=1, memory_locations=locations)
+            y = []
+            for x in parity.copy_inputs(words):
+                outputs = call("step", x=x[np.newaxis], **state)
+                state = {name: outputs[f"next_{name}"] for name in state}
+                y.append(outputs["y"])
+            agreement.note_y(
+                np.stack(y[len(words) + 1 :], axis=1), call("serving_default", words=words[np.newaxis])["y"]
+            )
+            agreement.steps += len(y)
 
+    compare_steps = functools.partial(parity.compare_steps, step=lambda inputs: call("step", **inputs))
     return [
-        parity.Candidate("savedmodel step", checksum, lambda cell: parity.of_steps(cell, run_step)),
-        parity.Candidate("savedmodel copy", checksum, lambda cell: parity.of_copies(cell, run_copy)),
+        parity.Candidate("savedmodel step", metadata.checkpoint_sha256, compare_steps),
+        parity.Candidate("savedmodel copy", metadata.checkpoint_sha256, compare_copies),
     ]
 
 

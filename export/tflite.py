@@ -4,6 +4,7 @@ Its one signature, ``step``, takes the inputs and returns the outputs by name. B
 runner takes arrays of other sizes as they are, and an interpreter after ``resize_tensor_input``.
 """
 
+import functools
 import json
 import pathlib
 
@@ -47,7 +48,8 @@ def candidates(folder: pathlib.Path) -> list[parity.Candidate]:
     content = path.read_bytes()
     checksum = _read_metadata(content).checkpoint_sha256
     step = Interpreter(model_content=content).get_signature_runner(_SIGNATURE)
-    return [parity.Candidate(path.name, checksum, lambda cell: parity.of_steps(cell, lambda inputs: step(**inputs)))]
+    compare = functools.partial(parity.compare_steps, step=lambda inputs: step(**inputs))
+    return [parity.Candidate(path.name, checksum, compare)]
 
 
 def _read_metadata(content: bytes) -> Metadata:

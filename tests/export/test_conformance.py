@@ -48,6 +48,11 @@ def roll_out(step: Step, x: np.ndarray, state: Tensors) -> dict[str, np.ndarray]
     return {name: np.stack([np.asarray(outputs[name]) for outputs in steps]) for name in OUTPUTS}
 
 
+def batch_inputs(words: np.ndarray) -> np.ndarray:
+    """What the network sees of words ``[B, L, W]``, ``[T, B, W+1]``."""
+    return np.stack([parity.copy_inputs(sequence) for sequence in words], axis=1)
+
+
 @pytest.fixture(scope="module", params=CONFIGS)
 def network(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Network:
     cell, random = NTMCell(CONFIGS[request.param]), np.random.default_rng(0)
@@ -57,7 +62,7 @@ def network(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     source = Source(TrainedRun(cell, {}, "0" * 64), "conformance", UNROLL)
     for module in (onnx_format, savedmodel, tflite):
         module.write(source, folder)
-    x = parity.copy_inputs(random.integers(0, 2, [BATCH, LENGTH, cell.config.word_bits]))
+    x = batch_inputs(random.integers(0, 2, [BATCH, LENGTH, cell.config.word_bits]))
     state = {name: value.numpy() for name, value in zip(INPUTS[1:], cell.initial_state(BATCH, LOCATIONS), strict=True)}
     eager = step_function(cell).python_function
     return Network(cell, folder, x, state, roll_out(lambda inputs: eager(**inputs), x, state))
@@ -120,7 +125,7 @@ def test_savedmodel_copies_and_starts(network: Network) -> None:
     loaded = tf.saved_model.load(str(network.folder / "savedmodel" / "1"))
     words = np.random.default_rng(1).integers(0, 2, [3, 7, network.cell.config.word_bits], np.uint8)
     state = loaded.signatures["initial_state"](batch_size=tf.constant(3), memory_locations=tf.constant(9))
-    outputs = roll_out(as_function(network), parity.copy_inputs(words), state)
+    outputs = roll_out(as_function(network), batch_inputs(words), state)
     copied = loaded.signatures["serving_default"](words=tf.constant(words))
     np.testing.assert_allclose(copied["y"], outputs["y"][8:].swapaxes(0, 1), atol=1e-6)
     np.testing.assert_array_equal(copied["copy"], np.asarray(copied["y"]) > 0.5)

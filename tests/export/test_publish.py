@@ -1,0 +1,368 @@
+"""``ntm-export``: what it publishes, and above all what it refuses to publish."""
+
+import json
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from onnx import numpy_helper
+
+from ntm.export import command, onnx_format, parity, publish
+from ntm.export.source import Source
+from ntm.models import NTMCell, NTMConfig
+from ntm.runtime.metadata import Metadata
+from ntm.runtime.model import load
+from ntm.training.config import TrainingConfig
+from ntm.training.run import load_run, save_checkpoint, save_config
+
+_CODE = "from ntm.export.command import main; main()"
+
+
+def make_run(folder: pathlib.Path, config: NTMConfig, seed: int = 0) -> pathlib.Path:
+    """A run whose network was never trained, but decides: no bit is a matter of rounding."""
+    cell, random = NTMCell(config), np.random.default_rng(seed)
+    variables = {
+        variable.name.removesuffix(":0"): random.normal(
+            size=variable.shape, scale=0.5 if "bias" in variable.name else 0.3
+        ).astype(np.float32)
+        for variable in cell.trainable_variables
+    }
+    folder.mkdir()
+    save_config(folder, config, TrainingConfig())
+    save_checkpoint(folder, variables, {}, {"batches": 7})
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    config = NTMConfig(word_bits=5, memory_vector_size=6, controller_sizes=(20, 20))
+    return make_run(tmp_path_factory.mktemp("runs") / "run", config)
+
+
+@pytest.fixture(scope="module")
+def exported(run: pathlib.Path, tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """An export of every format."""
+    folder = tmp_path_factory.mktemp("exports") / "tiny-copy"
+    publish.publish(run, folder, publish.FORMATS, unroll=8)
+    return folder
+
+
+@pytest.fixture
+def ntm_export(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
+    """Run the command in this process, and return its exit code."""
+    monkeypatch.setattr(command, "_silence_libraries", lambda: None)
+
+    def run_command(*arguments: str | pathlib.Path) -> int:
+        handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+        monkeypatch.setattr(sys, "argv", ["ntm-export", *map(str, arguments)])
+        monkeypatch.setattr(os, "dup2", lambda *_: None)
+        try:
+            with pytest.raises(SystemExit) as end:
+                command.main()
+        finally:
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+        return int(end.value.code or 0)
+
+    return run_command
+
+
+def test_an_export_is_whole_and_nothing_else_is_left(exported: pathlib.Path) -> None:
+    assert {path.name for path in exported.iterdir()} == {
+        "card.md",
+        "savedmodel",
+        "step.onnx",
+        "step.tflite",
+        "unrolled.onnx",
+    }
+    assert [path.name for path in exported.parent.iterdir()] == ["tiny-copy"]
+    assert (exported / "savedmodel" / "1" / "saved_model.pb").is_file()
+    umask = os.umask(0o022)
+    os.umask(umask)
+    assert exported.stat().st_mode & 0o777 == 0o777 & ~umask
+
+
+@pytest.mark.parametrize("file", ["step.onnx", "unrolled.onnx"])
+def test_names_and_shapes_are_the_contract(exported: pathlib.Path, file: str) -> None:
+    graph = onnx.load(exported / file).graph
+    time = [8] if file == "unrolled.onnx" else []
+
+    def shapes(values: object) -> dict[str, list[int | str]]:
+        return {
+            value.name: [size.dim_param or size.dim_value for size in value.type.tensor_type.shape.dim]
+            for value in values  # type: ignore[attr-defined]
+        }
+
+    assert tuple(value.name for value in graph.input) == ("x", "memory", "weights", "reads")
+    assert tuple(value.name for value in graph.output) == ("y", "next_memory", "next_weights", "next_reads")
+    state = {"memory": ["B", 6, "N"], "weights": ["B", 2, "N"], "reads": ["B", 1, 6]}
+    assert shapes(graph.input) == {"x": [*time, "B", 6], **state}
+    assert shapes(graph.output) == {"y": [*time, "B", 5], **{f"next_{name}": shape for name, shape in state.items()}}
+
+
+def test_names_of_nodes_tell_where_they_come_from(exported: pathlib.Path) -> None:
+    step, unrolled = (onnx.load(exported / file).graph for file in ("step.onnx", "unrolled.onnx"))
+    functions = {node.name.split("/")[0] for node in step.node}
+    assert functions >= {"cosine_similarity", "content_weighting", "interpolate", "circular_shift", "sharpen"}
+    assert functions >= {"erase", "add", "read"}
+    assert {node.name.split("/")[0] for node in unrolled.node} == {"all", *(f"step_{i}" for i in range(8))}
+    variables = {"hidden_0/kernel", "hidden_1/bias", "heads/kernel", "output/kernel"}
+    for graph in (step, unrolled):
+        assert {initializer.name for initializer in graph.initializer} >= variables
+
+
+@pytest.mark.parametrize("file", ["step.onnx", "unrolled.onnx"])
+def test_metadata_round_trips(run: pathlib.Path, exported: pathlib.Path, file: str) -> None:
+    metadata = Metadata.from_props({prop.key: prop.value for prop in onnx.load(exported / file).metadata_props})
+    trained = load_run(run)
+    assert metadata == Source(trained, "tiny-copy", 8).metadata(file.removesuffix(".onnx"))
+    assert NTMConfig(**metadata.config) == trained.cell.config
+    assert metadata.training == {"batches": 7}
+
+
+@pytest.mark.parametrize("learned", [False, True])
+def test_runtime_starts_where_the_network_starts(tmp_path: pathlib.Path, learned: bool) -> None:
+    config = NTMConfig(
+        word_bits=3,
+        memory_locations=6,
+        memory_vector_size=4,
+        controller_sizes=(5,),
+        read_heads=2,
+        learn_r_bias=learned,
+        learn_w_bias=learned,
+        learn_m_bias=learned,
+    )
+    run = make_run(tmp_path / "run", config)
+    publish.publish(run, tmp_path / "out", ["onnx"], unroll=2)
+    actual = load(tmp_path / "out").initial_state(batch_size=3, memory_locations=9)
+    expected = load_run(run).cell.initial_state(batch_size=3, memory_locations=9)
+    for a, e in zip(actual, expected, strict=True):
+        np.testing.assert_allclose(a, e, rtol=1e-6)
+
+
+def test_card_tells_how_to_run_it(exported: pathlib.Path, run: pathlib.Path) -> None:
+    card = (exported / "card.md").read_text()
+    assert "| `memory` | `[B, 6, N]` | | `next_memory` | `[B, 6, N]` |" in card
+    assert load_run(run).checkpoint_sha256 in card
+    for graph in ("step.onnx", "unrolled.onnx", "savedmodel", "step.tflite"):
+        assert graph in card
+
+
+def test_default_network_takes_at_most_60_nodes_a_step(tmp_path: pathlib.Path) -> None:
+    cell = NTMCell(NTMConfig())
+    for variable in cell.variables:
+        variable.assign_add(0.1 * np.ones(variable.shape, np.float32))  # no bias of zero, that could be left out
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
+    options.log_severity_level = 3
+    onnxruntime.InferenceSession(onnx_format.convert(cell).SerializeToString(), options)
+    assert len(onnx.load(tmp_path / "optimised.onnx").graph.node) <= 60
+
+
+def test_check_proves_an_export_again(
+    ntm_export: Callable[..., int], run: pathlib.Path, exported: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert ntm_export(run, "--check", exported, "--json") == 0
+    result = json.loads(capsys.readouterr().out)
+    assert set(result) == {"step.onnx", "unrolled.onnx", "savedmodel step", "savedmodel copy", "step.tflite"}
+    for graph, found in result.items():
+        assert found["steps"] > 1000
+        assert found["differing_bits"] == 0
+        assert max(found["difference"].values()) <= 1e-5
+        assert len(found["difference"]) == (1 if graph == "savedmodel copy" else 4)
+
+
+def patch(model: onnx.ModelProto, name: str, amount: float) -> None:
+    """Change one number of one constant."""
+    (constant,) = (constant for constant in model.graph.initializer if constant.name == name)
+    values = numpy_helper.to_array(constant).copy()
+    values.flat[0] += amount
+    constant.CopyFrom(numpy_helper.from_array(values, name))
+
+
+@pytest.mark.parametrize(
+    ("constant", "amount"), [("heads/kernel", 0.01), ("output/bias", 1e-4), ("heads/bias", np.nan)]
+)
+def test_gate_refuses_a_conversion_that_is_off_by_one_number(  # noqa: PLR0917
+    ntm_export: Callable[..., int],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    run: pathlib.Path,
+    tmp_path: pathlib.Path,
+    constant: str,
+    amount: float,
+) -> None:
+    convert = onnx_format.convert
+
+    def convert_wrongly(cell: NTMCell) -> onnx.ModelProto:
+        model = convert(cell)
+        patch(model, constant, amount)
+        return model
+
+    monkeypatch.setattr(onnx_format, "convert", convert_wrongly)
+    assert ntm_export(run, "--output", tmp_path / "out") == 1
+    assert list(tmp_path.iterdir()) == []
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith("ntm-export: error: not equal to TensorFlow: step.onnx (by up to ")
+    assert printed.err.count("\n") == 1
+
+
+def test_gate_compares_the_unrolled_graph_too(
+    monkeypatch: pytest.MonkeyPatch, run: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    unroll = onnx_format.unrolling.unroll
+
+    def unroll_wrongly(step: onnx.ModelProto, steps: int) -> onnx.ModelProto:
+        model = unroll(step, steps)
+        patch(model, "heads/kernel", 0.01)
+        return model
+
+    monkeypatch.setattr(onnx_format.unrolling, "unroll", unroll_wrongly)
+    with pytest.raises(publish.DisagreementError, match=r"^not equal to TensorFlow: unrolled.onnx "):
+        publish.publish(run, tmp_path / "out", ["onnx"], unroll=8)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("expected", "actual", "holds"),
+    [
+        ([0.5], [0.5 + 2e-5], False),
+        ([0.3], [0.3 + 5e-6], True),
+        ([0.5 - 1e-6], [0.5 + 1e-6], False),  # within the tolerance, but another bit
+        ([0.3], [np.nan], False),
+        ([0.3], [[0.3]], False),
+    ],
+)
+def test_agreement_holds_only_within_the_tolerance(expected: list[float], actual: list[float], holds: bool) -> None:
+    found = parity.Agreement()
+    found.note_y(np.array([0.25]), np.array([0.25]))
+    found.note_y(np.array(expected), np.array(actual))
+    found.note_y(np.array([0.25]), np.array([0.25]))
+    assert found.holds is holds
+
+
+def test_an_export_is_replaced_only_by_force(
+    ntm_export: Callable[..., int], run: pathlib.Path, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert ntm_export(run, "--output", out, "--unroll", "2", "--quiet") == 0
+    before = (out / "unrolled.onnx").read_bytes()
+    assert ntm_export(run, "--output", out, "--unroll", "3") == 2
+    assert (out / "unrolled.onnx").read_bytes() == before
+    assert ntm_export(run, "--output", out, "--unroll", "3", "--force", "--name", "another") == 0
+    assert load(out).metadata.model_name == "another"
+    (out / "thesis.txt").touch()
+    assert ntm_export(run, "--output", out, "--force") == 2
+    assert (out / "thesis.txt").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert capsys.readouterr().err.count("\n") == 2
+
+
+def test_check_refuses_what_is_damaged_or_of_another_checkpoint(
+    ntm_export: Callable[..., int],
+    run: pathlib.Path,
+    exported: pathlib.Path,
+    tmp_path: pathlib.Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def check(what: pathlib.Path, against: pathlib.Path = run) -> tuple[int, str]:
+        code = ntm_export(against, "--check", what)
+        error = capsys.readouterr().err
+        assert error.count("\n") == 1
+        return code, error
+
+    other = make_run(tmp_path / "other", load_run(run).cell.config, seed=1)
+    assert check(exported, other)[0] == 2
+    assert check(tmp_path)[0] == 2
+    for file in ("step.onnx", "step.tflite", "savedmodel/1/saved_model.pb", "savedmodel/1/assets.extra/metadata.json"):
+        damaged = tmp_path / "damaged"
+        shutil.copytree(exported, damaged)
+        (damaged / file).write_bytes((damaged / file).read_bytes()[:100])
+        assert check(damaged)[0] == 2, file
+        shutil.rmtree(damaged)
+    shutil.copytree(exported, damaged)
+    model = onnx.load(damaged / "step.onnx")
+    patch(model, "output/kernel", 0.01)
+    onnx.save(model, damaged / "step.onnx")
+    code, error = check(damaged)
+    assert code == 1
+    assert "step.onnx" in error
+
+
+def test_bad_runs_are_refused(
+    ntm_export: Callable[..., int], run: pathlib.Path, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    foreign, damaged, file, out = (tmp_path / name for name in ("foreign", "damaged", "file", "out"))
+    foreign.mkdir()
+    (foreign / "config.json").write_text("{}")
+    shutil.copytree(run, damaged)
+    (damaged / "checkpoint.npz").write_bytes((run / "checkpoint.npz").read_bytes()[:-200])
+    file.write_text("a text")
+    for bad in (tmp_path / "missing", foreign, damaged, file):
+        assert ntm_export(bad, "--output", out) == 2
+        assert capsys.readouterr().err.count("\n") == 1
+        assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["RUN"],
+        ["RUN", "--output", "out", "--check", "out"],
+        ["RUN", "--output", "out", "--format", "pickle"],
+        ["RUN", "--output", "out", "--unroll", "0"],
+        ["RUN", "--output", "out", "--name", "two\nlines"],
+        ["RUN", "--output", "no/such/folder/out"],
+    ],
+    ids=" ".join,
+)
+def test_usage_errors_are_one_line(  # noqa: PLR0917
+    ntm_export: Callable[..., int],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    run: pathlib.Path,
+    tmp_path: pathlib.Path,
+    arguments: list[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert ntm_export(*(run if argument == "RUN" else argument for argument in arguments)) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_missing_extra_is_named_and_help_needs_none(run: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    code = f"import sys; sys.modules['tensorflow'] = sys.modules['tf2onnx'] = None; {_CODE}"
+    refused = subprocess.run(
+        [sys.executable, "-c", code, run, "-o", tmp_path / "out"], check=False, capture_output=True
+    )
+    assert refused.returncode == 2
+    assert b"pip install 'neural-turing-machine[export]'" in refused.stderr
+    assert refused.stderr.count(b"\n") == 1
+    helped = subprocess.run([sys.executable, "-c", code, "--help"], check=False, capture_output=True)
+    assert helped.returncode == 0
+    assert b"--format" in helped.stdout
+
+
+@pytest.mark.parametrize(("kill", "code"), [(signal.SIGTERM, 143), (signal.SIGKILL, -9)])
+def test_a_kill_leaves_no_folder(run: pathlib.Path, tmp_path: pathlib.Path, kill: signal.Signals, code: int) -> None:
+    process = subprocess.Popen([sys.executable, "-c", _CODE, run, "-o", tmp_path / "out"], stderr=subprocess.PIPE)
+    while process.poll() is None and not list(tmp_path.glob(".out.*/new/unrolled.onnx")):
+        time.sleep(0.02)
+    process.send_signal(kill)
+    _, error = process.communicate()
+    assert process.returncode == code
+    assert error == b""
+    assert not (tmp_path / "out").exists()
+    if kill == signal.SIGTERM:
+        assert list(tmp_path.iterdir()) == []
