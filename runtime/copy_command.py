@@ -26,7 +26,7 @@ COMMAND = "ntm-copy"
 # Chosen by measurement: the cost of a step grows with the memory, which needs a location a byte, and the steps come
 # in whole chunks of the unrolled graph: 30 bytes are 61 steps, 2 chunks of 32.
 BLOCK_LENGTH = 30
-BATCH_SIZE = 64
+BATCH_SIZE = 256
 
 _BYTE = 8
 _STANDARD = "-"

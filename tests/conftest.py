@@ -1,12 +1,15 @@
-"""What the tests share."""
+"""What the tests share: models without a training, and ntm-copy as a process."""
 
 import pathlib
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable, Mapping
+from typing import Any
 
+import onnx
 import pytest
-
-pytest.importorskip("onnx")
+from onnx import numpy_helper
 
 _MAKE_TINY_MODEL = pathlib.Path(__file__).with_name("make_tiny_model.py")
 
@@ -25,3 +28,53 @@ def tiny_model_of_16_bits(tmp_path_factory: pytest.TempPathFactory) -> pathlib.P
     folder = tmp_path_factory.mktemp("models") / "tiny16"
     subprocess.run([sys.executable, _MAKE_TINY_MODEL, folder, "16"], check=True)
     return folder
+
+
+@pytest.fixture
+def command(tiny_model: pathlib.Path) -> list[str]:
+    """``ntm-copy`` with the tiny model, to be started."""
+    code = "from ntm.runtime.copy_command import main; main()"
+    return [sys.executable, "-c", code, "--model", str(tiny_model)]
+
+
+@pytest.fixture
+def ntm_copy(command: list[str]) -> Callable[..., subprocess.CompletedProcess[bytes]]:
+    """Run ``ntm-copy`` with the tiny model and these arguments to its end."""
+
+    def run(*arguments: str | pathlib.Path, **options: Any) -> subprocess.CompletedProcess[bytes]:
+        defaults = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "timeout": 60}
+        if "input" not in options:
+            defaults["stdin"] = subprocess.DEVNULL
+        return subprocess.run([*command, *map(str, arguments)], check=False, **defaults | options)
+
+    return run
+
+
+@pytest.fixture
+def edited_model(tiny_model: pathlib.Path, tmp_path: pathlib.Path) -> Callable[..., pathlib.Path]:
+    """Copy the tiny model, with both of its files changed."""
+
+    def edit(
+        *,
+        props: Mapping[str, str] | None = None,
+        weights: Callable[[Any], Any] | None = None,
+        change: Callable[[onnx.ModelProto], object] | None = None,
+    ) -> pathlib.Path:
+        """Replace properties of the metadata, apply a function to what is learned, or change anything else."""
+        folder = tmp_path / "edited"
+        shutil.copytree(tiny_model, folder)
+        for path in folder.iterdir():
+            model = onnx.load_model(path)
+            if props is not None:
+                onnx.helper.set_model_props(model, {p.key: p.value for p in model.metadata_props} | dict(props))
+            if weights is not None:
+                for tensor in model.graph.initializer:
+                    if tensor.name in ("kernel", "bias"):
+                        changed = weights(numpy_helper.to_array(tensor))
+                        tensor.CopyFrom(numpy_helper.from_array(changed, tensor.name))
+            if change is not None:
+                change(model)
+            path.write_bytes(model.SerializeToString())
+        return folder
+
+    return edit
