@@ -42,10 +42,13 @@ def ntm_copy(command: list[str]) -> Callable[..., subprocess.CompletedProcess[by
     """Run ``ntm-copy`` with the tiny model and these arguments to its end."""
 
     def run(*arguments: str | pathlib.Path, **options: Any) -> subprocess.CompletedProcess[bytes]:
-        defaults = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "timeout": 60}
+        defaults: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "timeout": 60}
         if "input" not in options:
             defaults["stdin"] = subprocess.DEVNULL
-        return subprocess.run([*command, *map(str, arguments)], check=False, **defaults | options)
+        completed: subprocess.CompletedProcess[bytes] = subprocess.run(
+            [*command, *map(str, arguments)], check=False, **defaults | options
+        )
+        return completed
 
     return run
 

@@ -1,4 +1,5 @@
 import os
+import pathlib
 import pty
 import signal
 import subprocess
@@ -21,9 +22,9 @@ def command(what: str, quiet: console.Quiet = False, version: console.Version = 
         finally:
             sys.stdout.write("cleaned up\\n")
     if what == "progress":
-        with console.Progress(100, quiet=quiet) as progress:
-            for done in range(100):
-                progress.update(done, "halfway" if done > 50 else "")
+        with console.Progress(60, quiet=quiet) as progress:
+            for done in range(60):
+                progress.update(done, "halfway" if done > 45 else "")
                 time.sleep(0.015)
     exec(what if "(" in what or " " in what else "")
     return 1 if what == "wrong" else None
@@ -81,6 +82,29 @@ def test_help_and_version_need_no_extra() -> None:
     assert (result.returncode, result.stderr) == (0, "")
     assert result.stdout.startswith("ntm-test 0.")
     assert "model" in result.stdout.splitlines()[1]
+
+
+@pytest.mark.parametrize(
+    ("name", "folder", "extra", "arguments"),
+    [
+        ("ntm-train", "training", "train", ["--output", "{}"]),
+        ("ntm-export", "export", "export", ["{}", "--output", "{}/model"]),
+    ],
+)
+def test_an_extra_is_missing(tmp_path: pathlib.Path, name: str, folder: str, extra: str, arguments: list[str]) -> None:
+    """The commands themselves, where TensorFlow is not: one line that says what to do, and nothing is made."""
+    program = f"import sys; sys.modules['tensorflow'] = None; from ntm.{folder}.command import main; main()"
+
+    def run_without(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-c", program, *arguments]
+        return subprocess.run(command, capture_output=True, check=False, text=True, timeout=60)
+
+    result = run_without(*(argument.format(tmp_path / "run") for argument in arguments))
+    assert (result.returncode, result.stdout) == (2, "")
+    message = f"error: tensorflow is missing: pip install 'neural-turing-machine[{extra}]'"
+    assert result.stderr == f"{name}: {message}\n"
+    assert not (tmp_path / "run").exists()
+    assert run_without("--help").returncode == run_without("--version").returncode == 0
 
 
 def test_no_space_for_the_result() -> None:

@@ -145,7 +145,7 @@ def test_memory_does_not_grow_with_the_file(command: list[str], tmp_path: pathli
     def peak(size: int) -> int:
         with open(tmp_path / "sparse", "wb") as file:
             file.truncate(size)
-        arguments = [*command[:2], _WITH_PEAK, *command[3:], tmp_path / "sparse", "-o", "/dev/null"]
+        arguments = [*command[:2], _WITH_PEAK, *command[3:], str(tmp_path / "sparse"), "-o", "/dev/null"]
         options = ["--batch-size", "16", "--threads", "2"]
         return int(subprocess.run([*arguments, *options], capture_output=True, check=True, timeout=60).stderr)
 

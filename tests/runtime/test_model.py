@@ -127,7 +127,7 @@ def test_damaged_files_give_an_error_or_a_copy(
     errors: list[str] = []
     for _ in range(200):
         at, kept = random.integers(len(content)), random.integers(2)
-        damaged = content[:at] + random.bytes(random.integers(4)) + content[at + kept :]
+        damaged = content[:at] + random.bytes(int(random.integers(4))) + content[at + kept :]
         (tmp_path / "model" / "unrolled.onnx").write_bytes(damaged)
         try:
             assert ntm.load(tmp_path / "model").copy(words).shape == words.shape
