@@ -9,6 +9,7 @@ from ntm.console import CommandError, explaining
 from ntm.export import card, onnx_format, savedmodel, tflite
 from ntm.export.parity import Agreement, Candidate, prove, table
 from ntm.export.source import Source
+from ntm.runtime.metadata import MetadataError
 from ntm.training.run import RunError, TrainedRun, load_config, load_run
 
 __all__ = ["FORMATS", "DisagreementError", "publish", "table", "verify"]
@@ -65,6 +66,10 @@ def publish(
     _check_free(folder, replace)
     trained = _load(run)
     source = Source(trained, model_name or folder.name, unroll)
+    try:
+        source.metadata()
+    except MetadataError as error:
+        raise CommandError(str(error)) from error
     with explaining(f"cannot write {folder}"), _staged(folder) as staged:
         for name in formats:
             FORMATS[name].write(source, staged)

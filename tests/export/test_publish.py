@@ -16,6 +16,7 @@ import onnxruntime
 import pytest
 from onnx import numpy_helper
 
+from ntm import console
 from ntm.export import command, onnx_format, parity, publish
 from ntm.export.source import Source
 from ntm.models import NTMCell, NTMConfig
@@ -59,7 +60,7 @@ def exported(run: pathlib.Path, tmp_path_factory: pytest.TempPathFactory) -> pat
 @pytest.fixture
 def ntm_export(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
     """Run the command in this process, and return its exit code."""
-    monkeypatch.setattr(command, "_silence_libraries", lambda: None)
+    monkeypatch.setattr(console, "silence_libraries", lambda: None)
 
     def run_command(*arguments: str | pathlib.Path) -> int:
         handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
@@ -74,6 +75,12 @@ def ntm_export(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
         return int(end.value.code or 0)
 
     return run_command
+
+
+@pytest.fixture
+def short_gate(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One batch of sequences is enough where the gate itself is not what is tested."""
+    monkeypatch.setattr(parity, "LEAST_STEPS", 1)
 
 
 def test_an_export_is_whole_and_nothing_else_is_left(exported: pathlib.Path) -> None:
@@ -129,6 +136,7 @@ def test_metadata_round_trips(run: pathlib.Path, exported: pathlib.Path, file: s
     assert metadata.training == {"batches": 7}
 
 
+@pytest.mark.usefixtures("short_gate")
 @pytest.mark.parametrize("learned", [False, True])
 def test_runtime_starts_where_the_network_starts(tmp_path: pathlib.Path, learned: bool) -> None:
     config = NTMConfig(
@@ -189,6 +197,7 @@ def patch(model: onnx.ModelProto, name: str, amount: float) -> None:
     constant.CopyFrom(numpy_helper.from_array(values, name))
 
 
+@pytest.mark.usefixtures("short_gate")
 @pytest.mark.parametrize(
     ("constant", "amount"), [("heads/kernel", 0.01), ("output/bias", 1e-4), ("heads/bias", np.nan)]
 )
@@ -217,6 +226,7 @@ def test_gate_refuses_a_conversion_that_is_off_by_one_number(  # noqa: PLR0917
     assert printed.err.count("\n") == 1
 
 
+@pytest.mark.usefixtures("short_gate")
 def test_gate_compares_the_unrolled_graph_too(
     monkeypatch: pytest.MonkeyPatch, run: pathlib.Path, tmp_path: pathlib.Path
 ) -> None:
@@ -251,6 +261,7 @@ def test_agreement_holds_only_within_the_tolerance(expected: list[float], actual
     assert found.holds is holds
 
 
+@pytest.mark.usefixtures("short_gate")
 def test_an_export_is_replaced_only_by_force(
     ntm_export: Callable[..., int], run: pathlib.Path, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -268,6 +279,7 @@ def test_an_export_is_replaced_only_by_force(
     assert capsys.readouterr().err.count("\n") == 2
 
 
+@pytest.mark.usefixtures("short_gate")
 def test_check_refuses_what_is_damaged_or_of_another_checkpoint(
     ntm_export: Callable[..., int],
     run: pathlib.Path,

@@ -210,7 +210,7 @@ def test_source_tells_the_shapes(config: NTMConfig) -> None:
     assert y.shape == evaluated(y_shape)
     check(state, inspect.getsource(State))
     check(next_state, inspect.getsource(State))
-    check(cell._heads(tf.ones([2, config.controller_sizes[-1]])), inspect.getsource(Heads))
+    check(cell._heads(cell.heads(tf.ones([2, config.controller_sizes[-1]]))), inspect.getsource(Heads))
 
 
 @pytest.mark.parametrize(
