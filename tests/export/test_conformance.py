@@ -70,12 +70,12 @@ def network(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 def as_function(network: Network) -> Step:
     function = step_function(network.cell)
-    return lambda inputs: function(**inputs)  # type: ignore[no-any-return]
+    return lambda inputs: function(**inputs)
 
 
 def as_xla(network: Network) -> Step:
     function = tf.function(step_function(network.cell).python_function, jit_compile=True, autograph=False)
-    return lambda inputs: function(**{name: tf.constant(value) for name, value in inputs.items()})  # type: ignore[no-any-return]
+    return lambda inputs: function(**{name: tf.constant(value) for name, value in inputs.items()})
 
 
 def as_savedmodel(network: Network) -> Step:
@@ -94,7 +94,7 @@ def as_onnx_not_optimised(network: Network) -> Step:
 
 def as_tflite(network: Network) -> Step:
     runner = Interpreter(str(network.folder / "step.tflite")).get_signature_runner("step")
-    return lambda inputs: runner(**inputs)  # type: ignore[no-any-return]
+    return lambda inputs: runner(**inputs)
 
 
 @pytest.mark.parametrize(

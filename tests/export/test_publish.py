@@ -17,7 +17,7 @@ import pytest
 from onnx import numpy_helper
 
 from ntm import console
-from ntm.export import command, onnx_format, parity, publish
+from ntm.export import command, onnx_format, parity, publish, unroll
 from ntm.export.source import Source
 from ntm.models import NTMCell, NTMConfig
 from ntm.runtime.metadata import Metadata
@@ -230,14 +230,14 @@ def test_gate_refuses_a_conversion_that_is_off_by_one_number(  # noqa: PLR0917
 def test_gate_compares_the_unrolled_graph_too(
     monkeypatch: pytest.MonkeyPatch, run: pathlib.Path, tmp_path: pathlib.Path
 ) -> None:
-    unroll = onnx_format.unrolling.unroll
+    correct = unroll.unroll
 
     def unroll_wrongly(step: onnx.ModelProto, steps: int) -> onnx.ModelProto:
-        model = unroll(step, steps)
+        model = correct(step, steps)
         patch(model, "heads/kernel", 0.01)
         return model
 
-    monkeypatch.setattr(onnx_format.unrolling, "unroll", unroll_wrongly)
+    monkeypatch.setattr(unroll, "unroll", unroll_wrongly)
     with pytest.raises(publish.DisagreementError, match=r"^not equal to TensorFlow: unrolled.onnx "):
         publish.publish(run, tmp_path / "out", ["onnx"], unroll=8)
     assert list(tmp_path.iterdir()) == []

@@ -21,7 +21,7 @@ def random() -> np.random.Generator:
 def weighting(random: np.random.Generator, *shape: int) -> np.ndarray:
     """Random numbers of [0, 1] with sum 1 over the last axis."""
     values = random.random(shape, np.float32)
-    return values / values.sum(axis=-1, keepdims=True)
+    return np.asarray(values / values.sum(axis=-1, keepdims=True))
 
 
 def test_cosine_similarity_is_equation_6(random: np.random.Generator) -> None:
@@ -112,21 +112,23 @@ def test_a_certain_shift_rotates(locations: int, shifts: int, data: st.DataObjec
         st.lists(st.floats(0, 1, width=32, allow_subnormal=False), min_size=locations, max_size=locations)
     )
     shift_weighting = np.eye(shifts, dtype=np.float32)[index]
-    actual = addressing.circular_shift(np.float32([[weights]]), shift_weighting[np.newaxis, np.newaxis])
-    np.testing.assert_array_equal(actual[0, 0], np.roll(np.float32(weights), index - shifts // 2))
+    actual = addressing.circular_shift(np.array([[weights]], np.float32), shift_weighting[np.newaxis, np.newaxis])
+    np.testing.assert_array_equal(actual[0, 0], np.roll(np.array(weights, np.float32), index - shifts // 2))
 
 
 @settings(deadline=None, max_examples=30)
 @given(st.integers(1, 200), st.floats(1, 100, width=32), st.data())
 def test_a_sharp_weighting_stays_as_it_is(locations: int, sharpening: float, data: st.DataObject) -> None:
     one_hot = np.eye(locations, dtype=np.float32)[data.draw(st.integers(0, locations - 1))]
-    actual = addressing.sharpen(one_hot[np.newaxis, np.newaxis], np.float32([[[sharpening]]]))
+    actual = addressing.sharpen(one_hot[np.newaxis, np.newaxis], np.array([[[sharpening]]], np.float32))
     np.testing.assert_allclose(actual[0, 0], one_hot, atol=1e-6)
 
 
 def test_sharpening_grows_the_largest_weight(random: np.random.Generator) -> None:
     weights = weighting(random, 1, 1, 9)
-    largest = [addressing.sharpen(weights, np.float32([[[gamma]]])).numpy().max() for gamma in (1, 1.5, 3, 10)]
+    largest = [
+        addressing.sharpen(weights, np.array([[[gamma]]], np.float32)).numpy().max() for gamma in (1, 1.5, 3, 10)
+    ]
     assert largest == sorted(largest)
     assert largest[0] == pytest.approx(weights.max())
 

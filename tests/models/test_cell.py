@@ -12,7 +12,7 @@ import tensorflow as tf
 from ntm.models import NTMCell, NTMConfig, State
 from ntm.models.cell import Heads
 
-SMALL = {"word_bits": 3, "memory_locations": 6, "memory_vector_size": 4, "controller_sizes": (7, 5)}
+SMALL: dict[str, Any] = {"word_bits": 3, "memory_locations": 6, "memory_vector_size": 4, "controller_sizes": (7, 5)}
 CONFIGS = [
     NTMConfig(**SMALL),
     NTMConfig(**SMALL, shifts=5),
@@ -113,7 +113,9 @@ def test_cell_is_the_paper(config: NTMConfig) -> None:
         (start / start.sum(axis=2, keepdims=True)).astype(np.float32),
         random.normal(size=[batch, config.read_heads, config.memory_vector_size]).astype(np.float32),
     )
-    expected = [(state.memory[b].T.tolist(), state.weights[b].tolist(), state.reads[b].tolist()) for b in range(batch)]
+    expected: list[Any] = [
+        (state.memory[b].T.tolist(), state.weights[b].tolist(), state.reads[b].tolist()) for b in range(batch)
+    ]
     for _ in range(6):
         x = random.integers(0, 2, [batch, config.input_size]).astype(np.float32)
         y, state = cell(x, state)
