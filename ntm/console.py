@@ -22,6 +22,9 @@ DISTRIBUTION = "neural-turing-machine"
 OK, WRONG, TROUBLE = 0, 1, 2
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+# Seconds until an interrupted command that has not ended is interrupted again: libraries swallow exceptions, above all
+# while they are imported.
+_INSISTENCE = 1.0
 
 
 class CommandError(Exception):
@@ -31,10 +34,6 @@ class CommandError(Exception):
 class SignalError(BaseException):
     """A signal asks the command to end; an exception, so that whatever has begun is cleaned up."""
 
-    def __init__(self, number: int) -> None:
-        super().__init__(number)
-        self.number = number
-
 
 def run(name: str, function: Callable[..., int | None]) -> NoReturn:
     """Run a command on ``sys.argv`` and exit: the whole of an entry point.
@@ -43,24 +42,34 @@ def run(name: str, function: Callable[..., int | None]) -> NoReturn:
     ``NTM_TRACEBACK`` asks for one. Ctrl-C exits 130 and SIGTERM 143, after the clean-up. A reader of the output that
     has gone away is no error.
     """
+    received: list[int] = []
+
+    def interrupt(number: int, _: FrameType | None) -> NoReturn:
+        received.append(number)
+        signal.setitimer(signal.ITIMER_REAL, _INSISTENCE)
+        raise SignalError(number)
+
+    signal.signal(signal.SIGALRM, interrupt)
     for number in _SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup asks
-            signal.signal(number, _raise)
+            signal.signal(number, interrupt)
     warnings.showwarning = lambda message, *_, **__: say(f"{name}: warning: {_line(str(message))}")
     code = OK
     try:
         code = _invoke(name, function)
         if sys.stdout is not None:
             sys.stdout.flush()
-    except SignalError as end:
-        code = 128 + end.number
-    except BrokenPipeError:
+    except (SignalError, BrokenPipeError):
         pass
     except Exception as error:
         if os.environ.get("NTM_TRACEBACK"):
             raise
-        say(f"{name}: error: {_line(_explain(error))}")
+        if not received:
+            say(f"{name}: error: {_line(_explain(error))}")
         code = TROUBLE
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    if received:  # whatever has become of the exception
+        code = 128 + received[0]
     for number in _SIGNALS:
         signal.signal(number, signal.SIG_DFL)  # what is left is the interpreter's own end, which needs no clean-up
     with contextlib.suppress(OSError, AttributeError):
@@ -208,10 +217,6 @@ def silence_libraries() -> None:
 def stderr_is_terminal() -> bool:
     """Whether somebody watches."""
     return sys.stderr is not None and sys.stderr.isatty()
-
-
-def _raise(number: int, _: FrameType | None) -> NoReturn:
-    raise SignalError(number)
 
 
 def _invoke(name: str, function: Callable[..., int | None]) -> int:

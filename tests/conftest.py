@@ -33,7 +33,7 @@ def tiny_model_of_16_bits(tmp_path_factory: pytest.TempPathFactory) -> pathlib.P
 @pytest.fixture
 def command(tiny_model: pathlib.Path) -> list[str]:
     """``ntm-copy`` with the tiny model, to be started."""
-    code = "from ntm.runtime.copy_command import main; main()"
+    code = "from ntm.commands import copy; copy()"
     return [sys.executable, "-c", code, "--model", str(tiny_model)]
 
 

@@ -21,6 +21,13 @@ def command(what: str, quiet: console.Quiet = False, version: console.Version = 
             time.sleep(60)
         finally:
             sys.stdout.write("cleaned up\\n")
+    if what == "swallow":
+        try:
+            sys.stdout.write("asleep\\n")
+            sys.stdout.flush()
+            time.sleep(60)
+        except BaseException:
+            time.sleep(60)
     if what == "progress":
         with console.Progress(60, quiet=quiet) as progress:
             for done in range(60):
@@ -140,6 +147,15 @@ def test_a_signal(number: signal.Signals, code: int) -> None:
     process.send_signal(number)
     rest, errors = process.communicate(timeout=60)
     assert (process.returncode, rest, errors) == (code, "cleaned up\n", "")
+
+
+def test_a_signal_that_a_library_swallows() -> None:
+    process = subprocess.Popen([sys.executable, "-c", _PROGRAM, "swallow"], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "asleep\n"
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=30)
+    assert process.returncode == 130
 
 
 def _on_terminal(*arguments: str, **environment: str) -> bytes:
