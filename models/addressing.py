@@ -20,9 +20,9 @@ def cosine_similarity(key: tf.Tensor, memory: tf.Tensor) -> tf.Tensor:
     Returns:
         ``[B, h, N]``, in [-1, 1].
     """
-    key_norm = tf.sqrt(tf.reduce_sum(tf.square(key), axis=2, keepdims=True) + _NORM_EPSILON)  # [B, h, 1]
-    memory_norm = tf.sqrt(tf.reduce_sum(tf.square(memory), axis=1, keepdims=True) + _NORM_EPSILON)  # [B, 1, N]
-    return tf.matmul(key / key_norm, memory) / memory_norm  # [B, h, N]
+    key_square = tf.reduce_sum(tf.square(key), axis=2, keepdims=True)  # [B, h, 1]
+    memory_square = tf.reduce_sum(tf.square(memory), axis=1, keepdims=True)  # [B, 1, N]
+    return tf.matmul(key, memory) / tf.sqrt(key_square * memory_square + _NORM_EPSILON)  # [B, h, N]
 
 
 def content_weighting(similarity: tf.Tensor, strength: tf.Tensor) -> tf.Tensor:
@@ -68,10 +68,11 @@ def circular_shift(weights: tf.Tensor, shift_weighting: tf.Tensor) -> tf.Tensor:
         return weights
     ends = [weights[:, :, -reach:], weights, weights[:, :, :reach]]
     circle = tf.concat(ends, axis=2)  # [B, h, N + 2 reach]
+    share = tf.split(shift_weighting, shifts, axis=2)  # S times [B, h, 1]
     # Location i of a view that starts at `start` holds w_g(i - shift): sliced from the ends, since N is not static.
     shifted = [
         (weights if start == reach else circle[:, :, start : start - 2 * reach or None])
-        * shift_weighting[:, :, shifts - 1 - start : shifts - start]
+        * share[shifts - 1 - start]
         for start in range(shifts)
     ]
     return tf.add_n(shifted)

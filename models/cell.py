@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import numpy as np
 import tensorflow as tf
 
 from ntm.models import addressing
@@ -10,6 +11,11 @@ from ntm.models.memory import add, erase, read
 
 # A small constant, not zero: every location starts alike, and no norm is zero (Collier & Beel 2018, arXiv:1807.08518).
 INITIAL_MEMORY = 1e-6
+# A head begins as one that mostly goes by location and leans forward: with no leaning at all, its weighting is spread
+# over the memory within a few steps, and there is little to learn from (benchmarks/recipe.py).
+_GATE_BIAS, _FORWARD_BIAS = -1.0, 1.0
+# Learned initial weightings begin near the first location: an even spread would have no gradient.
+_W_BIAS = 5.0
 
 
 class State(NamedTuple):
@@ -55,6 +61,12 @@ class NTMCell(tf.Module):
         addressing_size = config.memory_vector_size + 3 + config.shifts
         heads_size = config.heads * addressing_size + config.write_heads * 2 * config.memory_vector_size
         self.heads = _Dense("heads", sizes[-1], heads_size, random)
+        gate = config.memory_vector_size + 1
+        bias = np.zeros(heads_size, np.float32)
+        each_head = bias[: config.heads * addressing_size].reshape(config.heads, addressing_size)
+        each_head[:, gate] = _GATE_BIAS
+        each_head[:, -1] = _FORWARD_BIAS
+        self.heads.bias.assign(bias)
         self.output = _Dense(
             "output", sizes[-1] + config.read_heads * config.memory_vector_size, config.word_bits, random
         )
@@ -62,7 +74,8 @@ class NTMCell(tf.Module):
         if config.learn_r_bias:
             self.r_bias = tf.Variable(tf.zeros([config.read_heads, config.memory_vector_size]), name="r_bias")
         if config.learn_w_bias:
-            self.w_bias = tf.Variable(tf.zeros([config.heads, config.memory_locations]), name="w_bias")
+            first = tf.one_hot(tf.zeros([config.heads], tf.int32), config.memory_locations)
+            self.w_bias = tf.Variable(_W_BIAS * first, name="w_bias")
         if config.learn_m_bias:
             self.m_bias = tf.Variable(tf.fill([config.memory_vector_size], INITIAL_MEMORY), name="m_bias")
 
@@ -71,7 +84,7 @@ class NTMCell(tf.Module):
 
         Args:
             batch_size: B.
-            memory_locations: N, by default the configuration's.
+            memory_locations: N, by default the configuration's; no fewer than those if ``w_bias`` is learned.
         """
         config = self.config
         n = config.memory_locations if memory_locations is None else memory_locations

@@ -13,34 +13,33 @@ import tensorflow as tf
 from ntm.models import NTMCell, State
 
 
-def unroll(cell: NTMCell, x: tf.Tensor, memory_locations: int) -> tf.Tensor:
+def unroll(cell: NTMCell, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Run the cell over a sequence; differentiable once by its variables.
 
     Args:
         cell: the network.
         x: ``[T, B, W+1]``, T and B static.
-        memory_locations: N.
 
     Returns:
-        The logits, ``[T, B, W]``.
+        The logits, ``[T, B, W]``, and the weightings of all heads, ``[T, B, R+K, N]``.
     """
     steps, batch = x.shape[0], x.shape[1]
-    state = cell.initial_state(batch, memory_locations)
+    state = cell.initial_state(batch)
     layers = [*cell.hidden, cell.heads]
     matrices = [layer.kernel.read_value() for layer in layers]
     biases = [layer.bias.read_value() for layer in layers]
-    hidden, reads = _recurrence(cell, x)(*state, *matrices, *biases)
+    hidden, weights, reads = _recurrence(cell, x)(*state, *matrices, *biases)
     flat = cell.output_input(
         tf.reshape(hidden, [steps * batch, hidden.shape[2]]), tf.reshape(reads, [steps * batch, *reads.shape[2:]])
     )
-    return tf.reshape(cell.output(flat), [steps, batch, cell.config.word_bits])
+    return tf.reshape(cell.output(flat), [steps, batch, cell.config.word_bits]), weights
 
 
-def _recurrence(cell: NTMCell, x: tf.Tensor) -> Callable[..., tuple[tf.Tensor, tf.Tensor]]:
+def _recurrence(cell: NTMCell, x: tf.Tensor) -> Callable[..., tuple[tf.Tensor, ...]]:
     """The part of the network that is a loop: a function of the initial state, the matrices and the biases.
 
-    It returns the last hidden layer ``[T, B, H]`` and the read vectors ``[T, B, R, M]`` of all steps, and knows its
-    gradient.
+    It returns the last hidden layer ``[T, B, H]``, the weightings ``[T, B, R+K, N]`` and the read vectors
+    ``[T, B, R, M]`` of all steps, and knows its gradient.
     """
     steps, batch, inputs = x.shape
     units = [*cell.config.controller_sizes, cell.heads.bias.shape[0]]
@@ -72,8 +71,10 @@ def _recurrence(cell: NTMCell, x: tf.Tensor) -> Callable[..., tuple[tf.Tensor, t
         )
         saved_memory, saved_weights, saved_reads, saved_layers = (array.stack() for array in arrays)
 
-        def gradient(hidden_error: tf.Tensor, reads_error: tf.Tensor) -> tuple[tf.Tensor, ...]:
-            """From the errors of the two results to those of all arguments."""
+        def gradient(
+            hidden_error: tf.Tensor, weights_error: tf.Tensor, reads_error: tf.Tensor
+        ) -> tuple[tf.Tensor, ...]:
+            """From the errors of the results to those of all arguments."""
 
             def backward(t: tf.Tensor, error: State, saved: tf.TensorArray) -> tuple[tf.Tensor, ...]:
                 *layers, parameters = tf.split(saved_layers[t], units, axis=1)
@@ -81,15 +82,15 @@ def _recurrence(cell: NTMCell, x: tf.Tensor) -> Callable[..., tuple[tf.Tensor, t
                 with tf.GradientTape() as tape:
                     tape.watch(before)
                     after = cell.memory_step(*before)
-                error = error._replace(reads=error.reads + reads_error[t])
-                delta, memory_error, weights_error = tape.gradient(after, before, output_gradients=error)
+                error = State(error.memory, error.weights + weights_error[t], error.reads + reads_error[t])
+                delta, *state_error = tape.gradient(after, before, output_gradients=error)
                 deltas = [delta]
                 delta = tf.matmul(delta, matrices[-1], transpose_b=True) + hidden_error[t]
                 for i in reversed(range(len(layers))):
                     delta *= 1.0 - tf.square(layers[i])  # of tanh
                     deltas.insert(0, delta)
                     delta = tf.matmul(delta, matrices[i], transpose_b=True)
-                error = State(memory_error, weights_error, tf.reshape(delta[:, inputs:], reads.shape))
+                error = State(*state_error, reads=tf.reshape(delta[:, inputs:], reads.shape))
                 return t - 1, error, saved.write(t, tf.concat(deltas, axis=1))
 
             nothing = State(*(tf.zeros_like(tensor) for tensor in final))
@@ -107,8 +108,9 @@ def _recurrence(cell: NTMCell, x: tf.Tensor) -> Callable[..., tuple[tf.Tensor, t
             return (*error, *by_matrix, *by_bias)
 
         last_hidden = tf.split(saved_layers, units, axis=2)[-2]
+        all_weights = tf.concat([saved_weights[1:], final.weights[tf.newaxis]], axis=0)
         all_reads = tf.concat([saved_reads[1:], final.reads[tf.newaxis]], axis=0)
-        return (last_hidden, all_reads), gradient
+        return (last_hidden, all_weights, all_reads), gradient
 
     return recurrence  # type: ignore[no-any-return]
 

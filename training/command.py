@@ -27,7 +27,8 @@ def train(
     sharpening_batches: Annotated[
         int, typer.Option(min=0, help="Batches of a falling learning rate after the task is learned.")
     ] = 2_000,
-    memory_locations: Annotated[int, typer.Option(min=1, metavar="N", help="Memory locations while training.")] = 32,
+    # As tight as the longest sequence allows, so that the write head learns to keep what it passes.
+    memory_locations: Annotated[int, typer.Option(min=1, metavar="N", help="Memory locations while training.")] = 22,
     memory_vector_size: Annotated[int, typer.Option(min=1, metavar="M", help="Numbers in a location.")] = 20,
     word_bits: Annotated[int, typer.Option(min=1, max=31, metavar="W", help="Bits in a word.")] = 8,
     shifts: Annotated[int, typer.Option(min=1, metavar="S", help="Shifts allowed, odd.")] = 3,
@@ -75,7 +76,6 @@ def train(
             config = TrainingConfig(
                 seed=seed,
                 max_length=max_length,
-                memory_locations=memory_locations,
                 batch_size=batch_size,
                 max_batches=max_batches,
                 learning_rate=learning_rate,

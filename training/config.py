@@ -13,25 +13,27 @@ class TrainingConfig:
 
     seed: int = 0
     max_length: int = 20  # L: sequences have 1 to L words
-    memory_locations: int = 32  # N while training
     batch_size: int = 8  # B
     max_batches: int = 20_000
     learning_rate: float = 2e-3  # of Adam
     clip_norm: float = 1.0  # global norm of the gradient
     average_decay: float = 0.99  # a batch, of the averaged weights that are the result
     sharpening_batches: int = 2_000  # of a falling learning rate, once the task is learned
+    sharpening_learning_rate: float = 1e-3  # at the beginning of sharpening
+    blur_penalty: float = 0.02  # nats per unit of blur, while sharpening
     xla: bool = True
 
     def __post_init__(self) -> None:
-        for name in ("max_length", "memory_locations", "batch_size", "max_batches"):
+        for name in ("max_length", "batch_size", "max_batches"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
-        for name in ("learning_rate", "clip_norm"):
+        for name in ("learning_rate", "sharpening_learning_rate", "clip_norm"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be above 0, not {getattr(self, name)}")
         if not 0 <= self.average_decay < 1:
             raise ValueError(f"average_decay must be at least 0 and below 1, not {self.average_decay}")
-        if self.sharpening_batches < 0:
-            raise ValueError(f"sharpening_batches must be at least 0, not {self.sharpening_batches}")
+        for name in ("sharpening_batches", "blur_penalty"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{name} must be at least 0, not {getattr(self, name)}")
         if not 0 <= self.seed < 2**31:
             raise ValueError(f"seed must be from 0 to {2**31 - 1}, not {self.seed}")

@@ -53,6 +53,15 @@ def loss(logits: tf.Tensor, batch: Batch) -> tf.Tensor:
     return tf.reduce_sum(entropy * batch.mask) / (tf.reduce_sum(batch.mask) * logits.shape[2])
 
 
+def blur(weights: tf.Tensor) -> tf.Tensor:
+    """How far weightings are from looking at one location: the mean of 1 - sum_i w(i)^2; 0 is sharp.
+
+    Args:
+        weights: ``[T, B, R+K, N]``.
+    """
+    return 1.0 - tf.reduce_mean(tf.reduce_sum(tf.square(weights), axis=3))
+
+
 def wrong_bits(logits: tf.Tensor, batch: Batch) -> tf.Tensor:
     """How many output bits, thresholded at a probability of 0.5, are wrong in the output phase; over all sequences."""
     wrong = tf.cast((logits > 0.0) != (batch.target > 0.5), tf.float32)

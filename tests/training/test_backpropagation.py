@@ -4,12 +4,14 @@ import tensorflow as tf
 
 from ntm.models import NTMCell, NTMConfig
 from ntm.training.backpropagation import unroll
-from ntm.training.task import copy_batch, loss
+from ntm.training.task import blur, copy_batch, loss
 
 CONFIGS = {
-    "default": NTMConfig(),
-    "one hidden layer": NTMConfig(controller_sizes=(11,)),
-    "five shifts, four heads": NTMConfig(shifts=5, read_heads=2, write_heads=2, controller_sizes=(12, 13)),
+    "default": NTMConfig(memory_locations=7),
+    "one hidden layer": NTMConfig(memory_locations=7, controller_sizes=(11,)),
+    "five shifts, four heads": NTMConfig(
+        memory_locations=7, shifts=5, read_heads=2, write_heads=2, controller_sizes=(12, 13)
+    ),
     "learned initial state": NTMConfig(
         memory_locations=7, learn_r_bias=True, learn_w_bias=True, learn_m_bias=True, controller_sizes=(12, 13)
     ),
@@ -27,15 +29,17 @@ def test_is_the_gradient_that_automatic_differentiation_finds(config: NTMConfig,
 
     def ours() -> tuple[tf.Tensor, list[tf.Tensor]]:
         with tf.GradientTape() as tape:
-            value = loss(unroll(cell, batch.x, 7), batch)
+            logits, weights = unroll(cell, batch.x)
+            value = loss(logits, batch) + blur(weights)
         return value, tape.gradient(value, variables)
 
     with tf.GradientTape() as tape:
-        state, logits = cell.initial_state(3, 7), []
+        state, logits, weights = cell.initial_state(3), [], []
         for x in tf.unstack(batch.x):
             y, state = cell(x, state)
             logits.append(y)
-        expected_value = loss(tf.stack(logits), batch)
+            weights.append(state.weights)
+        expected_value = loss(tf.stack(logits), batch) + blur(tf.stack(weights))
     expected = tape.gradient(expected_value, variables)
 
     value, gradients = (tf.function(ours, jit_compile=True, autograph=False) if compiled else ours)()

@@ -7,15 +7,15 @@ from ntm.training.optimizer import Adam
 def adam_in_numpy(
     values: np.ndarray, gradients: list[np.ndarray], rate: float, clip: float, decay: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Algorithm 1 of Kingma & Ba (2015) as it is printed, with clipping before and an average after."""
+    """Algorithm 1 of Kingma & Ba (2015) with beta_2 = 0.99, clipping before and an average after."""
     m, v = np.zeros_like(values), np.zeros_like(values)
     average = values
     for t, gradient in enumerate(gradients, start=1):
         norm = np.sqrt((gradient**2).sum())
         g = gradient * min(1.0, clip / norm)
         m = 0.9 * m + 0.1 * g
-        v = 0.999 * v + 0.001 * g**2
-        values = values - rate * (m / (1 - 0.9**t)) / (np.sqrt(v / (1 - 0.999**t)) + 1e-8)
+        v = 0.99 * v + 0.01 * g**2
+        values = values - rate * (m / (1 - 0.9**t)) / (np.sqrt(v / (1 - 0.99**t)) + 1e-8)
         d = min(decay, 1 - 1 / t)
         average = d * average + (1 - d) * values
     return values, average

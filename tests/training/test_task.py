@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ntm.training.task import Batch, copy_batch, loss, wrong_bits
+from ntm.training.task import Batch, blur, copy_batch, loss, wrong_bits
 
 
 @pytest.fixture(scope="module")
@@ -62,3 +62,8 @@ def test_loss_and_wrong_bits_look_at_the_output_phase_only(batch: Batch) -> None
     assert float(loss(inverted, batch)) == pytest.approx(50.0)
     undecided = tf.zeros_like(perfect)
     assert float(loss(undecided, batch)) == pytest.approx(np.log(2.0))
+
+
+def test_blur_of_a_sharp_and_of_a_spread_weighting() -> None:
+    assert float(blur(tf.one_hot(tf.zeros([3, 2, 4], tf.int32), 5))) == 0.0
+    assert float(blur(tf.fill([3, 2, 4, 5], 0.2))) == pytest.approx(0.8)

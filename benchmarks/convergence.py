@@ -1,0 +1,83 @@
+"""Train from many seeds with ``ntm-train`` as a user would, and print what each took; Markdown.
+
+Every run is a process of its own; the time of ``python -c "import tensorflow"`` is measured between the runs, and
+the times are also given as multiples of its median. The exit code is 1 if a seed has not converged.
+"""
+
+import argparse
+import json
+import math
+import pathlib
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from importlib.metadata import version
+from typing import Any
+
+
+def main() -> int:
+    """Run the seeds and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", default="0-9", help="first-last (default: %(default)s)")
+    parser.add_argument("--keep", type=pathlib.Path, help="a folder to keep the run folders in")
+    parser.add_argument("options", nargs="*", help="further options of ntm-train, after --")
+    arguments = parser.parse_args()
+    first, _, last = arguments.seeds.partition("-")
+
+    print(f"{platform.processor() or platform.machine()}, TensorFlow {version('tensorflow')}")
+    print(f"`ntm-train {' '.join(arguments.options)}`\n")
+    header = "seed, exit code, s to converge, s to finish, sequences to converge, sequences, final loss, NaN"
+    print(f"| {' | '.join(header.split(', '))} |\n|{' ---: |' * 8}")
+    rows, imports = [], []
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = arguments.keep or pathlib.Path(temporary)
+        for seed in range(int(first), int(last or first) + 1):
+            imports.append(_seconds_to_import())
+            rows.append(_train(folder / f"seed-{seed}", seed, arguments.options))
+            print(f"| {seed} | {' | '.join(map(str, rows[-1].values()))} |", flush=True)
+
+    base = statistics.median(imports)
+    print(f"\n`import tensorflow`: median {base:.2f} s\n\n| | median | worst |\n| --- | ---: | ---: |")
+    converged = [row for row in rows if row["code"] == 0]
+    for title, key in (("time to converge", "converge"), ("time to finish", "seconds")):
+        times = [row[key] for row in converged]
+        middle, worst = (f"{value:.1f} s, {value / base:.1f}x" for value in (statistics.median(times), max(times)))
+        print(f"| {title} | {middle} | {worst} |")
+    seen = [row["seen"] for row in converged]
+    print(f"| sequences to converge | {statistics.median(seen):,.0f} | {max(seen):,} |")
+    print(f"\n{len(converged)} of {len(rows)} seeds converged, {sum(row['nan'] for row in rows)} NaN")
+    return 0 if len(converged) == len(rows) else 1
+
+
+def _train(folder: pathlib.Path, seed: int, options: list[str]) -> dict[str, Any]:
+    program = pathlib.Path(sys.executable).with_name("ntm-train")
+    start = time.monotonic()
+    command = [program, "--seed", str(seed), "--output", folder, "--json", *options]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    seconds = time.monotonic() - start
+    if done.returncode not in (0, 1):
+        raise SystemExit(done.stderr)
+    summary = json.loads(done.stdout)
+    losses = [json.loads(line)["loss"] for line in (folder / "history.jsonl").read_text().splitlines()]
+    return {
+        "code": done.returncode,
+        "converge": summary["seconds_to_converge"],
+        "seconds": round(seconds, 3),
+        "seen": summary["sequences_to_converge"],
+        "sequences": summary["sequences"],
+        "loss": float(f"{losses[-1]:.2e}"),
+        "nan": sum(math.isnan(loss) for loss in losses),
+    }
+
+
+def _seconds_to_import() -> float:
+    start = time.monotonic()
+    subprocess.run([sys.executable, "-c", "import tensorflow"], check=True, capture_output=True)
+    return time.monotonic() - start
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,53 @@
+"""The map of the import names, the links and the folders agree, and a wheel holds what it should."""
+
+import pathlib
+import subprocess
+import sys
+import tomllib
+import zipfile
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[1]
+SETUPTOOLS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+FOLDERS = {"models", "training", "export", "runtime"}
+
+
+def test_packages_map_and_links_agree() -> None:
+    assert set(SETUPTOOLS["packages"]) == {"ntm", *(f"ntm.{folder}" for folder in FOLDERS)}
+    assert SETUPTOOLS["package-dir"] == {"ntm": "ntm", **{f"ntm.{folder}": folder for folder in FOLDERS}}
+    links = {path.name: path.readlink() for path in (ROOT / "ntm").iterdir() if path.is_symlink()}
+    assert links == {folder: pathlib.Path("..", folder) for folder in FOLDERS}
+    for folder in FOLDERS:
+        assert (ROOT / folder / "__init__.py").is_file()
+
+
+def test_no_package_is_forgotten() -> None:
+    with_code = {path.parent for folder in FOLDERS for path in (ROOT / folder).rglob("*.py")}
+    assert {path.relative_to(ROOT).as_posix() for path in with_code} == FOLDERS
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    folder = tmp_path_factory.mktemp("wheel")
+    source = folder / "source"
+    subprocess.run(["git", "clone", "-q", ROOT, source], check=True)
+    command = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", str(folder), str(source)]
+    subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
+    (wheel,) = folder.glob("*.whl")
+    return wheel
+
+
+def test_the_wheel_installs_one_top_level_package(wheel: pathlib.Path) -> None:
+    names = zipfile.ZipFile(wheel).namelist()
+    tops = {name.partition("/")[0] for name in names if ".dist-info/" not in name}
+    assert tops == {"ntm"}
+
+
+def test_the_wheel_holds_every_module_and_the_bundled_model(wheel: pathlib.Path) -> None:
+    names = set(zipfile.ZipFile(wheel).namelist())
+    modules = {f"ntm/{path.relative_to(ROOT).as_posix()}" for folder in FOLDERS for path in (ROOT / folder).glob("*.py")}
+    assert modules <= names
+    assert {"ntm/__init__.py", "ntm/py.typed"} <= names
+    model = "ntm/runtime/pretrained/copy-8bit"
+    assert {f"{model}/step.onnx", f"{model}/unrolled.onnx", f"{model}/card.md"} <= names
