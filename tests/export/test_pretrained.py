@@ -1,0 +1,81 @@
+"""The bundled model is TensorFlow's network: left to run freely for a thousand steps, it computes the same."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import onnx
+import pytest
+import tensorflow as tf
+from onnx import numpy_helper
+
+from ntm.export import parity, savedmodel
+from ntm.export.onnx_format import session
+from ntm.export.source import Source
+from ntm.export.step import step_function
+from ntm.models import NTMCell, NTMConfig
+from ntm.runtime import folder
+from ntm.runtime.metadata import INPUTS, OUTPUTS
+from ntm.training.run import TrainedRun
+
+LENGTH, BATCH = 500, 2
+TOLERANCE = 1e-5
+
+Tensors = Mapping[str, np.ndarray]
+
+
+@pytest.fixture(scope="module")
+def cell() -> NTMCell:
+    """The network with the variables that the bundled ONNX file holds."""
+    bundled = folder.read(folder.BUNDLED).step
+    cell = NTMCell(NTMConfig(**bundled.metadata.config))
+    held = {tensor.name: tensor for tensor in onnx.load_from_string(bundled.content).graph.initializer}
+    for variable in cell.trainable_variables:
+        variable.assign(numpy_helper.to_array(held[variable.name.removesuffix(":0")]))
+    return cell
+
+
+def differences(expected_step: object, actual_step: object, cell: NTMCell) -> tuple[dict[str, float], int, int]:
+    """Run two steps side by side, each on its own state: the largest differences, wrong and differing bits."""
+    words = np.random.default_rng(3).integers(0, 2, (BATCH, LENGTH, 8), np.uint8)
+    x = np.stack([parity.copy_inputs(sequence) for sequence in words], axis=1)
+    state = {name: t.numpy() for name, t in zip(INPUTS[1:], cell.initial_state(BATCH, LENGTH + 2), strict=True)}
+    expected = actual = state
+    largest, said, recalled = dict.fromkeys(OUTPUTS, 0.0), [], []
+    for x_t in x:
+        mine = {name: np.asarray(t) for name, t in expected_step(x_t, expected).items()}  # type: ignore[operator]
+        theirs = {name: np.asarray(t) for name, t in actual_step(x_t, actual).items()}  # type: ignore[operator]
+        for name in OUTPUTS:
+            largest[name] = max(largest[name], float(np.abs(mine[name] - theirs[name]).max()))
+        said.append(mine["y"] > 0.5)
+        recalled.append(theirs["y"] > 0.5)
+        expected = {name: mine[f"next_{name}"] for name in INPUTS[1:]}
+        actual = {name: theirs[f"next_{name}"] for name in INPUTS[1:]}
+    differing = int(np.count_nonzero(np.stack(said)[LENGTH + 1 :] != np.stack(recalled)[LENGTH + 1 :]))
+    wrong = int(np.count_nonzero(np.stack(recalled)[LENGTH + 1 :] != words.swapaxes(0, 1)))
+    return largest, differing, wrong
+
+
+@pytest.fixture(scope="module", params=["onnx", "savedmodel", "xla"])
+def other(
+    request: pytest.FixtureRequest, cell: NTMCell, tmp_path_factory: pytest.TempPathFactory
+) -> object:
+    if request.param == "onnx":
+        run = session(folder.read(folder.BUNDLED).step.content)
+        return lambda x, state: run({"x": x, **state})
+    if request.param == "savedmodel":
+        target = tmp_path_factory.mktemp("savedmodel")
+        savedmodel.write(Source(TrainedRun(cell, {}, "0" * 64), "bundled", 8), target)
+        (version,) = (target / "savedmodel").iterdir()
+        loaded = tf.saved_model.load(version)
+        step = loaded.signatures["step"]
+        return lambda x, state: step(x=tf.constant(x), **{name: tf.constant(value) for name, value in state.items()})
+    compiled = tf.function(step_function(cell).python_function, jit_compile=True, autograph=False)
+    return lambda x, state: compiled(x, **state)
+
+
+def test_runs_freely_as_tensorflow_does(cell: NTMCell, other: object) -> None:
+    step = step_function(cell)
+    largest, differing, wrong = differences(lambda x, state: step(x, **state), other, cell)
+    assert differing == 0
+    assert wrong == 0
+    assert max(largest.values()) <= TOLERANCE, largest

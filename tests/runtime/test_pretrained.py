@@ -1,0 +1,105 @@
+"""The bundled model copies any file, and it is the network that does."""
+
+import pathlib
+import shutil
+import subprocess
+import sys
+import zlib
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+import ntm
+from ntm.runtime import folder
+from ntm.runtime.copy_command import BLOCK_LENGTH
+
+ROOT = pathlib.Path(__file__).parents[2]
+RANDOM = np.random.default_rng(0)
+
+
+def png() -> bytes:
+    """A picture of noise and of flat colour."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return len(data).to_bytes(4, "big") + kind + data + zlib.crc32(kind + data).to_bytes(4, "big")
+
+    size = (64).to_bytes(4, "big")
+    rows = b"".join(b"\0" + (RANDOM.bytes(192) if i % 2 else b"\x80" * 192) for i in range(64))
+    header = chunk(b"IHDR", size + size + bytes([8, 2, 0, 0, 0]))
+    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+
+FILES = {
+    "empty": b"",
+    "one byte": b"\xa5",
+    "1 MiB of random bytes": RANDOM.bytes(1 << 20),
+    "zeros": bytes(1 << 16),
+    "0xFF": b"\xff" * (1 << 16),
+    "one byte repeated": b"\x5a" * (1 << 16),
+    "a counter": bytes(range(256)) * 64,
+    "the README": (ROOT / "README.md").read_bytes(),
+    "a PNG": png(),
+    "an ELF program": pathlib.Path(sys.executable).resolve().read_bytes()[: 1 << 18],
+    **{
+        f"{blocks} blocks {extra:+d}": RANDOM.bytes(blocks * BLOCK_LENGTH + extra)
+        for blocks in (1, 2, 3)
+        for extra in (-1, 0, 1)
+    },
+}
+
+
+def ntm_copy(*arguments: object, **options: object) -> "subprocess.CompletedProcess[bytes]":
+    command = [sys.executable, "-c", "from ntm.commands import copy; copy()", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, check=False, **options)  # type: ignore[call-overload,no-any-return]
+
+
+@pytest.mark.parametrize("content", FILES.values(), ids=FILES.keys())
+def test_copies_bit_for_bit(content: bytes, tmp_path: pathlib.Path) -> None:
+    source, target = tmp_path / "in", tmp_path / "out"
+    source.write_bytes(content)
+    done = ntm_copy(source, "-o", target)
+    assert (done.returncode, done.stderr, done.stdout) == (0, b"", b"")
+    assert target.read_bytes() == content
+
+
+def test_copies_standard_input_to_standard_output() -> None:
+    content = RANDOM.bytes(10_000)
+    done = ntm_copy("-", input=content)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout == content
+
+
+@pytest.mark.parametrize(("length", "locations"), [(20, 22), (120, 128), (1000, 1024)])
+def test_remembers_sequences_longer_than_any_it_saw(length: int, locations: int) -> None:
+    words = RANDOM.integers(0, 2, (8, length, 8), np.uint8)
+    np.testing.assert_array_equal(ntm.load(memory_locations=locations).copy(words), words)
+
+
+def damaged(tmp_path: pathlib.Path, name: str, scale: float) -> pathlib.Path:
+    """The bundled model with one of its variables scaled."""
+    target = tmp_path / "damaged"
+    shutil.copytree(folder.BUNDLED, target)
+    for path in target.glob("*.onnx"):
+        model = onnx.load(path)
+        (tensor,) = [tensor for tensor in model.graph.initializer if tensor.name == name]
+        tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor) * np.float32(scale), name))
+        onnx.save(model, path)
+    return target
+
+
+@pytest.mark.parametrize("scale", [0.0, -0.5])
+@pytest.mark.parametrize("name", ["heads/kernel", "output/kernel", "hidden_1/kernel"])
+def test_it_is_the_network_that_copies(name: str, scale: float, tmp_path: pathlib.Path) -> None:
+    source, target = tmp_path / "in", tmp_path / "out"
+    content = RANDOM.bytes(3000)
+    source.write_bytes(content)
+    done = ntm_copy(source, "-o", target, "--model", damaged(tmp_path, name, scale))
+    assert done.returncode == 1
+    original, copied = np.frombuffer(content, np.uint8), np.frombuffer(target.read_bytes(), np.uint8)
+    wrong = int(np.unpackbits(original ^ copied).sum())
+    first = int(np.flatnonzero(original != copied)[0])
+    assert wrong > 1000
+    assert done.stderr.decode().startswith(f"ntm-copy: {wrong} of 24000 bits are wrong")
+    assert done.stderr.decode().rstrip().endswith(f"at {first}")
