@@ -55,7 +55,7 @@ def main() -> int:
 def _train(folder: pathlib.Path, seed: int, options: list[str]) -> dict[str, Any]:
     program = pathlib.Path(sys.executable).with_name("ntm-train")
     start = time.monotonic()
-    command = [program, "--seed", str(seed), "--output", folder, "--json", *options]
+    command = [str(program), "--seed", str(seed), "--output", str(folder), "--json", *options]
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     seconds = time.monotonic() - start
     if done.returncode not in (0, 1):

@@ -37,7 +37,10 @@ def main() -> None:
     outputs[: length + 1] = [np.zeros(8)] * (length + 1)  # the network is not asked there
 
     panels = (("input", inputs.T), ("output", np.transpose(outputs)))
-    heads = (("write weighting\n(location)", np.transpose(writing)), ("read weighting\n(location)", np.transpose(reading)))
+    heads = (
+        ("write weighting\n(location)", np.transpose(writing)),
+        ("read weighting\n(location)", np.transpose(reading)),
+    )
     figure, axes = pyplot.subplots(4, 1, figsize=(9, 6.4), sharex=True, height_ratios=[9, 8, 20, 20])
     for axis, (title, values) in zip(axes, (*panels, *heads), strict=True):
         axis.imshow(values, cmap="gray_r", vmin=0, vmax=1, aspect="auto", interpolation="nearest")
@@ -46,7 +49,7 @@ def main() -> None:
         axis.set_yticks([])
     axes[-1].set_xlabel("time step (red: the delimiter)")
     recalled = np.packbits(np.array(outputs)[length + 1 :] > 0.5).tobytes()
-    axes[0].set_title(f"The bundled model copies “{TEXT.decode()}”: it recalls “{recalled.decode(errors='replace')}”")
+    axes[0].set_title(f"seen: “{TEXT.decode()}”   recalled: “{recalled.decode(errors='replace')}”")
     figure.tight_layout()
     figure.savefig(output, dpi=110, metadata={"Software": None})
 

@@ -71,8 +71,7 @@ def circular_shift(weights: tf.Tensor, shift_weighting: tf.Tensor) -> tf.Tensor:
     share = tf.split(shift_weighting, shifts, axis=2)  # S times [B, h, 1]
     # Location i of a view that starts at `start` holds w_g(i - shift): sliced from the ends, since N is not static.
     shifted = [
-        (weights if start == reach else circle[:, :, start : start - 2 * reach or None])
-        * share[shifts - 1 - start]
+        (weights if start == reach else circle[:, :, start : start - 2 * reach or None]) * share[shifts - 1 - start]
         for start in range(shifts)
     ]
     return tf.add_n(shifted)

@@ -57,7 +57,7 @@ class NTMCell(tf.Module):
         self.config = config
         sizes = (config.input_size + config.read_heads * config.memory_vector_size, *config.controller_sizes)
         random = tf.random.Generator.from_seed(seed, alg="philox")
-        self.hidden = [_Dense(f"hidden_{i}", *sizes[i : i + 2], random) for i in range(len(sizes) - 1)]
+        self.hidden = [_Dense(f"hidden_{i}", sizes[i], sizes[i + 1], random) for i in range(len(sizes) - 1)]
         addressing_size = config.memory_vector_size + 3 + config.shifts
         heads_size = config.heads * addressing_size + config.write_heads * 2 * config.memory_vector_size
         self.heads = _Dense("heads", sizes[-1], heads_size, random)

@@ -46,7 +46,9 @@ def test_the_wheel_installs_one_top_level_package(wheel: pathlib.Path) -> None:
 
 def test_the_wheel_holds_every_module_and_the_bundled_model(wheel: pathlib.Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
-    modules = {f"ntm/{path.relative_to(ROOT).as_posix()}" for folder in FOLDERS for path in (ROOT / folder).glob("*.py")}
+    modules = {
+        f"ntm/{path.relative_to(ROOT).as_posix()}" for folder in FOLDERS for path in (ROOT / folder).glob("*.py")
+    }
     assert modules <= names
     assert {"ntm/__init__.py", "ntm/py.typed"} <= names
     model = "ntm/runtime/pretrained/copy-8bit"

@@ -83,14 +83,14 @@ def _recurrence(cell: NTMCell, x: tf.Tensor) -> Callable[..., tuple[tf.Tensor, .
                     tape.watch(before)
                     after = cell.memory_step(*before)
                 error = State(error.memory, error.weights + weights_error[t], error.reads + reads_error[t])
-                delta, *state_error = tape.gradient(after, before, output_gradients=error)
+                delta, memory_error, previous_weights_error = tape.gradient(after, before, output_gradients=error)
                 deltas = [delta]
                 delta = tf.matmul(delta, matrices[-1], transpose_b=True) + hidden_error[t]
                 for i in reversed(range(len(layers))):
                     delta *= 1.0 - tf.square(layers[i])  # of tanh
                     deltas.insert(0, delta)
                     delta = tf.matmul(delta, matrices[i], transpose_b=True)
-                error = State(*state_error, reads=tf.reshape(delta[:, inputs:], reads.shape))
+                error = State(memory_error, previous_weights_error, tf.reshape(delta[:, inputs:], reads.shape))
                 return t - 1, error, saved.write(t, tf.concat(deltas, axis=1))
 
             nothing = State(*(tf.zeros_like(tensor) for tensor in final))

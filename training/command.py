@@ -58,15 +58,24 @@ def train(
     from ntm.training.train import train as train_run  # noqa: PLC0415
 
     if resume:
-        network, config = run.load_config(output)
+        try:
+            network, config = run.load_config(output)
+        except run.RunError as error:
+            raise console.CommandError(str(error)) from error
     else:
+        try:
+            sizes = tuple(int(size) for size in controller_sizes.split(","))
+        except ValueError:
+            raise console.CommandError(
+                f"controller-sizes must be whole numbers with commas between, not {controller_sizes}"
+            ) from None
         try:
             network = NTMConfig(
                 word_bits=word_bits,
                 memory_locations=memory_locations,
                 memory_vector_size=memory_vector_size,
                 shifts=shifts,
-                controller_sizes=tuple(int(size) for size in controller_sizes.split(",")),
+                controller_sizes=sizes,
                 read_heads=read_heads,
                 write_heads=write_heads,
                 learn_r_bias=learn_r_bias,
@@ -96,7 +105,10 @@ def train(
                 f"loss {line['loss']:.2e}, {line['wrong_bits']:.2f} wrong bits a sequence, {rate:,.0f} sequences/s",
             )
 
-        summary = train_run(output, network, config, started=_STARTED, resume=resume, report=report)
+        try:
+            summary = train_run(output, network, config, started=_STARTED, resume=resume, report=report)
+        except run.RunError as error:
+            raise console.CommandError(str(error)) from error
     if as_json:
         sys.stdout.write(json.dumps(summary) + "\n")
     elif not quiet:

@@ -64,10 +64,10 @@ def train(
         run.save_checkpoint(folder, trainer.variables(), trainer.state(), summary | {"progress": progress})
 
     def converged() -> bool:
-        line["check_wrong_bits"] = trainer.check()
-        if line["check_wrong_bits"] == 0 and summary["seconds_to_converge"] is None:
+        wrong = line["check_wrong_bits"] = trainer.check()
+        if wrong == 0 and summary["seconds_to_converge"] is None:
             summary.update(seconds_to_converge=seconds(), sequences_to_converge=trainer.sequences)
-        return line["check_wrong_bits"] == 0
+        return wrong == 0
 
     last_save = time.monotonic()
     steps: list[Step] = []

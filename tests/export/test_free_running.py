@@ -1,6 +1,7 @@
 """The bundled model is TensorFlow's network: left to run freely for a thousand steps, it computes the same."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import onnx
@@ -20,7 +21,7 @@ from ntm.training.run import TrainedRun
 LENGTH, BATCH = 500, 2
 TOLERANCE = 1e-5
 
-Tensors = Mapping[str, np.ndarray]
+Step = Callable[[np.ndarray, Mapping[str, np.ndarray]], Mapping[str, Any]]
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +35,7 @@ def cell() -> NTMCell:
     return cell
 
 
-def differences(expected_step: object, actual_step: object, cell: NTMCell) -> tuple[dict[str, float], int, int]:
+def differences(expected_step: Step, actual_step: Step, cell: NTMCell) -> tuple[dict[str, float], int, int]:
     """Run two steps side by side, each on its own state: the largest differences, wrong and differing bits."""
     words = np.random.default_rng(3).integers(0, 2, (BATCH, LENGTH, 8), np.uint8)
     x = np.stack([parity.copy_inputs(sequence) for sequence in words], axis=1)
@@ -42,8 +43,8 @@ def differences(expected_step: object, actual_step: object, cell: NTMCell) -> tu
     expected = actual = state
     largest, said, recalled = dict.fromkeys(OUTPUTS, 0.0), [], []
     for x_t in x:
-        mine = {name: np.asarray(t) for name, t in expected_step(x_t, expected).items()}  # type: ignore[operator]
-        theirs = {name: np.asarray(t) for name, t in actual_step(x_t, actual).items()}  # type: ignore[operator]
+        mine = {name: np.asarray(t) for name, t in expected_step(x_t, expected).items()}
+        theirs = {name: np.asarray(t) for name, t in actual_step(x_t, actual).items()}
         for name in OUTPUTS:
             largest[name] = max(largest[name], float(np.abs(mine[name] - theirs[name]).max()))
         said.append(mine["y"] > 0.5)
@@ -56,9 +57,7 @@ def differences(expected_step: object, actual_step: object, cell: NTMCell) -> tu
 
 
 @pytest.fixture(scope="module", params=["onnx", "savedmodel", "xla"])
-def other(
-    request: pytest.FixtureRequest, cell: NTMCell, tmp_path_factory: pytest.TempPathFactory
-) -> object:
+def other(request: pytest.FixtureRequest, cell: NTMCell, tmp_path_factory: pytest.TempPathFactory) -> Step:
     if request.param == "onnx":
         run = session(folder.read(folder.BUNDLED).step.content)
         return lambda x, state: run({"x": x, **state})
@@ -73,7 +72,7 @@ def other(
     return lambda x, state: compiled(x, **state)
 
 
-def test_runs_freely_as_tensorflow_does(cell: NTMCell, other: object) -> None:
+def test_runs_freely_as_tensorflow_does(cell: NTMCell, other: Step) -> None:
     step = step_function(cell)
     largest, differing, wrong = differences(lambda x, state: step(x, **state), other, cell)
     assert differing == 0
