@@ -143,7 +143,7 @@ def _make_folder(folder: pathlib.Path, *, replace: bool) -> None:
 def _set_up_tensorflow() -> None:
     """What has to stand in the environment before TensorFlow is imported; what the user has set stays."""
     console.silence_libraries()
-    # The kernels of so small a network compile faster at level 1, and run no slower (benchmarks/training_speed.py).
+    # The kernels of so small a network compile faster at level 1, and run no slower.
     flags = os.environ.get("XLA_FLAGS", "")
     if "xla_backend_optimization_level" not in flags:
         os.environ["XLA_FLAGS"] = f"{flags} --xla_backend_optimization_level=1".strip()
