@@ -139,8 +139,10 @@ def test_closed_standard_streams() -> None:
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_a_signal(number: signal.Signals, code: int) -> None:
+    # The tests may run under nohup, which a command obeys.
+    program = f"import signal; signal.signal({int(number)}, signal.default_int_handler)\n{_PROGRAM}"
     process = subprocess.Popen(
-        [sys.executable, "-c", _PROGRAM, "sleep"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", program, "sleep"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     assert process.stdout is not None
     assert process.stdout.readline() == "asleep\n"

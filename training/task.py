@@ -22,7 +22,7 @@ def copy_batch(seed: tf.Tensor, batch_size: int, max_length: int, word_bits: int
         max_length: L.
         word_bits: W.
     """
-    # Named, since XLA and the interpreter would each choose another algorithm.
+    # XLA takes a negative half of a seed for another number than the interpreter: their batches differ.
     for_lengths, for_words = tf.unstack(tf.random.split(seed, 2, alg="philox"))
     length = tf.random.stateless_uniform([batch_size], for_lengths, 1, max_length + 1, tf.int32, "philox")  # [B]
     # Raw random bits, one integer a word: 8 times cheaper than a number a bit.
