@@ -10,7 +10,7 @@ from ntm.export import card, onnx_format, savedmodel, tflite
 from ntm.export.parity import Agreement, Candidate, prove, table
 from ntm.export.source import Source
 from ntm.runtime.metadata import MetadataError
-from ntm.training.run import RunError, TrainedRun, load_config, load_run
+from ntm.training.run import TrainedRun, load_config, load_run
 
 __all__ = ["FORMATS", "DisagreementError", "publish", "table", "verify"]
 
@@ -64,7 +64,7 @@ def publish(
     """
     folder = folder.absolute()
     _check_free(folder, replace)
-    trained = _load(run)
+    trained = load_run(run)
     source = Source(trained, model_name or folder.name, unroll)
     try:
         source.metadata()
@@ -98,18 +98,11 @@ def verify(run: pathlib.Path, folder: pathlib.Path) -> dict[str, Agreement]:
         raise CommandError(f"cannot read the export {folder}: {error}") from error
     if not candidates:
         raise CommandError(f"{folder} is not an export: there is no model in it")
-    trained = _load(run)
+    trained = load_run(run)
     for candidate in candidates:
         if candidate.checkpoint_sha256 != trained.checkpoint_sha256:
             raise CommandError(f"{candidate.name} in {folder} was exported from another checkpoint than that of {run}")
     return _prove(run, trained, candidates)
-
-
-def _load(run: pathlib.Path) -> TrainedRun:
-    try:
-        return load_run(run)
-    except RunError as error:
-        raise CommandError(str(error)) from error
 
 
 def _candidates(folder: pathlib.Path) -> list[Candidate]:

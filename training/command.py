@@ -58,10 +58,7 @@ def train(
     from ntm.training.train import train as train_run  # noqa: PLC0415
 
     if resume:
-        try:
-            network, config = run.load_config(output)
-        except run.RunError as error:
-            raise console.CommandError(str(error)) from error
+        network, config = run.load_config(output)
     else:
         try:
             sizes = tuple(int(size) for size in controller_sizes.split(","))
@@ -105,10 +102,7 @@ def train(
                 f"loss {line['loss']:.2e}, {line['wrong_bits']:.2f} wrong bits a sequence, {rate:,.0f} sequences/s",
             )
 
-        try:
-            summary = train_run(output, network, config, started=_STARTED, resume=resume, report=report)
-        except run.RunError as error:
-            raise console.CommandError(str(error)) from error
+        summary = train_run(output, network, config, started=_STARTED, resume=resume, report=report)
     if as_json:
         sys.stdout.write(json.dumps(summary) + "\n")
     elif not quiet:

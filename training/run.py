@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from ntm.console import CommandError
 from ntm.files import atomic_output
 from ntm.models import NTMCell, NTMConfig
 from ntm.training.config import TrainingConfig
@@ -27,7 +28,7 @@ FILES = (CONFIG, HISTORY, CHECKPOINT)
 _MODEL, _STATE, _SUMMARY = "model/", "state/", "summary"
 
 
-class RunError(Exception):
+class RunError(CommandError):
     """A run folder that cannot be read; the message is one line."""
 
 

@@ -16,7 +16,6 @@ from ntm.training.task import blur, copy_batch, loss, wrong_bits
 _CLEAN_SEQUENCES = 200
 # Converged: no wrong bit on this many fresh sequences.
 _CHECK_SEQUENCES = 1_000
-# The second half of the seed of a batch: training counts up from 0, checks count down from -1.
 
 
 class Step(NamedTuple):
@@ -147,5 +146,6 @@ class Trainer:
         return wrong_bits(logits, batch)
 
     def _batch(self, number: tf.Tensor, size: int) -> Any:
+        # Training counts its batches up from 0, the checks down from -1: no batch is both.
         seed = tf.stack([self.config.seed, number])
         return copy_batch(seed, size, self.config.max_length, self._cell.config.word_bits)
