@@ -7,78 +7,85 @@ product over all steps and sequences after the loop. The result is the same grad
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import tensorflow as tf
 
 from ntm.models import NTMCell, State
 
 
-def unroll(cell: NTMCell, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Run the cell over a sequence; differentiable once by its variables.
+def unroll(cell: NTMCell, x: tf.Tensor, length: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Run the cell over the first steps of a sequence; differentiable once by its variables.
+
+    XLA compiles for one T; how many of the steps are taken need not be known before. What is not taken costs nothing.
 
     Args:
         cell: the network.
         x: ``[T, B, W+1]``, T and B static.
+        length: how many steps to take, at most T, ``[]``.
 
     Returns:
-        The logits, ``[T, B, W]``, and the weightings of all heads, ``[T, B, R+K, N]``.
+        The logits, ``[T, B, W]``, which mean nothing beyond ``length``; and the weightings of all heads,
+        ``[T, B, R+K, N]``, zero beyond it.
     """
     steps, batch = x.shape[0], x.shape[1]
     state = cell.initial_state(batch)
     layers = [*cell.hidden, cell.heads]
     matrices = [layer.kernel.read_value() for layer in layers]
     biases = [layer.bias.read_value() for layer in layers]
-    hidden, weights, reads = _recurrence(cell, x)(*state, *matrices, *biases)
+    hidden, weights, reads = _recurrence(cell, x, length)(*state, *matrices, *biases)
     flat = cell.output_input(
         tf.reshape(hidden, [steps * batch, hidden.shape[2]]), tf.reshape(reads, [steps * batch, *reads.shape[2:]])
     )
     return tf.reshape(cell.output(flat), [steps, batch, cell.config.word_bits]), weights
 
 
-def _recurrence(cell: NTMCell, x: tf.Tensor) -> Callable[..., tuple[tf.Tensor, ...]]:
+def _recurrence(cell: NTMCell, x: tf.Tensor, length: tf.Tensor) -> Callable[..., tuple[tf.Tensor, ...]]:
     """The part of the network that is a loop: a function of the initial state, the matrices and the biases.
 
     It returns the last hidden layer ``[T, B, H]``, the weightings ``[T, B, R+K, N]`` and the read vectors
-    ``[T, B, R, M]`` of all steps, and knows its gradient.
+    ``[T, B, R, M]`` of all steps, zero where none was taken, and knows its gradient.
     """
     steps, batch, inputs = x.shape
     units = [*cell.config.controller_sizes, cell.heads.bias.shape[0]]
 
-    def stack(shape: list[int]) -> tf.TensorArray:
-        return tf.TensorArray(tf.float32, steps, element_shape=shape)
+    def stack(size: int, shape: list[int]) -> tf.TensorArray:
+        return tf.TensorArray(tf.float32, size, element_shape=shape)
 
     @tf.custom_gradient  # type: ignore[untyped-decorator]
     def recurrence(memory: tf.Tensor, weights: tf.Tensor, reads: tf.Tensor, *variables: tf.Tensor):  # type: ignore[no-untyped-def]
         matrices, biases = variables[: len(units)], variables[len(units) :]
 
-        def forward(t: tf.Tensor, state: State, saved: tuple[tf.TensorArray, ...]) -> tuple[tf.Tensor, ...]:
-            layers = []
+        def forward(t: tf.Tensor, state: State, states: State, layers: tf.TensorArray) -> tuple[Any, ...]:
+            activations = []
             activation = cell.controller_input(x[t], state.reads)
             for matrix, bias in zip(matrices[:-1], biases[:-1], strict=True):
                 activation = tf.tanh(tf.matmul(activation, matrix) + bias)
-                layers.append(activation)
+                activations.append(activation)
             parameters = tf.matmul(activation, matrices[-1]) + biases[-1]
-            saved = tuple(
-                array.write(t, value)
-                for array, value in zip(saved, (*state, tf.concat([*layers, parameters], axis=1)), strict=True)
-            )
-            return t + 1, cell.memory_step(parameters, state.memory, state.weights), saved
+            state = cell.memory_step(parameters, state.memory, state.weights)
+            states = State(*(array.write(t + 1, tensor) for array, tensor in zip(states, state, strict=True)))
+            return t + 1, state, states, layers.write(t, tf.concat([*activations, parameters], axis=1))
 
         initial = State(memory, weights, reads)
-        arrays = (*(stack(tensor.shape) for tensor in initial), stack([batch, sum(units)]))
-        _, final, arrays = tf.while_loop(
-            lambda t, *_: t < steps, forward, (0, initial, arrays), maximum_iterations=steps
+        states = State(*(stack(steps + 1, tensor.shape).write(0, tensor) for tensor in initial))
+        _, _, states, layers = tf.while_loop(
+            lambda t, *_: t < length,
+            forward,
+            (0, initial, states, stack(steps, [batch, sum(units)])),
+            maximum_iterations=steps,
         )
-        saved_memory, saved_weights, saved_reads, saved_layers = (array.stack() for array in arrays)
+        saved = State(*(array.stack() for array in states))  # of each, [t] is before step t, [t + 1] after it
+        saved_layers = layers.stack()
 
         def gradient(
             hidden_error: tf.Tensor, weights_error: tf.Tensor, reads_error: tf.Tensor
         ) -> tuple[tf.Tensor, ...]:
             """From the errors of the results to those of all arguments."""
 
-            def backward(t: tf.Tensor, error: State, saved: tf.TensorArray) -> tuple[tf.Tensor, ...]:
+            def backward(t: tf.Tensor, error: State, saved_deltas: tf.TensorArray) -> tuple[Any, ...]:
                 *layers, parameters = tf.split(saved_layers[t], units, axis=1)
-                before = (parameters, saved_memory[t], saved_weights[t])
+                before = (parameters, saved.memory[t], saved.weights[t])
                 with tf.GradientTape() as tape:
                     tape.watch(before)
                     after = cell.memory_step(*before)
@@ -91,26 +98,24 @@ def _recurrence(cell: NTMCell, x: tf.Tensor) -> Callable[..., tuple[tf.Tensor, .
                     deltas.insert(0, delta)
                     delta = tf.matmul(delta, matrices[i], transpose_b=True)
                 error = State(memory_error, previous_weights_error, tf.reshape(delta[:, inputs:], reads.shape))
-                return t - 1, error, saved.write(t, tf.concat(deltas, axis=1))
+                return t - 1, error, saved_deltas.write(t, tf.concat(deltas, axis=1))
 
-            nothing = State(*(tf.zeros_like(tensor) for tensor in final))
-            _, error, saved = tf.while_loop(
+            nothing = State(*(tf.zeros_like(tensor) for tensor in initial))
+            _, error, saved_deltas = tf.while_loop(
                 lambda t, *_: t >= 0,
                 backward,
-                (steps - 1, nothing, stack([batch, sum(units)])),
+                (length - 1, nothing, stack(steps, [batch, sum(units)])),
                 maximum_iterations=steps,
             )
-            deltas = tf.split(_rows(saved.stack()), units, axis=1)
+            deltas = tf.split(_rows(saved_deltas.stack()), units, axis=1)
             *layers, _ = tf.split(_rows(saved_layers), units, axis=1)
-            seen = tf.concat([_rows(x), tf.reshape(saved_reads, [steps * batch, -1])], axis=1)
+            seen = tf.concat([_rows(x), tf.reshape(saved.reads[:-1], [steps * batch, -1])], axis=1)
             by_matrix = [tf.matmul(a, d, transpose_a=True) for a, d in zip([seen, *layers], deltas, strict=True)]
             by_bias = [tf.reduce_sum(delta, axis=0) for delta in deltas]
             return (*error, *by_matrix, *by_bias)
 
         last_hidden = tf.split(saved_layers, units, axis=2)[-2]
-        all_weights = tf.concat([saved_weights[1:], final.weights[tf.newaxis]], axis=0)
-        all_reads = tf.concat([saved_reads[1:], final.reads[tf.newaxis]], axis=0)
-        return (last_hidden, all_weights, all_reads), gradient
+        return (last_hidden, saved.weights[1:], saved.reads[1:]), gradient
 
     return recurrence  # type: ignore[no-any-return]
 

@@ -6,40 +6,58 @@ import tensorflow as tf
 
 
 class Batch(NamedTuple):
-    """Sequences of mixed lengths side by side, padded to T = 2 L + 1 steps for the longest length L."""
+    """Sequences side by side, padded to T = 2 L + 1 steps for the longest length L there may be."""
 
     x: tf.Tensor  # [T, B, W+1], the words, then the delimiter in the last channel, then zeros
     target: tf.Tensor  # [T, B, W], the words again from the step after the delimiter on
     mask: tf.Tensor  # [T, B, 1], 1 where the output counts: the output phase
+    steps: tf.Tensor  # [], how many of the T steps the longest of these sequences takes
 
 
-def copy_batch(seed: tf.Tensor, batch_size: int, max_length: int, word_bits: int) -> Batch:
-    """Random sequences of lengths drawn uniformly from 1 to ``max_length``; a pure function of the seed.
+def one_length(seed: tf.Tensor, batch_size: int, max_length: int) -> tf.Tensor:
+    """The same length for all sequences, drawn uniformly from 1 to ``max_length``, ``[B]``: no step is padding."""
+    return tf.repeat(mixed_lengths(seed, 1, max_length), batch_size)
+
+
+def mixed_lengths(seed: tf.Tensor, batch_size: int, max_length: int) -> tf.Tensor:
+    """A length for each sequence, drawn uniformly from 1 to ``max_length``, ``[B]``."""
+    for_lengths, _ = _split(seed)
+    return tf.random.stateless_uniform([batch_size], for_lengths, 1, max_length + 1, tf.int32, "philox")
+
+
+def copy_batch(seed: tf.Tensor, lengths: tf.Tensor, max_length: int, word_bits: int) -> Batch:
+    """Random sequences; a pure function of the seed.
 
     Args:
         seed: two integers, ``[2]``.
-        batch_size: B.
+        lengths: how many words each sequence has, from 1 to ``max_length``, ``[B]``.
         max_length: L.
         word_bits: W.
     """
-    # XLA takes a negative half of a seed for another number than the interpreter: their batches differ.
-    for_lengths, for_words = tf.unstack(tf.random.split(seed, 2, alg="philox"))
-    length = tf.random.stateless_uniform([batch_size], for_lengths, 1, max_length + 1, tf.int32, "philox")  # [B]
+    _, for_words = _split(seed)
     # Raw random bits, one integer a word: 8 times cheaper than a number a bit.
-    words = tf.random.stateless_uniform([max_length, batch_size, 1], for_words, None, None, tf.int32, "philox")
+    words = tf.random.stateless_uniform(
+        [max_length, lengths.shape[0], 1], for_words, None, None, tf.int32, "philox"
+    )
     bits = tf.cast(tf.bitwise.right_shift(words, tf.range(word_bits)) & 1, tf.float32)  # [L, B, W]
 
     step = tf.range(2 * max_length + 1)[:, tf.newaxis]  # [T, 1]
-    seen = tf.pad(bits, [[0, max_length + 1], [0, 0], [0, 0]]) * _where(step < length)
-    position = step - length - 1  # [T, B], of the word to be said
-    said = (position >= 0) & (position < length)
+    seen = tf.pad(bits, [[0, max_length + 1], [0, 0], [0, 0]]) * _where(step < lengths)
+    position = step - lengths - 1  # [T, B], of the word to be said
+    said = (position >= 0) & (position < lengths)
     index = tf.clip_by_value(position, 0, max_length - 1)
     target = tf.gather(tf.transpose(bits, [1, 0, 2]), tf.transpose(index), batch_dims=1)  # [B, T, W]
     return Batch(
-        x=tf.concat([seen, _where(step == length)], axis=2),
+        x=tf.concat([seen, _where(step == lengths)], axis=2),
         target=tf.transpose(target, [1, 0, 2]),
         mask=_where(said),
+        steps=2 * tf.reduce_max(lengths) + 1,
     )
+
+
+def _split(seed: tf.Tensor) -> list[tf.Tensor]:
+    """A seed for the lengths and one for the words; none negative, since there XLA and the interpreter differ."""
+    return tf.unstack(tf.bitwise.bitwise_and(tf.random.split(seed, 2, alg="philox"), tf.int32.max))
 
 
 def _where(condition: tf.Tensor) -> tf.Tensor:
@@ -53,13 +71,15 @@ def loss(logits: tf.Tensor, batch: Batch) -> tf.Tensor:
     return tf.reduce_sum(entropy * batch.mask) / (tf.reduce_sum(batch.mask) * logits.shape[2])
 
 
-def blur(weights: tf.Tensor) -> tf.Tensor:
+def blur(weights: tf.Tensor, batch: Batch) -> tf.Tensor:
     """How far weightings are from looking at one location: the mean of 1 - sum_i w(i)^2; 0 is sharp.
 
     Args:
-        weights: ``[T, B, R+K, N]``.
+        weights: ``[T, B, R+K, N]``, zero beyond the batch's steps.
+        batch: what the network was looking at.
     """
-    return 1.0 - tf.reduce_mean(tf.reduce_sum(tf.square(weights), axis=3))
+    weightings = tf.cast(batch.steps * tf.reduce_prod(weights.shape[1:3]), tf.float32)
+    return 1.0 - tf.reduce_sum(tf.square(weights)) / weightings
 
 
 def wrong_bits(logits: tf.Tensor, batch: Batch) -> tf.Tensor:

@@ -1,6 +1,7 @@
 """The training of a network on the copy task: one compiled step, and the recipe that calls it."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,7 +11,7 @@ from ntm.models import NTMCell, NTMConfig
 from ntm.training.backpropagation import unroll
 from ntm.training.config import TrainingConfig
 from ntm.training.optimizer import Adam
-from ntm.training.task import blur, copy_batch, loss, wrong_bits
+from ntm.training.task import Batch, blur, copy_batch, loss, mixed_lengths, one_length, wrong_bits
 
 # A network has learned the task when this many sequences in a row had no wrong bit; then sharpening begins.
 _CLEAN_SEQUENCES = 200
@@ -51,6 +52,7 @@ class Trainer:
     def __init__(self, network: NTMConfig, config: TrainingConfig) -> None:
         self.config = config
         self.progress = Progress()
+        self._seed = tf.Variable(config.seed, trainable=False)  # no constant: one compiled step serves every seed
         self._cell = NTMCell(network, config.seed)
         self._averaged = NTMCell(network, config.seed)
         self._optimizer = Adam(list(self._cell.trainable_variables), config.clip_norm, config.average_decay)
@@ -132,20 +134,21 @@ class Trainer:
     def _train_step(
         self, batch_number: tf.Tensor, learning_rate: tf.Tensor, blur_penalty: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        batch = self._batch(batch_number, self.config.batch_size)
+        batch = self._batch(batch_number, self.config.batch_size, one_length)
         with tf.GradientTape() as tape:
-            logits, weights = unroll(self._cell, batch.x)
+            logits, weights = unroll(self._cell, batch.x, batch.steps)
             value = loss(logits, batch)
-            objective = value + blur_penalty * blur(weights)
+            objective = value + blur_penalty * blur(weights, batch)
         self._optimizer.apply(tape.gradient(objective, self._cell.trainable_variables), learning_rate)
         return value, wrong_bits(logits, batch)
 
     def _count_wrong_bits(self, check_number: tf.Tensor) -> tf.Tensor:
-        batch = self._batch(check_number, _CHECK_SEQUENCES)
-        logits, _ = unroll(self._averaged, batch.x)
+        batch = self._batch(check_number, _CHECK_SEQUENCES, mixed_lengths)
+        logits, _ = unroll(self._averaged, batch.x, batch.steps)
         return wrong_bits(logits, batch)
 
-    def _batch(self, number: tf.Tensor, size: int) -> Any:
+    def _batch(self, number: tf.Tensor, size: int, lengths: Callable[[tf.Tensor, int, int], tf.Tensor]) -> Batch:
         # Training counts its batches up from 0, the checks down from -1: no batch is both.
-        seed = tf.stack([self.config.seed, number])
-        return copy_batch(seed, size, self.config.max_length, self._cell.config.word_bits)
+        seed = tf.stack([self._seed, number])
+        longest = self.config.max_length
+        return copy_batch(seed, lengths(seed, size, longest), longest, self._cell.config.word_bits)

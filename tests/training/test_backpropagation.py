@@ -24,22 +24,25 @@ def test_is_the_gradient_that_automatic_differentiation_finds(config: NTMConfig,
     cell = NTMCell(config, seed=1)
     for variable in cell.trainable_variables:  # biases begin at 0 and would hide mistakes
         variable.assign_add(tf.random.stateless_normal(variable.shape, [5, 6], stddev=0.1))
-    batch = copy_batch(tf.constant([1, 2]), 3, 4, 8)
+    batch = copy_batch(tf.constant([1, 2]), tf.constant([2, 3, 1]), 5, 8)  # 7 steps of 11
     variables = cell.trainable_variables
 
     def ours() -> tuple[tf.Tensor, list[tf.Tensor]]:
         with tf.GradientTape() as tape:
-            logits, weights = unroll(cell, batch.x)
-            value = loss(logits, batch) + blur(weights)
+            logits, weights = unroll(cell, batch.x, batch.steps)
+            value = loss(logits, batch) + blur(weights, batch)
         return value, tape.gradient(value, variables)
 
     with tf.GradientTape() as tape:
         state, logits, weights = cell.initial_state(3), [], []
-        for x in tf.unstack(batch.x):
+        for x in tf.unstack(batch.x)[:7]:
             y, state = cell(x, state)
             logits.append(y)
             weights.append(state.weights)
-        expected_value = loss(tf.stack(logits), batch) + blur(tf.stack(weights))
+        until_end = [[0, 4], [0, 0], [0, 0]]
+        expected_value = loss(tf.pad(tf.stack(logits), until_end), batch) + blur(
+            tf.pad(tf.stack(weights), [*until_end, [0, 0]]), batch
+        )
     expected = tape.gradient(expected_value, variables)
 
     value, gradients = (tf.function(ours, jit_compile=True, autograph=False) if compiled else ours)()
