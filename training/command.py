@@ -26,7 +26,7 @@ def train(
     learning_rate: Annotated[float, typer.Option(help="Of Adam.")] = 2e-3,
     sharpening_batches: Annotated[
         int, typer.Option(min=0, help="Batches of a falling learning rate after the task is learned.")
-    ] = 2_000,
+    ] = 1_500,
     # As tight as the longest sequence allows, so that the write head learns to keep what it passes.
     memory_locations: Annotated[int, typer.Option(min=1, metavar="N", help="Memory locations while training.")] = 22,
     memory_vector_size: Annotated[int, typer.Option(min=1, metavar="M", help="Numbers in a location.")] = 20,
@@ -51,7 +51,7 @@ def train(
     1 when it has not.
     """
     console.require("train", "tensorflow")
-    _set_up_tensorflow()
+    set_up_tensorflow()
     from ntm.models import NTMConfig  # noqa: PLC0415  (it imports TensorFlow)
     from ntm.training import run  # noqa: PLC0415
     from ntm.training.config import TrainingConfig  # noqa: PLC0415
@@ -134,7 +134,7 @@ def _make_folder(folder: pathlib.Path, *, replace: bool) -> None:
         folder.mkdir(parents=True, exist_ok=True)
 
 
-def _set_up_tensorflow() -> None:
+def set_up_tensorflow() -> None:
     """What has to stand in the environment before TensorFlow is imported; what the user has set stays."""
     console.silence_libraries()
     # The kernels of so small a network compile faster at level 1, and run no slower.

@@ -18,7 +18,7 @@ class TrainingConfig:
     learning_rate: float = 2e-3  # of Adam
     clip_norm: float = 1.0  # global norm of the gradient
     average_decay: float = 0.99  # a batch, of the averaged weights that are the result
-    sharpening_batches: int = 2_000  # of a falling learning rate, once the task is learned
+    sharpening_batches: int = 1_500  # of a falling learning rate, once the task is learned
     sharpening_learning_rate: float = 1e-3  # at the beginning of sharpening
     blur_penalty: float = 0.02  # nats per unit of blur, while sharpening
     xla: bool = True

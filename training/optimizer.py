@@ -30,6 +30,16 @@ class Adam(tf.Module):
         self.second_moment = tf.Variable(tf.zeros_like(values), trainable=False, name="second_moment")
         self.average = tf.Variable(values, trainable=False, name="average")
 
+    @property
+    def state(self) -> list[tf.Variable]:
+        """What the optimiser carries from step to step, the variables aside."""
+        return [self.step, self.first_moment, self.second_moment, self.average]
+
+    def reset(self) -> None:
+        """Forget all steps; the average begins anew with the next."""
+        for variable in self.state:
+            variable.assign(tf.zeros_like(variable))
+
     def apply(self, gradients: list[tf.Tensor], learning_rate: tf.Tensor) -> None:
         """One step down the gradients."""
         gradient = _flatten(gradients)

@@ -42,7 +42,8 @@ def train(
         The summary that is saved with the checkpoint.
     """
     trainer = Trainer(network, config)
-    summary: dict[str, Any] = {"converged": False, "seconds_to_converge": None, "sequences_to_converge": None}
+    beginning = {"converged": False, "seconds_to_converge": None, "sequences_to_converge": None}
+    summary: dict[str, Any] = beginning | {"tries": trainer.progress.tries}
     before = 0.0  # seconds of earlier processes
     if resume:
         state, summary = run.load_state(folder)
@@ -75,6 +76,8 @@ def train(
     with open(folder / run.HISTORY, "a" if resume else "w", encoding="utf-8", buffering=1) as history:
         while not ended:
             steps.append(trainer.train())
+            if summary["tries"] != trainer.progress.tries:  # what had converged is gone
+                summary |= beginning | {"tries": trainer.progress.tries}
             ended = trainer.sharpened or trainer.progress.batches >= config.max_batches
             if trainer.progress.batches % _REPORT_BATCHES and not ended:
                 continue
@@ -85,6 +88,7 @@ def train(
                 "loss": statistics.fmean(step.loss for step in steps),
                 "wrong_bits": statistics.fmean(step.wrong_bits for step in steps),
                 "learning_rate": trainer.learning_rate,
+                "tries": trainer.progress.tries,
             }
             steps.clear()
             if ended:

@@ -13,8 +13,12 @@ from ntm.training.config import TrainingConfig
 from ntm.training.optimizer import Adam
 from ntm.training.task import Batch, blur, copy_batch, loss, mixed_lengths, one_length, wrong_bits
 
-# A network has learned the task when this many sequences in a row had no wrong bit; then sharpening begins.
-_CLEAN_SEQUENCES = 200
+# A network has learned the task when this many sequences in a row had no wrong bit; then sharpening begins. A wrong bit
+# ends it: there are sequences left to be learned, and a falling learning rate would not learn them.
+_CLEAN_SEQUENCES = 1_000
+# Who has not learned the task for good by then had a bad start, and another costs less than waiting; every further try
+# may take so much longer.
+_LEARNING_BATCHES = 1_500
 # Converged: no wrong bit on this many fresh sequences.
 _CHECK_SEQUENCES = 1_000
 
@@ -32,7 +36,9 @@ class Progress:
 
     batches: int = 0
     clean_sequences: int = 0  # in a row, without a wrong bit
+    learning_batches: int = 0  # of this try, at the full learning rate
     sharpening_since: int | None = None  # batches
+    tries: int = 1
     checks: int = 0
 
 
@@ -41,8 +47,9 @@ class Trainer:
 
     The recipe: Adam at a constant learning rate until the task is learned, then ``sharpening_batches`` with a
     learning rate that falls to 0 and a penalty on blurred weightings. Short sequences forgive a head that looks a
-    little beside its location, long ones do not. The result is the moving average of the variables.
-    The batches and the checks are pure functions of the seed and their number.
+    little beside its location, long ones do not. The result is the moving average of the variables. A try that has
+    not learned the task in good time is given up for another with other initial variables.
+    The variables, the batches and the checks are pure functions of the seed and their number.
 
     Args:
         network: the network's configuration.
@@ -92,28 +99,51 @@ class Trainer:
             tf.constant(self.config.blur_penalty if self.sharpening else 0.0, tf.float32),
         )
         step = Step(float(step_loss), float(wrong) / self.config.batch_size)
-        self.progress.batches += 1
-        self.progress.clean_sequences = 0 if step.wrong_bits else self.progress.clean_sequences + self.config.batch_size
-        if self.progress.sharpening_since is None and self.progress.clean_sequences >= _CLEAN_SEQUENCES:
-            self.progress.sharpening_since = self.progress.batches
+        self._advance(learned=step.wrong_bits == 0.0)
         return step
+
+    def _advance(self, *, learned: bool) -> None:
+        """Count a batch, and begin sharpening, or end it, or start over, where it is time to."""
+        progress = self.progress
+        progress.batches += 1
+        progress.learning_batches += not self.sharpening
+        progress.clean_sequences += self.config.batch_size
+        if not learned:
+            self.relearn()
+        if not self.sharpening and progress.clean_sequences >= _CLEAN_SEQUENCES:
+            progress.sharpening_since = progress.batches
+        if not self.sharpening and progress.learning_batches >= progress.tries * _LEARNING_BATCHES:
+            self._start_over()
 
     def check(self) -> int:
         """The wrong bits of the averaged network on fresh sequences; 0 means converged."""
         self.progress.checks += 1
-        for variable, value in zip(self._averaged.trainable_variables, self._average(), strict=True):
-            variable.assign(value)
+        self.result()
         return int(self._check(tf.constant(-self.progress.checks)))
 
+    def result(self) -> NTMCell:
+        """The averaged network."""
+        for variable, value in zip(self._averaged.trainable_variables, self._average(), strict=True):
+            variable.assign(value)
+        return self._averaged
+
     def relearn(self) -> None:
-        """Go back to the full learning rate: sharpening began too early."""
+        """Go back to the full learning rate: there is something left to be learned."""
         self.progress.sharpening_since = None
         self.progress.clean_sequences = 0
 
+    def _start_over(self) -> None:
+        self.progress.tries += 1
+        self.progress.learning_batches = self.progress.clean_sequences = 0
+        # Far from the other seeds' first tries.
+        fresh = NTMCell(self._cell.config, self.config.seed + (self.progress.tries << 32))
+        for variable, value in zip(self._cell.trainable_variables, fresh.trainable_variables, strict=True):
+            variable.assign(value)
+        self._optimizer.reset()
+
     def variables(self) -> dict[str, np.ndarray]:
-        """The averaged network's variables by name: the result."""
-        names = [variable.name.removesuffix(":0") for variable in self._cell.trainable_variables]
-        return dict(zip(names, (value.numpy() for value in self._average()), strict=True))
+        """The averaged network's variables by name."""
+        return {v.name.removesuffix(":0"): v.numpy() for v in self.result().trainable_variables}
 
     def state(self) -> dict[str, np.ndarray]:
         """All that training needs to go on, by name."""
@@ -126,7 +156,7 @@ class Trainer:
         self.progress = Progress(**progress)
 
     def _tensors(self) -> list[tf.Variable]:
-        return [*self._cell.trainable_variables, *self._optimizer.variables]
+        return [*self._cell.trainable_variables, *self._optimizer.state]
 
     def _average(self) -> list[tf.Tensor]:
         return self._optimizer.unflatten(self._optimizer.average)

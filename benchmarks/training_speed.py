@@ -1,0 +1,124 @@
+"""Time training steps at a batch of 32 and lengths 1 to 20, and print sequences a second; Markdown.
+
+Every line is a process of its own, and the lines are measured in turns, several times over: the median counts, and
+the noise of a shared machine falls on all of them alike. With ``--pytorch-ntm DIR``, a checkout of
+https://github.com/loudinthecloud/pytorch-ntm (needs PyTorch), its own training step is measured in the same turns.
+The last column relates the multiply-adds that a training step cannot do without to a measured matrix product.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import platform
+import statistics
+import subprocess
+import sys
+import time
+
+from operations import multiply_adds
+
+BATCH, MAX_LENGTH, SECONDS = 32, 20, 6.0
+MEAN_STEPS = 2 * (1 + MAX_LENGTH) / 2 + 1  # of a sequence: its words, the delimiter, its words again
+CASES = [("XLA", 32), ("XLA", 128), ("no XLA", 32), ("no XLA", 128)]
+
+
+def main() -> None:
+    """Measure in turns and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pytorch-ntm", type=pathlib.Path, help="a checkout to measure against")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--measure", nargs=2, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.measure:
+        how, locations = arguments.measure
+        measure = {"pytorch-ntm": pytorch_ntm, "peak": peak}.get(how, lambda n: ours(n, xla=how == "XLA"))
+        print(json.dumps(measure(int(locations))))
+        return
+
+    cases = [*CASES, *([("pytorch-ntm", 128)] if arguments.pytorch_ntm else []), ("peak", 0)]
+    rates: dict[tuple[str, int], list[float]] = {case: [] for case in cases}
+    for _ in range(arguments.rounds):
+        for case in cases:
+            rates[case].append(_measure(case, arguments.pytorch_ntm))
+    median = {case: statistics.median(values) for case, values in rates.items()}
+    peak_rate = median.pop(("peak", 0))
+    base = median.get(("pytorch-ntm", 128))
+    print(f"{platform.machine()}, {os.cpu_count()} cores; a matrix product does {peak_rate / 1e9:.0f} G multiply-adds/s\n")
+    print("| | N | sequences/s | against pytorch-ntm, N = 128 | of the matrix product's rate |")
+    print("| --- | ---: | ---: | ---: | ---: |")
+    for (how, locations), rate in median.items():
+        # Forward, and twice as much again: the errors of the inputs and those of the weights.
+        work = 3 * multiply_adds(locations) * MEAN_STEPS * rate / peak_rate
+        ratio = f"{rate / base:.1f}x" if base else ""
+        print(f"| {how} | {locations} | {rate:,.0f} | {ratio} | {'' if how == 'pytorch-ntm' else f'{work:.1%}'} |")
+
+
+def _measure(case: tuple[str, int], checkout: pathlib.Path | None) -> float:
+    how, locations = case
+    environment = dict(os.environ, TF_CPP_MIN_LOG_LEVEL="3")
+    if how == "pytorch-ntm":
+        environment["PYTHONPATH"] = str(checkout)
+    command = [sys.executable, __file__, "--measure", how, str(locations)]
+    return float(subprocess.run(command, check=True, stdout=subprocess.PIPE, env=environment).stdout)
+
+
+def ours(locations: int, *, xla: bool) -> float:
+    """Sequences a second of the step that ``ntm-train`` takes."""
+    from ntm.training.command import set_up_tensorflow  # noqa: PLC0415  (the other lines need no TensorFlow)
+
+    set_up_tensorflow()
+    from ntm.models import NTMConfig  # noqa: PLC0415
+    from ntm.training.config import TrainingConfig  # noqa: PLC0415
+    from ntm.training.trainer import Trainer  # noqa: PLC0415
+
+    trainer = Trainer(NTMConfig(memory_locations=locations), TrainingConfig(batch_size=BATCH, xla=xla))
+    return _rate(trainer.train)
+
+
+def pytorch_ntm(locations: int) -> float:
+    """Sequences a second of the training step of pytorch-ntm, on its own data and network (an LSTM of 100)."""
+    import types  # noqa: PLC0415
+
+    import attr  # noqa: PLC0415
+    import torch  # noqa: PLC0415
+
+    sys.modules["argcomplete"] = types.ModuleType("argcomplete")  # only its command line needs it
+    attrib = attr.attrib  # of a release that knew `converter` as `convert`
+    attr.attrib = lambda convert=None, **others: attrib(converter=convert, **others)
+    import train  # noqa: PLC0415
+    from tasks.copytask import CopyTaskModelTraining, CopyTaskParams  # noqa: PLC0415
+
+    torch.set_num_threads(os.cpu_count() or 1)
+    model = CopyTaskModelTraining(params=CopyTaskParams(batch_size=BATCH, memory_n=locations))
+
+    def step() -> None:
+        _, x, y = next(model.dataloader)
+        train.train_batch(model.net, model.criterion, model.optimizer, x, y)
+
+    return _rate(step)
+
+
+def peak(_: int) -> float:
+    """Multiply-adds a second of a float32 matrix product on all cores."""
+    import numpy as np  # noqa: PLC0415
+
+    size = 1024
+    matrix = np.ones((size, size), np.float32)
+    return _rate(lambda: matrix @ matrix) / BATCH * size**3
+
+
+def _rate(step: object) -> float:
+    """Sequences a second; the first steps, which compile, do not count."""
+    assert callable(step)
+    for _ in range(3):
+        step()
+    start, steps = time.perf_counter(), 0
+    while time.perf_counter() - start < SECONDS:
+        step()
+        steps += 1
+    return steps * BATCH / (time.perf_counter() - start)
+
+
+if __name__ == "__main__":
+    main()
