@@ -55,7 +55,8 @@ def _draw(axis: Axes, histories: list[list[dict[str, Any]]], key: str) -> None:
 
 
 def _on(grid: np.ndarray, history: list[dict[str, Any]], key: str) -> np.ndarray:
-    return np.interp(grid, [line["sequences"] for line in history], [line[key] for line in history])
+    interpolated: np.ndarray = np.interp(grid, [line["sequences"] for line in history], [line[key] for line in history])
+    return interpolated
 
 
 def _history(folder: pathlib.Path) -> list[dict[str, Any]]:

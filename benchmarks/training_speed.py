@@ -7,6 +7,7 @@ The last column relates the multiply-adds that a training step cannot do without
 """
 
 import argparse
+import importlib
 import json
 import os
 import pathlib
@@ -15,7 +16,11 @@ import statistics
 import subprocess
 import sys
 import time
+import types
+from collections.abc import Callable
+from typing import Any
 
+import numpy as np
 from operations import multiply_adds
 
 BATCH, MAX_LENGTH, SECONDS = 32, 20, 6.0
@@ -32,8 +37,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.measure:
         how, locations = arguments.measure
-        measure = {"pytorch-ntm": pytorch_ntm, "peak": peak}.get(how, lambda n: ours(n, xla=how == "XLA"))
-        print(json.dumps(measure(int(locations))))
+        print(json.dumps(measure(how, int(locations))))
         return
 
     cases = [*CASES, *([("pytorch-ntm", 128)] if arguments.pytorch_ntm else []), ("peak", 0)]
@@ -44,7 +48,9 @@ def main() -> None:
     median = {case: statistics.median(values) for case, values in rates.items()}
     peak_rate = median.pop(("peak", 0))
     base = median.get(("pytorch-ntm", 128))
-    print(f"{platform.machine()}, {os.cpu_count()} cores; a matrix product does {peak_rate / 1e9:.0f} G multiply-adds/s\n")
+    print(
+        f"{platform.machine()}, {os.cpu_count()} cores; a matrix product does {peak_rate / 1e9:.0f} G multiply-adds/s\n"
+    )
     print("| | N | sequences/s | against pytorch-ntm, N = 128 | of the matrix product's rate |")
     print("| --- | ---: | ---: | ---: | ---: |")
     for (how, locations), rate in median.items():
@@ -63,6 +69,13 @@ def _measure(case: tuple[str, int], checkout: pathlib.Path | None) -> float:
     return float(subprocess.run(command, check=True, stdout=subprocess.PIPE, env=environment).stdout)
 
 
+def measure(how: str, locations: int) -> float:
+    """A line of the table."""
+    if how == "pytorch-ntm":
+        return pytorch_ntm(locations)
+    return peak() if how == "peak" else ours(locations, xla=how == "XLA")
+
+
 def ours(locations: int, *, xla: bool) -> float:
     """Sequences a second of the step that ``ntm-train`` takes."""
     from ntm.training.command import set_up_tensorflow  # noqa: PLC0415  (the other lines need no TensorFlow)
@@ -78,19 +91,12 @@ def ours(locations: int, *, xla: bool) -> float:
 
 def pytorch_ntm(locations: int) -> float:
     """Sequences a second of the training step of pytorch-ntm, on its own data and network (an LSTM of 100)."""
-    import types  # noqa: PLC0415
-
-    import attr  # noqa: PLC0415
-    import torch  # noqa: PLC0415
-
     sys.modules["argcomplete"] = types.ModuleType("argcomplete")  # only its command line needs it
-    attrib = attr.attrib  # of a release that knew `converter` as `convert`
+    attr: Any = importlib.import_module("attr")
+    attrib = attr.attrib  # whose argument `converter` was called `convert` when pytorch-ntm was written
     attr.attrib = lambda convert=None, **others: attrib(converter=convert, **others)
-    import train  # noqa: PLC0415
-    from tasks.copytask import CopyTaskModelTraining, CopyTaskParams  # noqa: PLC0415
-
-    torch.set_num_threads(os.cpu_count() or 1)
-    model = CopyTaskModelTraining(params=CopyTaskParams(batch_size=BATCH, memory_n=locations))
+    train, task = importlib.import_module("train"), importlib.import_module("tasks.copytask")
+    model = task.CopyTaskModelTraining(params=task.CopyTaskParams(batch_size=BATCH, memory_n=locations))
 
     def step() -> None:
         _, x, y = next(model.dataloader)
@@ -99,18 +105,15 @@ def pytorch_ntm(locations: int) -> float:
     return _rate(step)
 
 
-def peak(_: int) -> float:
+def peak() -> float:
     """Multiply-adds a second of a float32 matrix product on all cores."""
-    import numpy as np  # noqa: PLC0415
-
     size = 1024
     matrix = np.ones((size, size), np.float32)
     return _rate(lambda: matrix @ matrix) / BATCH * size**3
 
 
-def _rate(step: object) -> float:
+def _rate(step: Callable[[], Any]) -> float:
     """Sequences a second; the first steps, which compile, do not count."""
-    assert callable(step)
     for _ in range(3):
         step()
     start, steps = time.perf_counter(), 0

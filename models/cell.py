@@ -34,8 +34,8 @@ class Heads(NamedTuple):
     gate: tf.Tensor  # [B, R+K, 1], g in (0, 1)
     shift_weighting: tf.Tensor  # [B, R+K, S], s >= 0, of sum 1
     sharpening: tf.Tensor  # [B, R+K, 1], gamma >= 1
-    erase: tf.Tensor  # [B, K * M, 1], e in (0, 1)
-    add: tf.Tensor  # [B, K * M, 1]
+    erase: tf.Tensor  # [B, K, M], e in (0, 1)
+    add: tf.Tensor  # [B, K, M]
 
 
 class NTMCell(tf.Module):
@@ -145,12 +145,12 @@ class NTMCell(tf.Module):
         gated = addressing.interpolate(heads.gate, content, weights)  # [B, R+K, N]
         shifted = addressing.circular_shift(gated, heads.shift_weighting)  # [B, R+K, N]
         weights = addressing.sharpen(shifted, heads.sharpening)  # [B, R+K, N]
-        read_weights, *write_weights = tf.split(weights, [config.read_heads] + [1] * config.write_heads, axis=1)
+        read_weights, write_weights = tf.split(weights, [config.read_heads, config.write_heads], axis=1)
 
-        for w, e in zip(write_weights, tf.split(heads.erase, config.write_heads, axis=1), strict=True):
+        each = (tf.split(tensor, config.write_heads, axis=1) for tensor in (write_weights, heads.erase))
+        for w, e in zip(*each, strict=True):
             memory = erase(memory, w, e)  # [B, M, N]
-        for w, a in zip(write_weights, tf.split(heads.add, config.write_heads, axis=1), strict=True):
-            memory = add(memory, w, a)  # [B, M, N]
+        memory = add(memory, write_weights, heads.add)  # [B, M, N]
         return State(memory, weights, read(memory, read_weights))
 
     def output_input(self, hidden: tf.Tensor, reads: tf.Tensor) -> tf.Tensor:
@@ -173,7 +173,8 @@ class NTMCell(tf.Module):
         for_addressing, for_writing = tf.split(parameters, [each, 2 * n_write], axis=1)
         for_addressing = tf.reshape(for_addressing, [-1, config.heads, each // config.heads])
         key, strength, gate, sharpening, shift = tf.split(for_addressing, [m, 1, 1, 1, config.shifts], axis=2)
-        erase_vectors, add_vectors = tf.split(tf.reshape(for_writing, [-1, 2 * n_write, 1]), 2, axis=1)
+        for_writing = tf.reshape(for_writing, [-1, 2 * config.write_heads, m])
+        erase_vectors, add_vectors = tf.split(for_writing, 2, axis=1)
         return Heads(
             key=key,
             strength=tf.nn.softplus(strength),

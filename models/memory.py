@@ -22,23 +22,23 @@ def erase(memory: tf.Tensor, weights: tf.Tensor, erase_vector: tf.Tensor) -> tf.
     Args:
         memory: ``[B, M, N]``.
         weights: ``[B, 1, N]``.
-        erase_vector: e in (0, 1), ``[B, M, 1]``.
+        erase_vector: e in (0, 1), ``[B, 1, M]``.
 
     Returns:
         ``[B, M, N]``.
     """
-    return memory * (1.0 - erase_vector * weights)
+    return memory * (1.0 - tf.matmul(erase_vector, weights, transpose_a=True))
 
 
-def add(memory: tf.Tensor, weights: tf.Tensor, add_vector: tf.Tensor) -> tf.Tensor:
-    """Eq. (4): M(i) = M~(i) + w(i) a, for one write head; additions of several heads commute.
+def add(memory: tf.Tensor, weights: tf.Tensor, add_vectors: tf.Tensor) -> tf.Tensor:
+    """Eq. (4): M(i) = M~(i) + sum_k w_k(i) a_k, for all write heads.
 
     Args:
         memory: ``[B, M, N]``.
-        weights: ``[B, 1, N]``.
-        add_vector: a, ``[B, M, 1]``.
+        weights: the write heads' weightings, ``[B, K, N]``.
+        add_vectors: a, ``[B, K, M]``.
 
     Returns:
         ``[B, M, N]``.
     """
-    return memory + add_vector * weights
+    return memory + tf.matmul(add_vectors, weights, transpose_a=True)

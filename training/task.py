@@ -1,6 +1,6 @@
 """The copy task (section 4.1 of the paper): see a sequence of random words, then a delimiter, then say it again."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
@@ -36,9 +36,7 @@ def copy_batch(seed: tf.Tensor, lengths: tf.Tensor, max_length: int, word_bits: 
     """
     _, for_words = _split(seed)
     # Raw random bits, one integer a word: 8 times cheaper than a number a bit.
-    words = tf.random.stateless_uniform(
-        [max_length, lengths.shape[0], 1], for_words, None, None, tf.int32, "philox"
-    )
+    words = tf.random.stateless_uniform([max_length, lengths.shape[0], 1], for_words, None, None, tf.int32, "philox")
     bits = tf.cast(tf.bitwise.right_shift(words, tf.range(word_bits)) & 1, tf.float32)  # [L, B, W]
 
     step = tf.range(2 * max_length + 1)[:, tf.newaxis]  # [T, 1]
@@ -55,7 +53,7 @@ def copy_batch(seed: tf.Tensor, lengths: tf.Tensor, max_length: int, word_bits: 
     )
 
 
-def _split(seed: tf.Tensor) -> list[tf.Tensor]:
+def _split(seed: tf.Tensor) -> Any:
     """A seed for the lengths and one for the words; none negative, since there XLA and the interpreter differ."""
     return tf.unstack(tf.bitwise.bitwise_and(tf.random.split(seed, 2, alg="philox"), tf.int32.max))
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from ntm.models import addressing, memory
 
-SIZES = {"B": 2, "h": 3, "M": 5, "N": 7, "S": 3, "R": 2}
+SIZES = {"B": 2, "h": 3, "M": 5, "N": 7, "S": 3, "R": 2, "K": 3}
 
 
 @pytest.fixture
@@ -77,15 +77,19 @@ def test_read_is_equation_2(random: np.random.Generator) -> None:
         assert actual[b, h, m] == pytest.approx(sum(weights[b, h, i] * content[b, m, i] for i in range(7)))
 
 
-def test_erase_is_equation_3_and_add_is_equation_4(random: np.random.Generator) -> None:
-    content, weights = random.normal(size=[2, 5, 7]), random.random([2, 1, 7])
-    erase_vector, add_vector = random.random([2, 5, 1]), random.normal(size=[2, 5, 1])
+def test_erase_is_equation_3(random: np.random.Generator) -> None:
+    content, weights, erase_vector = random.normal(size=[2, 5, 7]), random.random([2, 1, 7]), random.random([2, 1, 5])
     erased = np.asarray(memory.erase(content, weights, erase_vector))
-    added = np.asarray(memory.add(content, weights, add_vector))
     for b, m, i in np.ndindex(2, 5, 7):
-        w = weights[b, 0, i]
-        assert erased[b, m, i] == pytest.approx(content[b, m, i] * (1 - w * erase_vector[b, m, 0]))
-        assert added[b, m, i] == pytest.approx(content[b, m, i] + w * add_vector[b, m, 0])
+        assert erased[b, m, i] == pytest.approx(content[b, m, i] * (1 - weights[b, 0, i] * erase_vector[b, 0, m]))
+
+
+def test_add_is_equation_4(random: np.random.Generator) -> None:
+    content, weights, vectors = random.normal(size=[2, 5, 7]), random.random([2, 3, 7]), random.normal(size=[2, 3, 5])
+    added = np.asarray(memory.add(content, weights, vectors))
+    for b, m, i in np.ndindex(2, 5, 7):
+        wanted = content[b, m, i] + sum(weights[b, k, i] * vectors[b, k, m] for k in range(3))
+        assert added[b, m, i] == pytest.approx(wanted)
 
 
 @settings(deadline=None, max_examples=50)
