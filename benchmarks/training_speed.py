@@ -2,7 +2,7 @@
 
 Every line is a process of its own, and the lines are measured in turns, several times over: the median counts, and
 the noise of a shared machine falls on all of them alike. With ``--pytorch-ntm DIR``, a checkout of
-https://github.com/loudinthecloud/pytorch-ntm (needs PyTorch), its own training step is measured in the same turns.
+https://github.com/loudinthecloud/pytorch-ntm (needs PyTorch and attrs), its own training step is measured in the same turns.
 The last column relates the multiply-adds that a training step cannot do without to a measured matrix product.
 """
 
@@ -96,6 +96,8 @@ def pytorch_ntm(locations: int) -> float:
     attrib = attr.attrib  # whose argument `converter` was called `convert` when pytorch-ntm was written
     attr.attrib = lambda convert=None, **others: attrib(converter=convert, **others)
     train, task = importlib.import_module("train"), importlib.import_module("tasks.copytask")
+    # Of its tiny operations, more threads make none faster.
+    importlib.import_module("torch").set_num_threads(1)
     model = task.CopyTaskModelTraining(params=task.CopyTaskParams(batch_size=BATCH, memory_n=locations))
 
     def step() -> None:
