@@ -25,6 +25,14 @@ from ntm.runtime.metadata import INPUTS, OUTPUTS, STEP, UNROLLED, Metadata
 FILES = tuple(FILE_OF.values())
 OPSET = 18  # the newest that tf2onnx writes
 
+_CARD = """\
+### ONNX
+
+`{step}` computes one time step in any runtime of opset {opset}, and `{unrolled}` {unroll} at once: there x is
+`[{unroll}, B, {x_width}]` and y is `[{unroll}, B, {bits}]`, and the state is that before the first and after the last
+of them. After the last step more zeros do no harm: a program may fill up the last chunk with them. Their metadata are
+`metadata_props`."""
+
 _ADDED = "__"  # in the names of what tf2onnx adds to an operation
 
 
@@ -35,21 +43,35 @@ def write(source: Source, folder: pathlib.Path) -> None:
     save(unrolling.unroll(step, source.unroll), source.metadata(UNROLLED), folder / FILE_OF[UNROLLED])
 
 
+def describe(source: Source, _: pathlib.Path) -> str:
+    """What the model card says."""
+    config = source.run.cell.config
+    return _CARD.format(
+        step=FILE_OF[STEP],
+        unrolled=FILE_OF[UNROLLED],
+        opset=OPSET,
+        unroll=source.unroll,
+        x_width=config.input_size,
+        bits=config.word_bits,
+    )
+
+
 def candidates(folder: pathlib.Path) -> list[Candidate]:
     """What was written, to be compared with TensorFlow; nothing where nothing was written."""
     if not any((folder / file).exists() for file in FILES):
         return []
-    files = model_folder.read(folder)  # as the runtime reads it, with all its checks
-    checksum, unroll = files.metadata.checkpoint_sha256, files.unrolled.metadata.unroll
-    step, unrolled = (session(graph.content) for graph in files)
+    graphs = model_folder.read(folder)  # as the runtime reads it, with all its checks
+    return to_compare(graphs, graphs.step.path.name, graphs.unrolled.path.name)
+
+
+def to_compare(graphs: model_folder.ModelFolder, step_name: str, unrolled_name: str) -> list[Candidate]:
+    """The two graphs of a model, to be compared with TensorFlow under these names."""
+    step, unrolled = (session(graph.content) for graph in graphs)
+    unroll = graphs.unrolled.metadata.unroll
+    compare_unrolled = functools.partial(compare_chunks, chunk=unrolled, step=step, unroll=unroll)
     return [
-        Candidate(files.step.path.name, checksum, functools.partial(compare_steps, step=step)),
-        Candidate(
-            files.unrolled.path.name,
-            checksum,
-            functools.partial(compare_chunks, chunk=unrolled, step=step, unroll=unroll),
-            unroll,
-        ),
+        Candidate(step_name, graphs.step.metadata, functools.partial(compare_steps, step=step)),
+        Candidate(unrolled_name, graphs.unrolled.metadata, compare_unrolled),
     ]
 
 
