@@ -84,6 +84,11 @@ def _described(content: bytes, metadata: Metadata) -> bytes:
     entry.name, entry.buffer = _METADATA, len(model.buffers)
     model.buffers.append(properties)
     model.metadata = [*(model.metadata or []), entry]
+    return packed(model)
+
+
+def packed(model: schema.ModelT) -> bytes:
+    """The content of a file."""
     builder = flatbuffers.Builder()
     builder.Finish(model.Pack(builder), _IDENTIFIER)
     return bytes(builder.Output())

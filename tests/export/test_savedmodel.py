@@ -48,7 +48,10 @@ print(json.dumps(results))
 
 @pytest.fixture(scope="module")
 def cell() -> NTMCell:
-    cell, random = NTMCell(NTMConfig(word_bits=3, memory_vector_size=4, controller_sizes=(9,))), np.random.default_rng(0)
+    cell, random = (
+        NTMCell(NTMConfig(word_bits=3, memory_vector_size=4, controller_sizes=(9,))),
+        np.random.default_rng(0),
+    )
     for variable in cell.variables:
         variable.assign(random.normal(size=variable.shape, scale=0.5))
     return cell
