@@ -27,7 +27,7 @@ def onnxruntime_for_node() -> None:
 
 
 def copied_by_javascript(model: pathlib.Path, content: bytes, locations: int) -> bytes:
-    command = ["node", FOLDER / "copy.cjs", model, str(locations)]
+    command = ["node", str(FOLDER / "copy.cjs"), str(model), str(locations)]
     done = subprocess.run(command, input=content, check=False, capture_output=True, timeout=60)
     assert (done.returncode, done.stderr) == (0, b"")
     return done.stdout
