@@ -38,7 +38,7 @@ WHY = {
     "cosine_similarity": "Eq. (6): the product, both norms, the root of their product, the quotient",
     "content_weighting": "Eq. (5): times the key strength, softmax",
     "interpolate": "Eq. (7): the difference, times the gate, added",
-    "circular_shift": "Eq. (8): the circle closed (2 Slice, Concat), the shifts but one cut from it, times their weights",
+    "circular_shift": "Eq. (8): the circle closed (2 Slice, Concat), the shifts but one cut out, times their weights",
     "sharpen": "Eq. (9): the sum of the shifts and an epsilon, the logarithm, times gamma, softmax",
     "memory_step": "the weightings of the read heads apart from those of the write heads",
     "erase": "Eq. (3): w e, 1 - w e, times the memory",
