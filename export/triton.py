@@ -20,7 +20,7 @@ from ntm.runtime.metadata import FILES as ONNX_FILES
 from ntm.runtime.metadata import INPUTS, OUTPUTS, STEP, UNROLLED, Metadata
 
 FILES = ("triton",)
-CONFIG, STATE_FOLDER = "config.pbtxt", "initial_state"  # as Triton wants them called
+_CONFIG, _INITIAL_STATE = "config.pbtxt", "initial_state"  # as Triton wants them called
 _GRAPH = pathlib.Path("1", "model.onnx")  # of version 1
 _STATE = INPUTS[1:]
 
@@ -61,11 +61,11 @@ def write(source: Source, folder: pathlib.Path) -> None:
         graph.parent.mkdir(parents=True)
         (repository / file).rename(graph)
     state = source.run.cell.initial_state(1, source.memory_locations)
-    (repository / STEP / STATE_FOLDER).mkdir()
+    (repository / STEP / _INITIAL_STATE).mkdir()
     for name, value in zip(_STATE, state, strict=True):
-        (repository / STEP / STATE_FOLDER / name).write_bytes(value.numpy().astype("<f4").tobytes())
+        (repository / STEP / _INITIAL_STATE / name).write_bytes(value.numpy().astype("<f4").tobytes())
     for kind, text in _configs(source.metadata(STEP), source.metadata(UNROLLED), source.memory_locations).items():
-        (repository / kind / CONFIG).write_text(text, encoding="utf-8")
+        (repository / kind / _CONFIG).write_text(text, encoding="utf-8")
 
 
 def describe(source: Source, _: pathlib.Path) -> str:
@@ -87,12 +87,12 @@ def candidates(folder: pathlib.Path) -> list[parity.Candidate]:
     if not repository.exists():
         return []
     graphs = ModelFolder(*(_read(repository / kind / _GRAPH) for kind in (STEP, UNROLLED)))
-    states = {name: np.fromfile(repository / STEP / STATE_FOLDER / name, "<f4") for name in _STATE}
+    states = {name: np.fromfile(repository / STEP / _INITIAL_STATE / name, "<f4") for name in _STATE}
     locations = states["memory"].size // graphs.metadata.memory_vector_size
     shapes = model_folder.shapes(graphs.metadata, 1, locations)
     for kind, text in _configs(graphs.step.metadata, graphs.unrolled.metadata, locations).items():
-        if (repository / kind / CONFIG).read_text(encoding="utf-8") != text:
-            raise ValueError(f"{kind}/{CONFIG} is not that of its graph")
+        if (repository / kind / _CONFIG).read_text(encoding="utf-8") != text:
+            raise ValueError(f"{kind}/{_CONFIG} is not that of its graph")
     step, unrolled = onnx_format.to_compare(graphs, "triton step", "triton unrolled")
     start = {name: value.reshape([size or -1 for size in shapes[name]]) for name, value in states.items()}
     return [dataclasses.replace(step, start=start), unrolled]

@@ -124,6 +124,15 @@ def test_names_and_shapes_are_the_contract(exported: pathlib.Path, file: str) ->
     assert shapes(graph.output) == {"y": [*time, "B", 5], **{f"next_{name}": shape for name, shape in state.items()}}
 
 
+@pytest.mark.parametrize("file", ["step.onnx", "unrolled.onnx"])
+def test_graphs_stand_the_full_check_and_every_shape_follows(exported: pathlib.Path, file: str) -> None:
+    model = onnx.load(exported / file)
+    onnx.checker.check_model(model, full_check=True)
+    graph = onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True, data_prop=True).graph
+    inferred = {value.name for value in (*graph.value_info, *graph.output) if value.type.tensor_type.HasField("shape")}
+    assert {tensor for node in graph.node for tensor in node.output} <= inferred
+
+
 def test_names_of_nodes_tell_where_they_come_from(exported: pathlib.Path) -> None:
     step, unrolled = (onnx.load(exported / file).graph for file in ("step.onnx", "unrolled.onnx"))
     functions = {node.name.split("/")[0] for node in step.node}
