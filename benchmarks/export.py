@@ -1,15 +1,16 @@
 """Export a network with every U, and print what that takes and what it gives; Markdown.
 
-Three tables: the wall-clock of ``ntm-export`` beside that of importing what it needs, in turns, since both depend on
-what else the machine does; how fast the exports load, and copy a block of ``ntm-copy``; and the nodes of a step by
-the function of ``ntm.models`` that they come from, before and after onnxruntime's optimisation, with the reason why
-they are there. Without RUN, a network is trained first. The exit code is 1 if an export takes more than 1.5 times the
-imports and 5 s, a step more than 60 nodes, or the default export more than 0.3 s to load.
+Three tables: the wall-clock of ``ntm-export`` beside that of ``import tensorflow, tf2onnx``, in turns, since both
+depend on what else the machine does; how fast the exports load, and copy a block of ``ntm-copy``; and the nodes of a
+step by the function of ``ntm.models`` that they come from, before and after onnxruntime's optimisation, with the
+reason why they are there. Without RUN, a network is trained first. The exit code is 1 if an export takes more than
+1.5 times the imports and 5 s, a step more than 60 nodes, or the default export more than 0.3 s to load.
 """
 
 import argparse
 import pathlib
 import platform
+import resource
 import subprocess
 import sys
 import tempfile
@@ -62,7 +63,7 @@ def main() -> int:
         folder, run = pathlib.Path(temporary), arguments.run
         if run is None:
             run = folder / "run"
-            _call("ntm-train", "--seed", "1", "--quiet", "--output", run)
+            _run(_program("ntm-train"), "--seed", "1", "--quiet", "--output", run)
         exports = {unroll: folder / f"unroll-{unroll}" for unroll in UNROLLS}
         good = [
             _print_export_times(run, exports, arguments.repeats),
@@ -73,21 +74,19 @@ def main() -> int:
 
 
 def _print_export_times(run: pathlib.Path, exports: dict[int, pathlib.Path], repeats: int) -> bool:
-    print("\n| U | `import tensorflow, tf2onnx`, s | `ntm-export`, s | of 1.5 imports + 5 s |\n|" + " ---: |" * 4)
+    columns = ("U", "imports, s", "(CPU)", "`ntm-export`, s", "(CPU)", "of 1.5 imports + 5 s")
+    print(f"\n| {' | '.join(columns)} |\n|{' ---: |' * len(columns)}")
     good = True
     for unroll, folder in exports.items():
         options = ("--unroll", unroll, "--output", folder, "--force", "--quiet")
-        times = [
-            (
-                _seconds(_run, sys.executable, "-c", "import tensorflow, tf2onnx"),
-                _seconds(_call, "ntm-export", "--format", "onnx", run, *options),
-            )
-            for _ in range(repeats)
-        ]
-        imports, seconds = map(min, zip(*times, strict=True))
-        share = seconds / (1.5 * imports + 5)
+        imports, times = [], []
+        for _ in range(repeats):
+            imports.append(_times(sys.executable, "-c", "import tensorflow, tf2onnx"))
+            times.append(_times(_program("ntm-export"), "--format", "onnx", run, *options))
+        (base, base_cpu), (seconds, cpu) = min(imports), min(times)
+        share = seconds / (1.5 * base + 5)
         good &= share <= 1
-        print(f"| {unroll} | {imports:.2f} | {seconds:.2f} | {share:.0%} |", flush=True)
+        print(f"| {unroll} | {base:.2f} | {base_cpu:.2f} | {seconds:.2f} | {cpu:.2f} | {share:.0%} |", flush=True)
     return good
 
 
@@ -152,8 +151,19 @@ def _seconds(work: Callable[..., object], *arguments: object) -> float:
     return time.perf_counter() - start
 
 
-def _call(command: str, *arguments: object) -> None:
-    _run(pathlib.Path(sys.executable).with_name(command), *arguments)
+def _times(*command: object) -> tuple[float, float]:
+    """Seconds of wall-clock and of the processor that a command takes."""
+
+    def cpu() -> float:
+        usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return usage.ru_utime + usage.ru_stime
+
+    before = cpu()
+    return _seconds(_run, *command), cpu() - before
+
+
+def _program(command: str) -> pathlib.Path:
+    return pathlib.Path(sys.executable).with_name(command)
 
 
 def _run(*command: object) -> None:

@@ -34,9 +34,15 @@ def main() -> int:
     arguments = parser.parse_args()
     print(
         f"{platform.processor() or platform.machine()}, TensorFlow {version('tensorflow')}, ai-edge-litert "
-        f"{version('ai-edge-litert')}; {parity.SEQUENCES} sequences of each length\n"
+        f"{version('ai-edge-litert')}; a step of B = 1 and N as trained, {parity.SEQUENCES} sequences of each length\n"
     )
-    header = ["run", "weights", "KB", "µs a step, B = 1", *(f"wrong bits at {length:,}" for length in LENGTHS)]
+    header = [
+        "run",
+        "weights",
+        "KB",
+        "µs a step",
+        *(f"wrong bits at {length:,}" for length in LENGTHS),
+    ]
     print(f"| {' | '.join(header)} |\n| --- | --- |{' ---: |' * (len(header) - 2)}")
     with tempfile.TemporaryDirectory() as temporary:
         runs = arguments.runs or _train(pathlib.Path(temporary), arguments.seeds)
