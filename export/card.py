@@ -1,12 +1,12 @@
 """The model card: what was exported, what it was trained to do, and how a program in any language runs it."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
-from ntm.export.parity import TOLERANCE, Agreement, table
+from ntm.export.parity import SEQUENCES, TOLERANCE, Agreement, table
 from ntm.export.source import Source
 from ntm.export.step import shapes
-from ntm.runtime.metadata import FILES, INPUTS, OUTPUTS, STEP, UNROLLED, InitialState
+from ntm.runtime.metadata import INPUTS, OUTPUTS, STEP, InitialState
 
 FILE = "card.md"
 
@@ -18,15 +18,12 @@ Exported from the checkpoint with SHA-256 `{checksum}`.
 
 ## How to run it
 
-`{step}` computes one time step. All tensors are float32; B (sequences side by side) and N (memory locations) are
+One time step takes and gives these tensors. All are float32; B (sequences side by side) and N (memory locations) are
 free, the same in every tensor:
 
 | input | shape | | output | shape |
 | --- | --- | --- | --- | --- |
 {tensors}
-
-`{unrolled}` computes {unroll} time steps at once: there x is `[{unroll}, B, {x_width}]` and y is
-`[{unroll}, B, {bits}]`, and the state is that before the first and after the last of them.
 
 To copy a sequence of L words:
 
@@ -37,22 +34,23 @@ To copy a sequence of L words:
 5. Run L steps of {x_width} times 0.0. Bit i of the copied word is 1 where y[i] > 0.5.
 
 After each step, feed `next_memory`, `next_weights` and `next_reads` back as `memory`, `weights` and `reads`.
-After the last step more zeros do no harm: a program may fill up the last chunk of `{unrolled}` with them.
 
 | state | before the first step |
 | --- | --- |
 {initial_state}
 
-The same numbers, the configuration and the training are in the metadata of each ONNX file.
+{formats}
+
+The state, the configuration and the training are in the metadata of every graph too.
 
 ## Agreement with TensorFlow
 
 The largest absolute difference to the network as TensorFlow computes it, at every step from the same state, over
 copies of random words that are longer than any it was trained on. At most {tolerance:g} is allowed, and not one
-differing bit. What repeats a step (`unrolled.onnx`, the copy of the SavedModel) is compared with that step repeated.
+differing bit. What repeats a step (an unrolled graph, the copy of the SavedModel) is compared with that step repeated.
 
 {agreements}
-
+{quantised}
 ## Configuration
 
 ```json
@@ -66,23 +64,34 @@ differing bit. What repeats a step (`unrolled.onnx`, the copy of the SavedModel)
 ```
 """
 
+_QUANTISED = """
+Of a quantised graph only the bits count, those that differ and those that are wrong: left to itself it has copied
+{sequences} random sequences of each of the lengths {lengths}.
+"""
 
-def text(source: Source, agreements: Mapping[str, Agreement]) -> str:
-    """The model card of an export."""
+
+def text(source: Source, formats: Iterable[str], agreements: Mapping[str, Agreement]) -> str:
+    """The model card of an export.
+
+    Args:
+        source: what was exported.
+        formats: what each format says of itself.
+        agreements: what was measured, by graph.
+    """
     config = source.run.cell.config
     metadata = source.metadata(STEP)
+    lengths = ", ".join(f"{length:,}" for found in agreements.values() for length in found.wrong_bits)
     return _TEMPLATE.format(
         name=source.model_name,
         bits=config.word_bits,
         x_width=config.input_size,
-        unroll=source.unroll,
         checksum=metadata.checkpoint_sha256,
-        step=FILES[STEP],
-        unrolled=FILES[UNROLLED],
         tensors=_tensors(shapes(config)),
         initial_state=_initial_state(metadata.initial_state),
+        formats="\n\n".join(formats),
         tolerance=TOLERANCE,
         agreements=table(agreements),
+        quantised=_QUANTISED.format(sequences=SEQUENCES, lengths=lengths) if lengths else "",
         config=json.dumps(metadata.config, indent=2),
         training=json.dumps(metadata.training, indent=2),
     )

@@ -14,6 +14,7 @@ from onnx import helper
 
 from ntm.export import unroll as unrolling
 from ntm.export.parity import Candidate, Graph, compare_chunks, compare_steps
+from ntm.export.simplify import simplify
 from ntm.export.source import Source
 from ntm.export.step import input_signature, shapes, step_function
 from ntm.models import NTMCell
@@ -24,6 +25,16 @@ from ntm.runtime.metadata import INPUTS, OUTPUTS, STEP, UNROLLED, Metadata
 FILES = tuple(FILE_OF.values())
 OPSET = 18  # the newest that tf2onnx writes
 
+_CARD = """\
+### ONNX
+
+`{step}` computes one time step in any runtime of opset {opset}, and `{unrolled}` {unroll} at once: there x is
+`[{unroll}, B, {x_width}]` and y is `[{unroll}, B, {bits}]`, and the state is that before the first and after the last
+of them. After the last step more zeros do no harm: a program may fill up the last chunk with them. Their metadata are
+`metadata_props`."""
+
+_ADDED = "__"  # in the names of what tf2onnx adds to an operation
+
 
 def write(source: Source, folder: pathlib.Path) -> None:
     """Write both graphs."""
@@ -32,21 +43,35 @@ def write(source: Source, folder: pathlib.Path) -> None:
     save(unrolling.unroll(step, source.unroll), source.metadata(UNROLLED), folder / FILE_OF[UNROLLED])
 
 
+def describe(source: Source, _: pathlib.Path) -> str:
+    """What the model card says."""
+    config = source.run.cell.config
+    return _CARD.format(
+        step=FILE_OF[STEP],
+        unrolled=FILE_OF[UNROLLED],
+        opset=OPSET,
+        unroll=source.unroll,
+        x_width=config.input_size,
+        bits=config.word_bits,
+    )
+
+
 def candidates(folder: pathlib.Path) -> list[Candidate]:
     """What was written, to be compared with TensorFlow; nothing where nothing was written."""
     if not any((folder / file).exists() for file in FILES):
         return []
-    files = model_folder.read(folder)  # as the runtime reads it, with all its checks
-    checksum, unroll = files.metadata.checkpoint_sha256, files.unrolled.metadata.unroll
-    step, unrolled = (session(graph.content) for graph in files)
+    graphs = model_folder.read(folder)  # as the runtime reads it, with all its checks
+    return to_compare(graphs, graphs.step.path.name, graphs.unrolled.path.name)
+
+
+def to_compare(graphs: model_folder.ModelFolder, step_name: str, unrolled_name: str) -> list[Candidate]:
+    """The two graphs of a model, to be compared with TensorFlow under these names."""
+    step, unrolled = (session(graph.content) for graph in graphs)
+    unroll = graphs.unrolled.metadata.unroll
+    compare_unrolled = functools.partial(compare_chunks, chunk=unrolled, step=step, unroll=unroll)
     return [
-        Candidate(files.step.path.name, checksum, functools.partial(compare_steps, step=step)),
-        Candidate(
-            files.unrolled.path.name,
-            checksum,
-            functools.partial(compare_chunks, chunk=unrolled, step=step, unroll=unroll),
-            unroll,
-        ),
+        Candidate(step_name, graphs.step.metadata, functools.partial(compare_steps, step=step)),
+        Candidate(unrolled_name, graphs.unrolled.metadata, compare_unrolled),
     ]
 
 
@@ -55,6 +80,8 @@ def convert(cell: NTMCell) -> onnx.ModelProto:
     logging.getLogger("tf2onnx").setLevel(logging.ERROR)
     step = step_function(cell)
     model, _ = tf2onnx.convert.from_function(step, input_signature(cell.config), opset=OPSET)
+    del model.opset_import[:]  # tf2onnx names sets that no node is of
+    model.opset_import.append(helper.make_opsetid("", OPSET))
     graph = model.graph
     graph.name, graph.doc_string = "ntm", "A Neural Turing Machine"
     for values, names in ((graph.input, INPUTS), (graph.output, OUTPUTS)):
@@ -62,7 +89,9 @@ def convert(cell: NTMCell) -> onnx.ModelProto:
         values.extend(
             helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shapes(cell.config)[name]) for name in names
         )
-    _rename(graph, _readable_names(step.get_concrete_function(), cell))
+    simplify(model)
+    _rename_nodes(graph, _readable_names(step.get_concrete_function(), cell))
+    _rename_constants(graph)
     return model
 
 
@@ -95,24 +124,40 @@ def _readable_names(function: Any, cell: NTMCell) -> dict[str, str]:
     for operation in function.graph.get_operations():
         callers = [frame.name for frame in operation.traceback if frame.filename.startswith(models)]
         named = [caller.strip("_") for caller in callers if caller.isidentifier() and caller != "__call__"]
-        if callers and operation.name not in names:
-            names[operation.name] = f"{named[-1] if named else 'cell'}/{operation.name}"
+        of = named[-1] if named else "cell" if callers else "step"
+        names.setdefault(operation.name, f"{of}/{operation.name}")
     return names
 
 
-def _rename(graph: onnx.GraphProto, names: Mapping[str, str]) -> None:
+def _rename_nodes(graph: onnx.GraphProto, names: Mapping[str, str]) -> None:
     """Rename nodes, and the tensors that they make: ``<operation>:<index>``."""
 
     def renamed(tensor: str) -> str:
         operation, _, index = tensor.partition(":")
+        operation, *added = operation.partition(_ADDED)
         if operation not in names:
             return tensor
-        return names[operation] if index in ("", "0") else f"{names[operation]}:{index}"
+        name = names[operation] + "".join(added)
+        return name if index in ("", "0") else f"{name}:{index}"
 
-    outputs = {value.name for value in graph.output}
+    kept = {value.name for value in (*graph.input, *graph.output)}
     for node in graph.node:
         node.name = renamed(node.name)
-        node.input[:] = [tensor if tensor in outputs else renamed(tensor) for tensor in node.input]
-        node.output[:] = [tensor if tensor in outputs else renamed(tensor) for tensor in node.output]
-    for initializer in graph.initializer:
-        initializer.name = renamed(initializer.name)
+        node.input[:] = [tensor if tensor in kept else renamed(tensor) for tensor in node.input]
+        node.output[:] = [tensor if tensor in kept else renamed(tensor) for tensor in node.output]
+    for constant in graph.initializer:
+        constant.name = renamed(constant.name)
+
+
+def _rename_constants(graph: onnx.GraphProto) -> None:
+    """Call the constants that tf2onnx has made, of shapes and axes, ``<the first node of theirs>/<input of it>``."""
+    made = {constant.name for constant in graph.initializer if _ADDED in constant.name}
+    names: dict[str, str] = {}
+    for node in graph.node:
+        formal = onnx.defs.get_schema(node.op_type, OPSET).inputs
+        for i, tensor in enumerate(node.input):
+            if tensor in made:
+                names.setdefault(tensor, f"{node.name}/{formal[i].name}")
+        node.input[:] = [names.get(tensor, tensor) for tensor in node.input]
+    for constant in graph.initializer:
+        constant.name = names.get(constant.name, constant.name)

@@ -1,22 +1,26 @@
 """Publishing: formats are written beside their folder, proven equal to TensorFlow, then moved into place at once."""
 
 import contextlib
+import dataclasses
 import pathlib
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+import warnings
+from collections.abc import Collection, Iterable, Iterator, Mapping
+
+import numpy as np
 
 from ntm.console import CommandError, explaining
-from ntm.export import card, onnx_format, savedmodel, tflite
+from ntm.export import card, onnx_format, savedmodel, tflite, triton
 from ntm.export.parity import Agreement, Candidate, prove, table
-from ntm.export.source import Source
-from ntm.runtime.metadata import MetadataError
+from ntm.export.source import LOCATIONS, Source
+from ntm.runtime.metadata import Metadata, MetadataError
 from ntm.training.run import TrainedRun, load_config, load_run
 
 __all__ = ["FORMATS", "DisagreementError", "publish", "table", "verify"]
 
-# A format is a module with FILES, the names it takes in the folder; write(source, folder); and candidates(folder),
-# what it finds of itself there.
-FORMATS = {"onnx": onnx_format, "savedmodel": savedmodel, "tflite": tflite}
+# A format is a module with FILES, the names it takes in the folder; write(source, folder); candidates(folder), what it
+# finds of itself there; and describe(source, folder), what the model card says of it.
+FORMATS = {"onnx": onnx_format, "savedmodel": savedmodel, "tflite": tflite, "triton": triton}
 
 # L of the longest sequences that are compared, unless twice the longest of the training is more.
 LONGEST = 120
@@ -28,20 +32,22 @@ class DisagreementError(Exception):
     def __init__(self, agreements: Mapping[str, Agreement]) -> None:
         strayed = {graph: found for graph, found in agreements.items() if not found.holds}
         super().__init__(
-            "not equal to TensorFlow: "
-            + ", ".join(
-                f"{graph} (by up to {max(found.difference.values()):.1e}, {found.differing_bits} bits differ)"
-                for graph, found in strayed.items()
-            )
+            "not equal to TensorFlow: " + ", ".join(f"{graph} ({_shortly(found)})" for graph, found in strayed.items())
         )
+
+
+def _shortly(found: Agreement) -> str:
+    wrong = [f"{bits} wrong at length {length:,}" for length, bits in found.wrong_bits.items() if bits]
+    return ", ".join([f"by up to {max(found.difference.values()):.1e}", f"{found.differing_bits} bits differ", *wrong])
 
 
 def publish(
     run: pathlib.Path,
     folder: pathlib.Path,
-    formats: Iterable[str],
+    formats: Collection[str],
     *,
     unroll: int,
+    memory_locations: int | None = None,
     model_name: str | None = None,
     replace: bool = False,
 ) -> dict[str, Agreement]:
@@ -52,6 +58,7 @@ def publish(
         folder: the folder to make.
         formats: names of ``FORMATS``.
         unroll: U, the steps in the unrolled graph.
+        memory_locations: N of a sequence that Triton keeps; by default 128, or the network's own if that is more.
         model_name: what the model is called; by default as the folder.
         replace: whether an export that is there already is replaced.
 
@@ -65,16 +72,28 @@ def publish(
     folder = folder.absolute()
     _check_free(folder, replace)
     trained = load_run(run)
-    source = Source(trained, model_name or folder.name, unroll)
+    locations = memory_locations or max(LOCATIONS, trained.cell.config.memory_locations)
+    source = Source(trained, model_name or folder.name, unroll, locations)
     try:
-        source.metadata()
+        least = len(source.metadata().initial_state.weights[0])
     except MetadataError as error:
         raise CommandError(str(error)) from error
+    if locations < least:
+        raise CommandError(f"this network needs at least {least} memory locations")
     with explaining(f"cannot write {folder}"), _staged(folder) as staged:
         for name in formats:
             FORMATS[name].write(source, staged)
-        agreements = _prove(run, trained, _candidates(staged))
-        (staged / card.FILE).write_text(card.text(source, agreements), encoding="utf-8")
+        candidates = _candidates(staged)
+        agreements = _measure(run, trained, candidates)
+        for candidate in candidates:
+            found = agreements[candidate.name]
+            if candidate.quantised is not None and not found.holds:
+                del agreements[candidate.name]
+                (staged / candidate.name).unlink()
+                warnings.warn(f"not published, since not as good: {candidate.name} ({_shortly(found)})", stacklevel=2)
+        _demand(agreements)
+        text = card.text(source, [FORMATS[name].describe(source, staged) for name in formats], agreements)
+        (staged / card.FILE).write_text(text, encoding="utf-8")
     return agreements
 
 
@@ -100,21 +119,35 @@ def verify(run: pathlib.Path, folder: pathlib.Path) -> dict[str, Agreement]:
         raise CommandError(f"{folder} is not an export: there is no model in it")
     trained = load_run(run)
     for candidate in candidates:
-        if candidate.checkpoint_sha256 != trained.checkpoint_sha256:
+        said = candidate.metadata
+        if said.checkpoint_sha256 != trained.checkpoint_sha256:
             raise CommandError(f"{candidate.name} in {folder} was exported from another checkpoint than that of {run}")
-    return _prove(run, trained, candidates)
+        if not _same(said, Source(trained, said.model_name, said.unroll).metadata(said.graph)):
+            raise CommandError(f"what {candidate.name} in {folder} says of itself is not what {run} holds")
+    agreements = _measure(run, trained, candidates)
+    _demand(agreements)
+    return agreements
+
+
+def _same(said: Metadata, expected: Metadata) -> bool:
+    """Whether two say the same; the numbers of the initial state may differ by what two processors make of them."""
+    starts = (dataclasses.astuple(metadata.initial_state) for metadata in (said, expected))
+    close = all(np.shape(a) == np.shape(b) and np.allclose(a, b, rtol=1e-6) for a, b in zip(*starts, strict=True))
+    return close and dataclasses.replace(said, initial_state=expected.initial_state) == expected
 
 
 def _candidates(folder: pathlib.Path) -> list[Candidate]:
     return [candidate for module in FORMATS.values() for candidate in module.candidates(folder)]
 
 
-def _prove(run: pathlib.Path, trained: TrainedRun, candidates: Iterable[Candidate]) -> dict[str, Agreement]:
+def _measure(run: pathlib.Path, trained: TrainedRun, candidates: Iterable[Candidate]) -> dict[str, Agreement]:
     _, training = load_config(run)
-    agreements = prove(trained.cell, max(LONGEST, 2 * training.max_length), candidates)
+    return prove(trained.cell, max(LONGEST, 2 * training.max_length), candidates)
+
+
+def _demand(agreements: Mapping[str, Agreement]) -> None:
     if not all(found.holds for found in agreements.values()):
         raise DisagreementError(agreements)
-    return agreements
 
 
 def _check_free(folder: pathlib.Path, replace: bool) -> None:

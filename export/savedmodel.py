@@ -22,6 +22,19 @@ FILES = ("savedmodel",)
 _VERSION = pathlib.Path("savedmodel", "1")
 _METADATA = _VERSION / "assets.extra" / "metadata.json"  # where a SavedModel keeps what TensorFlow does not read
 
+_CARD = """\
+### SavedModel
+
+`tf.saved_model.load("savedmodel/1").signatures` are `serving_default`, which takes `words`, uint8 `[B, L, {bits}]` of 0
+and 1, and gives their `copy`, alike, and the `y` of it; `step`, one time step; and `initial_state`, which takes the
+numbers `batch_size` and `memory_locations`. Its metadata is `assets.extra/metadata.json`. TensorFlow Serving serves
+the folder as it lies:
+
+```sh
+tensorflow_model_server --rest_api_port=8501 --model_name=ntm --model_base_path="$PWD/savedmodel"
+curl -d '{{"instances": [[{word}, {word}]]}}' localhost:8501/v1/models/ntm:predict
+```"""
+
 
 def write(source: Source, folder: pathlib.Path) -> None:
     """Write the SavedModel."""
@@ -36,6 +49,12 @@ def write(source: Source, folder: pathlib.Path) -> None:
     tf.saved_model.save(module, str(folder / _VERSION), signatures)
     (folder / _METADATA).parent.mkdir()
     (folder / _METADATA).write_text(json.dumps(source.metadata().to_props(), indent=2), encoding="utf-8")
+
+
+def describe(source: Source, _: pathlib.Path) -> str:
+    """What the model card says."""
+    bits = source.run.cell.config.word_bits
+    return _CARD.format(bits=bits, word=[i % 2 for i in range(bits)])
 
 
 def candidates(folder: pathlib.Path) -> list[parity.Candidate]:
@@ -66,9 +85,10 @@ def candidates(folder: pathlib.Path) -> list[parity.Candidate]:
             agreement.steps += len(y)
 
     compare_steps = functools.partial(parity.compare_steps, step=lambda inputs: call("step", **inputs))
+    start = call("initial_state", batch_size=1, memory_locations=config.memory_locations)
     return [
-        parity.Candidate("savedmodel step", metadata.checkpoint_sha256, compare_steps),
-        parity.Candidate("savedmodel copy", metadata.checkpoint_sha256, compare_copies),
+        parity.Candidate("savedmodel step", metadata, compare_steps, start=start),
+        parity.Candidate("savedmodel copy", metadata, compare_copies),
     ]
 
 

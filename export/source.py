@@ -6,6 +6,8 @@ from ntm.export.step import initial_state
 from ntm.runtime.metadata import STEP, Metadata
 from ntm.training.run import TrainedRun
 
+LOCATIONS = 128
+
 
 @dataclasses.dataclass(frozen=True)
 class Source:
@@ -15,11 +17,13 @@ class Source:
         run: the trained network.
         model_name: what the model is called.
         unroll: U, the steps in the unrolled graph.
+        memory_locations: N of what is exported for one N only, a sequence that Triton keeps.
     """
 
     run: TrainedRun
     model_name: str
     unroll: int
+    memory_locations: int = LOCATIONS
 
     def metadata(self, graph: str = STEP) -> Metadata:
         """What an exported graph says of itself."""

@@ -1,7 +1,8 @@
-"""TF-Lite: ``step.tflite``, one time step of built-in operations only.
+"""TF-Lite: ``step.tflite``, one time step of built-in operations only, and ``step_dynamic_range.tflite``.
 
-Its one signature, ``step``, takes the inputs and returns the outputs by name. B and N are 1 in the file; a signature
-runner takes arrays of other sizes as they are, and an interpreter after ``resize_tensor_input``.
+The second holds its large matrices in 8 bits (dynamic range quantisation) and is published only where it copies as
+well. The one signature of each, ``step``, takes the inputs and returns the outputs by name. B and N are 1 in the file;
+a signature runner takes arrays of other sizes as they are, and an interpreter after ``resize_tensor_input``.
 """
 
 import functools
@@ -16,40 +17,81 @@ from ai_edge_litert.interpreter import Interpreter
 from ntm.export import parity
 from ntm.export.source import Source
 from ntm.export.step import step_function
+from ntm.models import NTMCell
 from ntm.runtime.metadata import Metadata
 
-FILES = ("step.tflite",)
+STEP, DYNAMIC_RANGE = FILES = ("step.tflite", "step_dynamic_range.tflite")
 _SIGNATURE, _METADATA, _IDENTIFIER = "step", "ntm", b"TFL3"
+
+_CARD = """\
+### TF-Lite
+
+`{step}` computes one time step with built-in operations, as the signature `{signature}`. In the file B and N are 1; an
+interpreter takes others after `resize_tensor_input`, a signature runner as they come. Its metadata is JSON, called
+`{metadata}`."""
+_QUANTISED_CARD = "`{file}` is the same with its large matrices in 8 bits."
 
 
 def write(source: Source, folder: pathlib.Path) -> None:
-    """Write the step, with the properties that an ONNX file has as JSON in a buffer of metadata."""
-    function = step_function(source.run.cell).get_concrete_function()
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([function], source.run.cell)
-    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
-    model = schema.ModelT.InitFromPackedBuf(converter.convert())
-    model.signatureDefs[0].signatureKey = _SIGNATURE
-    properties = schema.BufferT()
-    properties.data = json.dumps(source.metadata().to_props()).encode()
-    entry = schema.MetadataT()
-    entry.name, entry.buffer = _METADATA, len(model.buffers)
-    model.buffers.append(properties)
-    model.metadata = [*(model.metadata or []), entry]
-    builder = flatbuffers.Builder()
-    builder.Finish(model.Pack(builder), _IDENTIFIER)
-    (folder / FILES[0]).write_bytes(builder.Output())
+    """Write the step as it is, and quantised."""
+    for file, weights in ((STEP, tf.float32), (DYNAMIC_RANGE, tf.int8)):
+        (folder / file).write_bytes(_described(convert(source.run.cell, weights), source.metadata()))
+
+
+def describe(_: Source, folder: pathlib.Path) -> str:
+    """What the model card says."""
+    card = _CARD.format(step=STEP, signature=_SIGNATURE, metadata=_METADATA)
+    return f"{card} {_QUANTISED_CARD.format(file=DYNAMIC_RANGE)}" if (folder / DYNAMIC_RANGE).exists() else card
 
 
 def candidates(folder: pathlib.Path) -> list[parity.Candidate]:
     """What was written, to be compared with TensorFlow; nothing where nothing was written."""
-    path = folder / FILES[0]
-    if not path.exists():
-        return []
+    return [_candidate(folder / file) for file in FILES if (folder / file).exists()]
+
+
+def convert(cell: NTMCell, weights: tf.DType) -> bytes:
+    """Convert one step, with its large matrices in float32, float16 or int8."""
+    function = step_function(cell).get_concrete_function()
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([function], cell)
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+    if weights != tf.float32:
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        converter.target_spec.supported_types = [weights] if weights == tf.float16 else []
+    return bytes(converter.convert())
+
+
+def step(content: bytes) -> parity.Graph:
+    """The one signature of a file as a function."""
+    run = Interpreter(model_content=content).get_signature_runner()
+    return lambda inputs: run(**inputs)
+
+
+def _candidate(path: pathlib.Path) -> parity.Candidate:
     content = path.read_bytes()
-    checksum = _read_metadata(content).checkpoint_sha256
-    step = Interpreter(model_content=content).get_signature_runner(_SIGNATURE)
-    compare = functools.partial(parity.compare_steps, step=lambda inputs: step(**inputs))
-    return [parity.Candidate(path.name, checksum, compare)]
+    graph = step(content)
+    compare = functools.partial(parity.compare_steps, step=graph)
+    quantised = graph if path.name == DYNAMIC_RANGE else None
+    return parity.Candidate(path.name, _read_metadata(content), compare, quantised=quantised)
+
+
+def _described(content: bytes, metadata: Metadata) -> bytes:
+    """A file with a name for its signature, and the properties of an ONNX file as JSON in a buffer of metadata."""
+    model = schema.ModelT.InitFromPackedBuf(content)
+    model.signatureDefs[0].signatureKey = _SIGNATURE
+    properties = schema.BufferT()
+    properties.data = json.dumps(metadata.to_props()).encode()
+    entry = schema.MetadataT()
+    entry.name, entry.buffer = _METADATA, len(model.buffers)
+    model.buffers.append(properties)
+    model.metadata = [*(model.metadata or []), entry]
+    return packed(model)
+
+
+def packed(model: schema.ModelT) -> bytes:
+    """The content of a file."""
+    builder = flatbuffers.Builder()
+    builder.Finish(model.Pack(builder), _IDENTIFIER)
+    return bytes(builder.Output())
 
 
 def _read_metadata(content: bytes) -> Metadata:

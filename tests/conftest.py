@@ -7,9 +7,13 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
 import onnx
 import pytest
 from onnx import numpy_helper
+
+from ntm.runtime.folder import BUNDLED
+from ntm.runtime.metadata import FILES, STEP
 
 _MAKE_TINY_MODEL = pathlib.Path(__file__).with_name("make_tiny_model.py")
 
@@ -28,6 +32,13 @@ def tiny_model_of_16_bits(tmp_path_factory: pytest.TempPathFactory) -> pathlib.P
     folder = tmp_path_factory.mktemp("models") / "tiny16"
     subprocess.run([sys.executable, _MAKE_TINY_MODEL, folder, "16"], check=True)
     return folder
+
+
+@pytest.fixture(scope="session")
+def bundled_variables() -> dict[str, np.ndarray]:
+    """What the bundled network has learned, by the names of its variables."""
+    graph = onnx.load(BUNDLED / FILES[STEP]).graph
+    return {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
 
 
 @pytest.fixture

@@ -4,10 +4,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-import onnx
 import pytest
 import tensorflow as tf
-from onnx import numpy_helper
 
 from ntm.export import parity, savedmodel
 from ntm.export.onnx_format import session
@@ -25,13 +23,11 @@ Step = Callable[[np.ndarray, Mapping[str, np.ndarray]], Mapping[str, Any]]
 
 
 @pytest.fixture(scope="module")
-def cell() -> NTMCell:
+def cell(bundled_variables: dict[str, np.ndarray]) -> NTMCell:
     """The network with the variables that the bundled ONNX file holds."""
-    bundled = folder.read(folder.BUNDLED).step
-    cell = NTMCell(NTMConfig(**bundled.metadata.config))
-    held = {tensor.name: tensor for tensor in onnx.load_from_string(bundled.content).graph.initializer}
+    cell = NTMCell(NTMConfig(**folder.read(folder.BUNDLED).metadata.config))
     for variable in cell.trainable_variables:
-        variable.assign(numpy_helper.to_array(held[variable.name.removesuffix(":0")]))
+        variable.assign(bundled_variables[variable.name.removesuffix(":0")])
     return cell
 
 

@@ -1,0 +1,174 @@
+"""Export a network with every U, and print what that takes and what it gives; Markdown.
+
+Three tables: the wall-clock of ``ntm-export`` beside that of ``import tensorflow, tf2onnx``, in turns, since both
+depend on what else the machine does; how fast the exports load, and copy a block of ``ntm-copy``; and the nodes of a
+step by the function of ``ntm.models`` that they come from, before and after onnxruntime's optimisation, with the
+reason why they are there. Without RUN, a network is trained first. The exit code is 1 if an export takes more than
+1.5 times the imports and 5 s, a step more than 60 nodes, or the default export more than 0.3 s to load.
+"""
+
+import argparse
+import pathlib
+import platform
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable
+from importlib.metadata import version
+
+import numpy as np
+import onnx
+import onnxruntime
+
+import ntm
+from ntm.export.command import DEFAULT_UNROLL
+from ntm.runtime.copy_command import BATCH_SIZE, BLOCK_LENGTH
+
+STEPS = 2 * BLOCK_LENGTH + 1
+UNROLLS = sorted((1, 2, 4, 8, 16, 32, 64, STEPS))
+WHY = {
+    "flat": "the read vectors side by side, for the controller and for the output",
+    "controller_input": "the input beside them",
+    "controller": "each hidden layer: a product with its bias, and tanh",
+    "cell": "the layer of the heads, and the output: a product with its bias each",
+    "heads": "the parameters of the heads cut apart, and each brought into its range",
+    "cosine_similarity": "Eq. (6): the product, both norms, the root of their product, the quotient",
+    "content_weighting": "Eq. (5): times the key strength, softmax",
+    "interpolate": "Eq. (7): the difference, times the gate, added",
+    "circular_shift": "Eq. (8): the circle closed (2 Slice, Concat), the shifts but one cut out, times their weights",
+    "sharpen": "Eq. (9): the sum of the shifts and an epsilon, the logarithm, times gamma, softmax",
+    "memory_step": "the weightings of the read heads apart from those of the write heads",
+    "erase": "Eq. (3): w e, 1 - w e, times the memory",
+    "add": "Eq. (4): w a, added to the memory",
+    "read": "Eq. (2): the product with the memory, whose Transpose onnxruntime makes part of it",
+    "output_input": "the hidden layer beside the read vectors",
+    "step": "the sigmoid of y",
+}
+
+
+def main() -> int:
+    """Print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", nargs="?", type=pathlib.Path, metavar="RUN", help="a run of ntm-train")
+    parser.add_argument("--repeats", type=int, default=3, help="of every measurement (default: %(default)s)")
+    arguments = parser.parse_args()
+    print(
+        f"{platform.processor() or platform.machine()}, one thread, TensorFlow {version('tensorflow')}, "
+        f"tf2onnx {version('tf2onnx')}, onnxruntime {version('onnxruntime')}; least of {arguments.repeats}"
+    )
+    with tempfile.TemporaryDirectory() as temporary:
+        folder, run = pathlib.Path(temporary), arguments.run
+        if run is None:
+            run = folder / "run"
+            _run(_program("ntm-train"), "--seed", "1", "--quiet", "--output", run)
+        exports = {unroll: folder / f"unroll-{unroll}" for unroll in UNROLLS}
+        good = [
+            _print_export_times(run, exports, arguments.repeats),
+            _print_speeds(exports, arguments.repeats),
+            _print_nodes(exports[DEFAULT_UNROLL], folder),
+        ]
+    return 0 if all(good) else 1
+
+
+def _print_export_times(run: pathlib.Path, exports: dict[int, pathlib.Path], repeats: int) -> bool:
+    columns = ("U", "imports, s", "(CPU)", "`ntm-export`, s", "(CPU)", "of 1.5 imports + 5 s")
+    print(f"\n| {' | '.join(columns)} |\n|{' ---: |' * len(columns)}")
+    good = True
+    for unroll, folder in exports.items():
+        options = ("--unroll", unroll, "--output", folder, "--force", "--quiet")
+        imports, times = [], []
+        for _ in range(repeats):
+            imports.append(_times(sys.executable, "-c", "import tensorflow, tf2onnx"))
+            times.append(_times(_program("ntm-export"), "--format", "onnx", run, *options))
+        (base, base_cpu), (seconds, cpu) = min(imports), min(times)
+        share = seconds / (1.5 * base + 5)
+        good &= share <= 1
+        print(f"| {unroll} | {base:.2f} | {base_cpu:.2f} | {seconds:.2f} | {cpu:.2f} | {share:.0%} |", flush=True)
+    return good
+
+
+def _print_speeds(exports: dict[int, pathlib.Path], repeats: int) -> bool:
+    print(f"\nA block is {BLOCK_LENGTH} bytes, {STEPS} steps; U = {STEPS} is the whole block.\n")
+    columns = ("U", "load, ms", "one block, ms", f"{BATCH_SIZE} blocks, ms", "KB/s", "unrolled.onnx, KB")
+    print(f"| {' | '.join(columns)} |\n|{' ---: |' * len(columns)}")
+    random = np.random.default_rng(0)
+    one, many = (random.integers(0, 2, (batch, BLOCK_LENGTH, 8), np.uint8) for batch in (1, BATCH_SIZE))
+    loads = {}
+    for unroll, folder in exports.items():
+        loads[unroll] = _least(5 * repeats, _load, folder)
+        model = _load(folder)
+        model.copy(many)
+        latency, bulk = _least(50 * repeats, model.copy, one), _least(5 * repeats, model.copy, many)
+        rate, size = many.size / 8 / bulk, (folder / "unrolled.onnx").stat().st_size
+        numbers = (f"{1e3 * loads[unroll]:.1f}", f"{1e3 * latency:.2f}", f"{1e3 * bulk:.1f}")
+        print(f"| {unroll} | {' | '.join(numbers)} | {rate / 1e3:.0f} | {size / 1e3:.0f} |", flush=True)
+    return loads[DEFAULT_UNROLL] <= 0.3
+
+
+def _load(folder: pathlib.Path) -> ntm.Model:
+    model = ntm.load(folder)
+    model.prepare()
+    return model
+
+
+def _print_nodes(export: pathlib.Path, folder: pathlib.Path) -> bool:
+    step, optimised = _nodes(export / "step.onnx", folder)
+    unrolled, optimised_unrolled = _nodes(export / "unrolled.onnx", folder)
+    print("\n| function | nodes | optimised | why |\n| --- | ---: | ---: | --- |")
+    for function, nodes in step.items():
+        print(f"| `{function}` | {nodes} | {optimised[function]} | {WHY.get(function, '?')} |")
+    print(f"| a step | {step.total()} | {optimised.total()} | |")
+    per_step = (nodes.total() / DEFAULT_UNROLL for nodes in (unrolled, optimised_unrolled))
+    print("| a step of {} | {:.1f} | {:.1f} | the output runs once for all |".format(DEFAULT_UNROLL, *per_step))
+    return optimised.total() <= 60
+
+
+def _nodes(path: pathlib.Path, folder: pathlib.Path) -> tuple[Counter[str], Counter[str]]:
+    """The nodes of a graph by function, as it is and as onnxruntime optimises it for any processor."""
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(folder / "optimised.onnx")
+    options.log_severity_level = 3
+    onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    return _by_function(path), _by_function(folder / "optimised.onnx")
+
+
+def _by_function(path: pathlib.Path) -> Counter[str]:
+    nodes = onnx.load(path).graph.node
+    return Counter(node.name.removeprefix("fused ").partition("/")[0] for node in nodes)
+
+
+def _least(repeats: int, work: Callable[..., object], *arguments: object) -> float:
+    """Seconds; other work on the machine only ever adds to them."""
+    return min(_seconds(work, *arguments) for _ in range(repeats))
+
+
+def _seconds(work: Callable[..., object], *arguments: object) -> float:
+    start = time.perf_counter()
+    work(*arguments)
+    return time.perf_counter() - start
+
+
+def _times(*command: object) -> tuple[float, float]:
+    """Seconds of wall-clock and of the processor that a command takes."""
+
+    def cpu() -> float:
+        usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return usage.ru_utime + usage.ru_stime
+
+    before = cpu()
+    return _seconds(_run, *command), cpu() - before
+
+
+def _program(command: str) -> pathlib.Path:
+    return pathlib.Path(sys.executable).with_name(command)
+
+
+def _run(*command: object) -> None:
+    subprocess.run(list(map(str, command)), check=True, capture_output=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

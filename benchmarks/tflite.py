@@ -1,0 +1,88 @@
+"""Quantise the TF-Lite step in every way, and print its size, its speed and its wrong bits by length; Markdown.
+
+Every graph copies random sequences, left to itself. Without RUN, networks are trained first, one a seed. The exit
+code is 1 if the graph that ``ntm-export`` publishes as quantised gets a single bit wrong.
+"""
+
+import argparse
+import pathlib
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from importlib.metadata import version
+
+import numpy as np
+import tensorflow as tf
+
+from ntm.export import parity, tflite
+from ntm.models import NTMCell
+from ntm.runtime.metadata import INPUTS
+from ntm.training.run import load_run
+
+LENGTHS = (1, 20, 120, 500, 1000)
+KINDS = {"float32": tf.float32, "float16": tf.float16, "dynamic range (8 bits)": tf.int8}
+PUBLISHED = "dynamic range (8 bits)"
+
+
+def main() -> int:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", nargs="*", type=pathlib.Path, metavar="RUN", help="runs of ntm-train")
+    parser.add_argument("--seeds", default="0-3", help="first-last, of the runs to train (default: %(default)s)")
+    arguments = parser.parse_args()
+    print(
+        f"{platform.processor() or platform.machine()}, TensorFlow {version('tensorflow')}, ai-edge-litert "
+        f"{version('ai-edge-litert')}; a step of B = 1 and N as trained, {parity.SEQUENCES} sequences of each length\n"
+    )
+    header = [
+        "run",
+        "weights",
+        "KB",
+        "µs a step",
+        *(f"wrong bits at {length:,}" for length in LENGTHS),
+    ]
+    print(f"| {' | '.join(header)} |\n| --- | --- |{' ---: |' * (len(header) - 2)}")
+    with tempfile.TemporaryDirectory() as temporary:
+        runs = arguments.runs or _train(pathlib.Path(temporary), arguments.seeds)
+        bad = [run for run in runs if not _print_run(run)]
+    return 1 if bad else 0
+
+
+def _train(folder: pathlib.Path, seeds: str) -> list[pathlib.Path]:
+    first, _, last = seeds.partition("-")
+    runs = [folder / f"seed-{seed}" for seed in range(int(first), int(last or first) + 1)]
+    program = pathlib.Path(sys.executable).with_name("ntm-train")
+    for run in runs:
+        seed = run.name.removeprefix("seed-")
+        subprocess.run([program, "--seed", seed, "--quiet", "--output", run], check=True)
+    return runs
+
+
+def _print_run(run: pathlib.Path) -> bool:
+    cell = load_run(run).cell
+    good = True
+    for kind, weights in KINDS.items():
+        content = tflite.convert(cell, weights)
+        step = tflite.step(content)
+        wrong = parity.count_wrong_bits(cell, step, LENGTHS)
+        good &= kind != PUBLISHED or not any(wrong.values())
+        numbers = (f"{len(content) / 1e3:.0f}", f"{1e6 * _seconds_a_step(cell, step):.0f}", *wrong.values())
+        print(f"| {run.name} | {kind} | {' | '.join(map(str, numbers))} |", flush=True)
+    return good
+
+
+def _seconds_a_step(cell: NTMCell, step: parity.Graph) -> float:
+    state = {name: value.numpy() for name, value in zip(INPUTS[1:], cell.initial_state(1), strict=True)}
+    inputs = {INPUTS[0]: np.zeros([1, cell.config.input_size], np.float32), **state}
+    times = []
+    for _ in range(2000):
+        start = time.perf_counter()
+        step(inputs)
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

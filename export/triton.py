@@ -1,0 +1,181 @@
+"""Triton: ``triton``, a model repository that the NVIDIA Triton Inference Server serves as it lies.
+
+Its model ``step`` keeps the state of every sequence in the server: a client sends x and gets y, step by step, and the
+server's sequence batcher runs the steps of many clients side by side. Its model ``unrolled`` is the unrolled graph,
+with the state in and out, for any B and N.
+"""
+
+import dataclasses
+import pathlib
+from collections.abc import Mapping
+
+import numpy as np
+
+from ntm.export import onnx_format, parity
+from ntm.export.source import Source
+from ntm.runtime import folder as model_folder
+from ntm.runtime import onnx_file
+from ntm.runtime.folder import Graph, ModelFolder
+from ntm.runtime.metadata import FILES as ONNX_FILES
+from ntm.runtime.metadata import INPUTS, OUTPUTS, STEP, UNROLLED, Metadata
+
+FILES = ("triton",)
+_CONFIG, _INITIAL_STATE = "config.pbtxt", "initial_state"  # as Triton wants them called
+_GRAPH = pathlib.Path("1", "model.onnx")  # of version 1
+_STATE = INPUTS[1:]
+
+# Sequences that one run of the graph takes, that may be under way at once, and microseconds until one that sends
+# nothing more is given up.
+_BATCH, _SEQUENCES, _IDLE = 64, 1024, 60_000_000
+
+_CARD = """\
+### Triton
+
+The NVIDIA Triton Inference Server serves the folder as it lies:
+
+```sh
+tritonserver --model-repository="$PWD/triton"
+```
+
+Its model `step` keeps the state of a sequence in the server, with N = {locations}: for sequences of up to {longest}
+words. A client sends x, with a number for the sequence, and gets y; `sequence_start` goes with the first step,
+`sequence_end` with the last. The delimiter, say:
+
+```sh
+curl -d '{{"parameters": {{"sequence_id": 1, "sequence_start": false, "sequence_end": false}}, "inputs": [{{"name": "x",
+  "shape": [1, {x_width}], "datatype": "FP32", "data": {delimiter}}}]}}' localhost:8000/v2/models/step/infer
+```
+
+Its model `unrolled` is {unroll} time steps at once for any B and N, x `[{unroll}, B, {x_width}]` and y
+`[{unroll}, B, {bits}]`, with the state in and out. `--memory-locations` of `ntm-export` sets N of the one, `--unroll`
+the steps of the other."""
+
+
+def write(source: Source, folder: pathlib.Path) -> None:
+    """Write the repository."""
+    repository = folder / FILES[0]
+    repository.mkdir()
+    onnx_format.write(source, repository)
+    for kind, file in ONNX_FILES.items():
+        graph = repository / kind / _GRAPH
+        graph.parent.mkdir(parents=True)
+        (repository / file).rename(graph)
+    state = source.run.cell.initial_state(1, source.memory_locations)
+    (repository / STEP / _INITIAL_STATE).mkdir()
+    for name, value in zip(_STATE, state, strict=True):
+        (repository / STEP / _INITIAL_STATE / name).write_bytes(value.numpy().astype("<f4").tobytes())
+    for kind, text in _configs(source.metadata(STEP), source.metadata(UNROLLED), source.memory_locations).items():
+        (repository / kind / _CONFIG).write_text(text, encoding="utf-8")
+
+
+def describe(source: Source, _: pathlib.Path) -> str:
+    """What the model card says."""
+    config = source.run.cell.config
+    return _CARD.format(
+        locations=source.memory_locations,
+        longest=source.memory_locations - 2,
+        x_width=config.input_size,
+        bits=config.word_bits,
+        delimiter=[0] * config.word_bits + [1],
+        unroll=source.unroll,
+    )
+
+
+def candidates(folder: pathlib.Path) -> list[parity.Candidate]:
+    """What was written, to be compared with TensorFlow; nothing where nothing was written."""
+    repository = folder / FILES[0]
+    if not repository.exists():
+        return []
+    graphs = ModelFolder(*(_read(repository / kind / _GRAPH) for kind in (STEP, UNROLLED)))
+    states = {name: np.fromfile(repository / STEP / _INITIAL_STATE / name, "<f4") for name in _STATE}
+    locations = states["memory"].size // graphs.metadata.memory_vector_size
+    shapes = model_folder.shapes(graphs.metadata, 1, locations)
+    for kind, text in _configs(graphs.step.metadata, graphs.unrolled.metadata, locations).items():
+        if (repository / kind / _CONFIG).read_text(encoding="utf-8") != text:
+            raise ValueError(f"{kind}/{_CONFIG} is not that of its graph")
+    step, unrolled = onnx_format.to_compare(graphs, "triton step", "triton unrolled")
+    start = {name: value.reshape([size or -1 for size in shapes[name]]) for name, value in states.items()}
+    return [dataclasses.replace(step, start=start), unrolled]
+
+
+def _read(path: pathlib.Path) -> Graph:
+    content = path.read_bytes()
+    return Graph(path, content, Metadata.from_props(onnx_file.read_header(content).metadata))
+
+
+def _configs(step: Metadata, unrolled: Metadata, locations: int) -> dict[str, str]:
+    """The configurations of the models: messages ``ModelConfig`` of Triton in protobuf's text format."""
+    shapes = {name: shape[1:] for name, shape in model_folder.shapes(step, 1, locations).items()}  # Triton adds B
+    any_size = {
+        name: tuple(-1 if size is None else size for size in shape)
+        for name, shape in model_folder.shapes(unrolled).items()
+    }
+    next_states = {f"next_{name}" for name in _STATE}
+    return {
+        STEP: _STEP_CONFIG.format(
+            batch=_BATCH,
+            sequences=_SEQUENCES,
+            idle=_IDLE,
+            inputs=_tensors({name: shapes[name] for name in INPUTS if name not in _STATE}),
+            outputs=_tensors({name: shapes[name] for name in OUTPUTS if name not in next_states}),
+            states=",\n".join(_STATE_CONFIG.format(name=name, dims=_dims(shapes[name])) for name in _STATE),
+        ),
+        UNROLLED: _UNROLLED_CONFIG.format(
+            inputs=_tensors({name: any_size[name] for name in INPUTS}),
+            outputs=_tensors({name: any_size[name] for name in OUTPUTS}),
+        ),
+    }
+
+
+# N has a number here: Triton takes an open size to be 1 at the start of a sequence.
+_STEP_CONFIG = """\
+# One time step. The server keeps the state of each sequence: send x, get y.
+backend: "onnxruntime"
+max_batch_size: {batch}
+input [
+{inputs}
+]
+output [
+{outputs}
+]
+sequence_batching {{
+  max_sequence_idle_microseconds: {idle}
+  oldest {{ max_candidate_sequences: {sequences} }}
+  state [
+{states}
+  ]
+}}
+instance_group [ {{ kind: KIND_CPU }} ]  # for which it was compared with TensorFlow
+"""
+
+_STATE_CONFIG = """\
+    {{
+      input_name: "{name}"
+      output_name: "next_{name}"
+      data_type: TYPE_FP32
+      dims: {dims}
+      initial_state {{ name: "{name}" data_type: TYPE_FP32 dims: {dims} data_file: "{name}" }}
+    }}"""
+
+_UNROLLED_CONFIG = """\
+# Several time steps at once, of any number of sequences. The client keeps the state: send it, get the next.
+backend: "onnxruntime"
+max_batch_size: 0
+input [
+{inputs}
+]
+output [
+{outputs}
+]
+instance_group [ {{ kind: KIND_CPU }} ]  # for which it was compared with TensorFlow
+"""
+
+
+def _tensors(shapes: Mapping[str, tuple[int | None, ...]]) -> str:
+    return ",\n".join(
+        f'  {{ name: "{name}" data_type: TYPE_FP32 dims: {_dims(shape)} }}' for name, shape in shapes.items()
+    )
+
+
+def _dims(shape: tuple[int | None, ...]) -> str:
+    return f"[ {', '.join(map(str, shape))} ]"

@@ -1,0 +1,109 @@
+"""TF-Lite: what any interpreter can read of the files, and when the quantised one is published."""
+
+import json
+import pathlib
+import warnings
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from ai_edge_litert import schema_py_generated as schema
+from ai_edge_litert.interpreter import Interpreter
+
+from ntm.export import parity, publish, tflite
+from ntm.export.source import Source
+from ntm.models import NTMCell, NTMConfig
+from ntm.runtime.folder import BUNDLED, read
+from ntm.runtime.metadata import INPUTS, OUTPUTS, Metadata
+from ntm.training.config import TrainingConfig
+from ntm.training.run import load_run, save_checkpoint, save_config
+
+
+@pytest.fixture(scope="module")
+def run(bundled_variables: dict[str, np.ndarray], tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """The run of a network that copies."""
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    folder.mkdir()
+    config = NTMConfig(**read(BUNDLED).metadata.config)
+    names = [variable.name.removesuffix(":0") for variable in NTMCell(config).trainable_variables]
+    save_config(folder, config, TrainingConfig())
+    save_checkpoint(folder, {name: bundled_variables[name] for name in names}, {}, {})
+    return folder
+
+
+@pytest.fixture(scope="module")
+def exported(run: pathlib.Path, tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    folder = tmp_path_factory.mktemp("exports") / "copy"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        publish.publish(run, folder, ["tflite"], unroll=8)
+    return folder
+
+
+def test_a_network_that_copies_is_published_quantised(exported: pathlib.Path) -> None:
+    assert {path.name for path in exported.iterdir()} == {"card.md", "step.tflite", "step_dynamic_range.tflite"}
+    sizes = [(exported / file).stat().st_size for file in tflite.FILES]
+    assert sizes[1] < sizes[0] / 1.5
+    card = (exported / "card.md").read_text()
+    assert "`step_dynamic_range.tflite` is the same" in card
+    assert "8 random sequences of each of the lengths 1, 20, 120, 1,000" in card
+
+
+@pytest.mark.parametrize("file", tflite.FILES)
+def test_operations_are_built_in_and_the_signature_has_names(exported: pathlib.Path, file: str) -> None:
+    model = schema.ModelT.InitFromPackedBuf((exported / file).read_bytes())
+    assert all(code.customCode is None for code in model.operatorCodes)
+    assert Interpreter(str(exported / file)).get_signature_list() == {
+        "step": {"inputs": sorted(INPUTS), "outputs": sorted(OUTPUTS)}
+    }
+
+
+def test_metadata_is_in_the_files_and_they_are_proven_again(run: pathlib.Path, exported: pathlib.Path) -> None:
+    for file in tflite.FILES:
+        model = schema.ModelT.InitFromPackedBuf((exported / file).read_bytes())
+        (entry,) = [entry for entry in model.metadata if entry.name == b"ntm"]
+        metadata = Metadata.from_props(json.loads(bytes(model.buffers[entry.buffer].data)))
+        assert metadata == Source(load_run(run), "copy", 8).metadata()
+    found = publish.verify(run, exported)
+    assert list(found) == list(tflite.FILES)
+    assert found["step_dynamic_range.tflite"].wrong_bits == {1: 0, 20: 0, 120: 0, 1000: 0}
+
+
+@pytest.fixture
+def quantise_wrongly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the quantised file have one number wrong: a scale, and with it a matrix."""
+    correct: Callable[[NTMCell, tf.DType], bytes] = tflite.convert
+
+    def convert(cell: NTMCell, weights: tf.DType) -> bytes:
+        content = correct(cell, weights)
+        if weights == tf.float32:
+            return content
+        model = schema.ModelT.InitFromPackedBuf(content)
+        matrix = next(tensor for tensor in model.subgraphs[0].tensors if tensor.type == schema.TensorType.INT8)
+        matrix.quantization.scale = matrix.quantization.scale * np.float32(100)
+        return tflite.packed(model)
+
+    monkeypatch.setattr(tflite, "convert", convert)
+
+
+@pytest.mark.usefixtures("quantise_wrongly")
+def test_a_quantised_graph_that_is_wrong_is_left_out(run: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    with pytest.warns(UserWarning, match=r"not as good: step_dynamic_range.tflite \(by up to .* wrong at length 1,000"):
+        publish.publish(run, tmp_path / "out", ["tflite"], unroll=8)
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"card.md", "step.tflite"}
+    assert "dynamic_range" not in (tmp_path / "out" / "card.md").read_text()
+
+
+def test_wrong_bits_count_at_every_length() -> None:
+    def silent(inputs: parity.Tensors) -> parity.Tensors:
+        state = {f"next_{name}": inputs[name] for name in INPUTS[1:]}
+        return {"y": np.zeros([len(inputs["x"]), 3]), **state}
+
+    wrong = parity.count_wrong_bits(NTMCell(NTMConfig(word_bits=3)), silent, [1, 50])
+    assert 0 < wrong[1] < 3 * parity.SEQUENCES
+    assert wrong[50] == pytest.approx(1.5 * 50 * parity.SEQUENCES, rel=0.2)
+    found = parity.Agreement(tolerance=None, difference={"y": 0.3}, wrong_bits={1: 0, 50: 0})
+    assert found.holds
+    found.wrong_bits[50] = 1
+    assert not found.holds

@@ -1,0 +1,144 @@
+"""The model repository is one that Triton loads: by its schema, by its rules, and by what a sequence then gives."""
+
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from google.protobuf import text_format
+from tritonclient.grpc import model_config_pb2
+
+from ntm.export import parity, triton
+from ntm.export.source import Source
+from ntm.models import NTMCell, NTMConfig
+from ntm.training.run import TrainedRun
+
+CONFIGS = {
+    "R1-K1": NTMConfig(word_bits=3, memory_vector_size=4, controller_sizes=(9,)),
+    "R2-K2, learned": NTMConfig(
+        word_bits=3,
+        memory_locations=6,
+        memory_vector_size=4,
+        controller_sizes=(9,),
+        read_heads=2,
+        write_heads=2,
+        learn_r_bias=True,
+        learn_w_bias=True,
+        learn_m_bias=True,
+    ),
+}
+UNROLL, LOCATIONS = 4, 9
+
+
+@pytest.fixture(scope="module", params=CONFIGS)
+def cell(request: pytest.FixtureRequest) -> NTMCell:
+    cell, random = NTMCell(CONFIGS[request.param]), np.random.default_rng(0)
+    for variable in cell.variables:
+        variable.assign(random.normal(size=variable.shape, scale=0.5))
+    return cell
+
+
+@pytest.fixture(scope="module")
+def repository(cell: NTMCell, tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    folder = tmp_path_factory.mktemp("export")
+    triton.write(Source(TrainedRun(cell, {}, "0" * 64), "tiny", UNROLL, LOCATIONS), folder)
+    return folder / "triton"
+
+
+def parsed(repository: pathlib.Path, model: str) -> Any:
+    """The configuration, if it is of the schema."""
+    return text_format.Parse((repository / model / "config.pbtxt").read_text(), model_config_pb2.ModelConfig())
+
+
+def declared(values: Any) -> dict[str, list[int]]:
+    """The shapes of a graph's float32 inputs or outputs by name; -1 where a size is open."""
+    assert all(value.type.tensor_type.elem_type == onnx.TensorProto.FLOAT for value in values)
+    return {value.name: [size.dim_value or -1 for size in value.type.tensor_type.shape.dim] for value in values}
+
+
+def configured(tensors: Any, *batch: int) -> dict[str, list[int]]:
+    """The like of a configuration, with the size of the batch that Triton puts before it."""
+    assert all(tensor.data_type == model_config_pb2.TYPE_FP32 for tensor in tensors)
+    return {tensor.name: [*batch, *tensor.dims] for tensor in tensors}
+
+
+def test_the_repository_is_laid_out_as_triton_wants_it(repository: pathlib.Path) -> None:
+    files = {path.relative_to(repository).as_posix() for path in repository.rglob("*") if path.is_file()}
+    assert files == {
+        "step/config.pbtxt",
+        "step/1/model.onnx",
+        "step/initial_state/memory",
+        "step/initial_state/weights",
+        "step/initial_state/reads",
+        "unrolled/config.pbtxt",
+        "unrolled/1/model.onnx",
+    }
+    for model in ("step", "unrolled"):
+        config = parsed(repository, model)
+        assert config.backend == "onnxruntime"
+        assert config.name in ("", model)  # Triton refuses a name other than that of the folder
+
+
+def test_the_stateless_model_is_the_unrolled_graph(repository: pathlib.Path) -> None:
+    config, graph = parsed(repository, "unrolled"), onnx.load(repository / "unrolled" / "1" / "model.onnx").graph
+    assert config.max_batch_size == 0
+    assert configured(config.input) == declared(graph.input)
+    assert configured(config.output) == declared(graph.output)
+
+
+def test_the_stateful_model_is_the_step(repository: pathlib.Path) -> None:
+    config, graph = parsed(repository, "step"), onnx.load(repository / "step" / "1" / "model.onnx").graph
+    assert config.max_batch_size > 0
+    states = config.sequence_batching.state
+    inputs, outputs = declared(graph.input), declared(graph.output)
+    assert {tensor.name for tensor in config.input} | {state.input_name for state in states} == set(inputs)
+    assert {tensor.name for tensor in config.output} | {state.output_name for state in states} == set(outputs)
+    for name, shape in configured([*config.input, *config.output], -1).items():
+        assert shape == (inputs | outputs)[name]
+    for state in states:
+        assert state.data_type == model_config_pb2.TYPE_FP32
+        for graph_shape in (inputs[state.input_name], outputs[state.output_name]):
+            wanted = [LOCATIONS if size == -1 else size for size in graph_shape[1:]]  # an open size would be 1 at first
+            assert list(state.dims) == wanted
+        (initial,) = state.initial_state
+        assert (initial.name, initial.data_type, initial.dims) == (state.input_name, state.data_type, state.dims)
+        file = repository / "step" / "initial_state" / initial.data_file
+        assert file.stat().st_size == 4 * np.prod(initial.dims)
+
+
+def test_triton_cannot_mix_up_the_states(repository: pathlib.Path) -> None:
+    """It pairs states by their order among the names: triton-inference-server/server issue 8586."""
+    states = parsed(repository, "step").sequence_batching.state
+    by_input = sorted(states, key=lambda state: str(state.input_name))
+    by_output = sorted(states, key=lambda state: str(state.output_name))
+    assert by_input == by_output
+
+
+def sequence_batcher(repository: pathlib.Path) -> Callable[[np.ndarray], np.ndarray]:
+    """What Triton makes of the requests of one sequence, by its configuration alone."""
+    config = parsed(repository, "step")
+    session = onnxruntime.InferenceSession(repository / "step" / "1" / "model.onnx")
+    states = {}
+    for state in config.sequence_batching.state:
+        file = repository / "step" / "initial_state" / state.initial_state[0].data_file
+        states[state.input_name] = np.fromfile(file, np.float32).reshape(1, *state.dims)
+
+    def request(x: np.ndarray) -> np.ndarray:
+        names = [output.name for output in session.get_outputs()]
+        outputs = dict(zip(names, session.run(names, {config.input[0].name: x[np.newaxis], **states}), strict=True))
+        for state in config.sequence_batching.state:
+            states[state.input_name] = outputs[state.output_name]
+        return np.asarray(outputs[config.output[0].name][0])
+
+    return request
+
+
+def test_a_sequence_of_requests_is_a_run_of_the_network(cell: NTMCell, repository: pathlib.Path) -> None:
+    words = np.random.default_rng(1).integers(0, 2, [7, cell.config.word_bits])
+    request, state = sequence_batcher(repository), cell.initial_state(1, LOCATIONS)
+    for x in parity.copy_inputs(words):
+        logits, state = cell(x[np.newaxis], state)
+        np.testing.assert_allclose(request(x), 1 / (1 + np.exp(-logits[0].numpy())), atol=1e-5)

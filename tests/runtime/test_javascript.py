@@ -1,0 +1,59 @@
+"""A program in another language, written by the model card, gets the bits that the runtime gets."""
+
+import pathlib
+import shutil
+import subprocess
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+import ntm
+from ntm.runtime.folder import BUNDLED
+
+FOLDER = pathlib.Path(__file__).parent / "javascript"
+TEXT = b"a machine that remembers, asked by another than the one it was made for"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def onnxruntime_for_node() -> None:
+    """Skip where there is none; NODE_PATH may name the folder of modules that has it."""
+    if shutil.which("node") is None:
+        pytest.skip("node is not installed")
+    found = subprocess.run(["node", "-e", "require('onnxruntime-node')"], cwd=FOLDER, check=False, capture_output=True)
+    if found.returncode:
+        pytest.skip("onnxruntime-node is not installed: npm install, in tests/runtime/javascript")
+
+
+def copied_by_javascript(model: pathlib.Path, content: bytes, locations: int) -> bytes:
+    command = ["node", str(FOLDER / "copy.cjs"), str(model), str(locations)]
+    done = subprocess.run(command, input=content, check=False, capture_output=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, b"")
+    return done.stdout
+
+
+def copied_by_the_runtime(model: pathlib.Path, content: bytes, locations: int) -> bytes:
+    words = np.unpackbits(np.frombuffer(content, np.uint8)).reshape(1, -1, 8)
+    return np.packbits(ntm.load(model, memory_locations=locations).copy(words)).tobytes()
+
+
+@pytest.mark.parametrize("length", [1, 20, len(TEXT)])
+def test_copies(length: int) -> None:
+    assert copied_by_javascript(BUNDLED, TEXT[:length], length + 2) == TEXT[:length]
+
+
+def test_errs_as_the_runtime_errs(tmp_path: pathlib.Path) -> None:
+    """So it is the network that copies: here one that turns a bit round."""
+    damaged = tmp_path / "damaged"
+    shutil.copytree(BUNDLED, damaged)
+    for path in damaged.glob("*.onnx"):
+        model = onnx.load(path)
+        (kernel,) = (tensor for tensor in model.graph.initializer if tensor.name == "output/kernel")
+        values = numpy_helper.to_array(kernel).copy()
+        values[:, 3] *= -1
+        kernel.CopyFrom(numpy_helper.from_array(values, kernel.name))
+        onnx.save(model, path)
+    expected = copied_by_the_runtime(damaged, TEXT, 100)
+    assert expected != TEXT
+    assert copied_by_javascript(damaged, TEXT, 100) == expected
