@@ -34,8 +34,8 @@ class Heads(NamedTuple):
     gate: tf.Tensor  # [B, R+K, 1], g in (0, 1)
     shift_weighting: tf.Tensor  # [B, R+K, S], s >= 0, of sum 1
     sharpening: tf.Tensor  # [B, R+K, 1], gamma >= 1
-    erase: tf.Tensor  # [B, K, M], e in (0, 1)
-    add: tf.Tensor  # [B, K, M]
+    erase: tf.Tensor  # [B, M, K], e in (0, 1)
+    add: tf.Tensor  # [B, M, K]
 
 
 class NTMCell(tf.Module):
@@ -147,8 +147,8 @@ class NTMCell(tf.Module):
         weights = addressing.sharpen(shifted, heads.sharpening)  # [B, R+K, N]
         read_weights, write_weights = tf.split(weights, [config.read_heads, config.write_heads], axis=1)
 
-        each = (tf.split(tensor, config.write_heads, axis=1) for tensor in (write_weights, heads.erase))
-        for w, e in zip(*each, strict=True):
+        erase_vectors = tf.split(heads.erase, config.write_heads, axis=2)
+        for w, e in zip(tf.split(write_weights, config.write_heads, axis=1), erase_vectors, strict=True):
             memory = erase(memory, w, e)  # [B, M, N]
         memory = add(memory, write_weights, heads.add)  # [B, M, N]
         return State(memory, weights, read(memory, read_weights))
@@ -170,19 +170,18 @@ class NTMCell(tf.Module):
         config = self.config
         m, n_write = config.memory_vector_size, config.write_heads * config.memory_vector_size
         each = parameters.shape[1] - 2 * n_write
-        for_addressing, for_writing = tf.split(parameters, [each, 2 * n_write], axis=1)
+        for_addressing, erase_vectors, add_vectors = tf.split(parameters, [each, n_write, n_write], axis=1)
         for_addressing = tf.reshape(for_addressing, [-1, config.heads, each // config.heads])
         key, strength, gate, sharpening, shift = tf.split(for_addressing, [m, 1, 1, 1, config.shifts], axis=2)
-        for_writing = tf.reshape(for_writing, [-1, 2 * config.write_heads, m])
-        erase_vectors, add_vectors = tf.split(for_writing, 2, axis=1)
+        of_each_head = [-1, m, config.write_heads]
         return Heads(
             key=key,
             strength=tf.nn.softplus(strength),
             gate=tf.sigmoid(gate),
             shift_weighting=tf.nn.softmax(shift),
             sharpening=1.0 + tf.nn.softplus(sharpening),
-            erase=tf.sigmoid(erase_vectors),
-            add=tf.tanh(add_vectors),
+            erase=tf.sigmoid(tf.reshape(erase_vectors, of_each_head)),
+            add=tf.tanh(tf.reshape(add_vectors, of_each_head)),
         )
 
 

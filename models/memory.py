@@ -22,12 +22,12 @@ def erase(memory: tf.Tensor, weights: tf.Tensor, erase_vector: tf.Tensor) -> tf.
     Args:
         memory: ``[B, M, N]``.
         weights: ``[B, 1, N]``.
-        erase_vector: e in (0, 1), ``[B, 1, M]``.
+        erase_vector: e in (0, 1), ``[B, M, 1]``.
 
     Returns:
         ``[B, M, N]``.
     """
-    return memory * (1.0 - tf.matmul(erase_vector, weights, transpose_a=True))
+    return memory * (1.0 - tf.matmul(erase_vector, weights))
 
 
 def add(memory: tf.Tensor, weights: tf.Tensor, add_vectors: tf.Tensor) -> tf.Tensor:
@@ -36,9 +36,9 @@ def add(memory: tf.Tensor, weights: tf.Tensor, add_vectors: tf.Tensor) -> tf.Ten
     Args:
         memory: ``[B, M, N]``.
         weights: the write heads' weightings, ``[B, K, N]``.
-        add_vectors: a, ``[B, K, M]``.
+        add_vectors: a, ``[B, M, K]``.
 
     Returns:
         ``[B, M, N]``.
     """
-    return memory + tf.matmul(add_vectors, weights, transpose_a=True)
+    return memory + tf.matmul(add_vectors, weights)

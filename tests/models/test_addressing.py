@@ -78,17 +78,17 @@ def test_read_is_equation_2(random: np.random.Generator) -> None:
 
 
 def test_erase_is_equation_3(random: np.random.Generator) -> None:
-    content, weights, erase_vector = random.normal(size=[2, 5, 7]), random.random([2, 1, 7]), random.random([2, 1, 5])
+    content, weights, erase_vector = random.normal(size=[2, 5, 7]), random.random([2, 1, 7]), random.random([2, 5, 1])
     erased = np.asarray(memory.erase(content, weights, erase_vector))
     for b, m, i in np.ndindex(2, 5, 7):
-        assert erased[b, m, i] == pytest.approx(content[b, m, i] * (1 - weights[b, 0, i] * erase_vector[b, 0, m]))
+        assert erased[b, m, i] == pytest.approx(content[b, m, i] * (1 - weights[b, 0, i] * erase_vector[b, m, 0]))
 
 
 def test_add_is_equation_4(random: np.random.Generator) -> None:
-    content, weights, vectors = random.normal(size=[2, 5, 7]), random.random([2, 3, 7]), random.normal(size=[2, 3, 5])
+    content, weights, vectors = random.normal(size=[2, 5, 7]), random.random([2, 3, 7]), random.normal(size=[2, 5, 3])
     added = np.asarray(memory.add(content, weights, vectors))
     for b, m, i in np.ndindex(2, 5, 7):
-        wanted = content[b, m, i] + sum(weights[b, k, i] * vectors[b, k, m] for k in range(3))
+        wanted = content[b, m, i] + sum(weights[b, k, i] * vectors[b, m, k] for k in range(3))
         assert added[b, m, i] == pytest.approx(wanted)
 
 

@@ -92,11 +92,11 @@ def reference_step(
     for head in range(config.write_heads):  # Eq. (3)
         for i in range(n):
             for j in range(m):
-                written[i][j] *= 1 - weights[config.read_heads + head][i] * erase[head * m + j]
+                written[i][j] *= 1 - weights[config.read_heads + head][i] * erase[j * config.write_heads + head]
     for head in range(config.write_heads):  # Eq. (4)
         for i in range(n):
             for j in range(m):
-                written[i][j] += weights[config.read_heads + head][i] * add[head * m + j]
+                written[i][j] += weights[config.read_heads + head][i] * add[j * config.write_heads + head]
 
     # Eq. (2), from the memory just written.
     reads = [[sum(weights[h][i] * written[i][j] for i in range(n)) for j in range(m)] for h in range(config.read_heads)]
