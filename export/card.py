@@ -1,12 +1,13 @@
 """The model card: what was exported, what it was trained to do, and how a program in any language runs it."""
 
+import itertools
 import json
 from collections.abc import Mapping
 
 from ntm.export.parity import TOLERANCE, Agreement, table
 from ntm.export.source import Source
 from ntm.export.step import shapes
-from ntm.runtime.metadata import FILES, INPUTS, OUTPUTS, STEP, UNROLLED, InitialState
+from ntm.runtime.metadata import FILES, INPUTS, STEP, STEP_OUTPUTS, UNROLLED, InitialState
 
 FILE = "card.md"
 
@@ -26,7 +27,8 @@ free, the same in every tensor:
 {tensors}
 
 `{unrolled}` computes {unroll} time steps at once: there x is `[{unroll}, B, {x_width}]` and y is
-`[{unroll}, B, {bits}]`, and the state is that before the first and after the last of them.
+`[{unroll}, B, {bits}]`, and the state is that before the first and after the last of them. It has no `adds`, which
+are what the write heads add to the memory: nothing needs them but a look inside.
 
 To copy a sequence of L words:
 
@@ -90,9 +92,10 @@ def text(source: Source, agreements: Mapping[str, Agreement]) -> str:
 
 def _tensors(shape_of: Mapping[str, tuple[str | int, ...]]) -> str:
     def cells(name: str) -> str:
-        return f"`{name}` | `[{', '.join(map(str, shape_of[name]))}]`"
+        return f"`{name}` | `[{', '.join(map(str, shape_of[name]))}]`" if name else " |"
 
-    return "\n".join(f"| {cells(i)} | | {cells(o)} |" for i, o in zip(INPUTS, OUTPUTS, strict=True))
+    pairs = itertools.zip_longest(INPUTS, STEP_OUTPUTS, fillvalue="")
+    return "\n".join(f"| {cells(i)} | | {cells(o)} |" for i, o in pairs)
 
 
 def _initial_state(state: InitialState) -> str:

@@ -19,7 +19,7 @@ from ntm.export.step import input_signature, shapes, step_function
 from ntm.models import NTMCell
 from ntm.runtime import folder as model_folder
 from ntm.runtime.metadata import FILES as FILE_OF
-from ntm.runtime.metadata import INPUTS, OUTPUTS, STEP, UNROLLED, Metadata
+from ntm.runtime.metadata import INPUTS, STEP, STEP_OUTPUTS, UNROLLED, Metadata
 
 FILES = tuple(FILE_OF.values())
 OPSET = 18  # the newest that tf2onnx writes
@@ -57,7 +57,7 @@ def convert(cell: NTMCell) -> onnx.ModelProto:
     model, _ = tf2onnx.convert.from_function(step, input_signature(cell.config), opset=OPSET)
     graph = model.graph
     graph.name, graph.doc_string = "ntm", "A Neural Turing Machine"
-    for values, names in ((graph.input, INPUTS), (graph.output, OUTPUTS)):
+    for values, names in ((graph.input, INPUTS), (graph.output, STEP_OUTPUTS)):
         del values[:]
         values.extend(
             helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shapes(cell.config)[name]) for name in names
@@ -81,7 +81,8 @@ def session(content: bytes, *, optimised: bool = True) -> Graph:
     if not optimised:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     made = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    return lambda inputs: dict(zip(OUTPUTS, made.run(OUTPUTS, dict(inputs)), strict=True))
+    names = [output.name for output in made.get_outputs()]
+    return lambda inputs: dict(zip(names, made.run(names, dict(inputs)), strict=True))
 
 
 def _readable_names(function: Any, cell: NTMCell) -> dict[str, str]:
