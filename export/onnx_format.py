@@ -24,6 +24,9 @@ from ntm.runtime.metadata import INPUTS, STEP, STEP_OUTPUTS, UNROLLED, Metadata
 FILES = tuple(FILE_OF.values())
 OPSET = 18  # the newest that tf2onnx writes
 
+# Methods whose names tell nothing of where in a step an operation is.
+_WHOLE_STEP = ("__call__", "step_with_adds")
+
 
 def write(source: Source, folder: pathlib.Path) -> None:
     """Write both graphs."""
@@ -95,7 +98,7 @@ def _readable_names(function: Any, cell: NTMCell) -> dict[str, str]:
     models = str(pathlib.Path(inspect.getfile(NTMCell)).parent)
     for operation in function.graph.get_operations():
         callers = [frame.name for frame in operation.traceback if frame.filename.startswith(models)]
-        named = [caller.strip("_") for caller in callers if caller.isidentifier() and caller != "__call__"]
+        named = [caller.strip("_") for caller in callers if caller.isidentifier() and caller not in _WHOLE_STEP]
         if callers and operation.name not in names:
             names[operation.name] = f"{named[-1] if named else 'cell'}/{operation.name}"
     return names
