@@ -1,12 +1,13 @@
 """The model card: what was exported, what it was trained to do, and how a program in any language runs it."""
 
+import itertools
 import json
 from collections.abc import Iterable, Mapping
 
 from ntm.export.parity import SEQUENCES, TOLERANCE, Agreement, table
 from ntm.export.source import Source
 from ntm.export.step import shapes
-from ntm.runtime.metadata import INPUTS, OUTPUTS, STEP, InitialState
+from ntm.runtime.metadata import INPUTS, STEP, STEP_OUTPUTS, InitialState
 
 FILE = "card.md"
 
@@ -99,9 +100,10 @@ def text(source: Source, formats: Iterable[str], agreements: Mapping[str, Agreem
 
 def _tensors(shape_of: Mapping[str, tuple[str | int, ...]]) -> str:
     def cells(name: str) -> str:
-        return f"`{name}` | `[{', '.join(map(str, shape_of[name]))}]`"
+        return f"`{name}` | `[{', '.join(map(str, shape_of[name]))}]`" if name else " |"
 
-    return "\n".join(f"| {cells(i)} | | {cells(o)} |" for i, o in zip(INPUTS, OUTPUTS, strict=True))
+    pairs = itertools.zip_longest(INPUTS, STEP_OUTPUTS, fillvalue="")
+    return "\n".join(f"| {cells(i)} | | {cells(o)} |" for i, o in pairs)
 
 
 def _initial_state(state: InitialState) -> str:

@@ -17,7 +17,7 @@ from ntm.runtime import folder as model_folder
 from ntm.runtime import onnx_file
 from ntm.runtime.folder import Graph, ModelFolder
 from ntm.runtime.metadata import FILES as ONNX_FILES
-from ntm.runtime.metadata import INPUTS, OUTPUTS, STEP, UNROLLED, Metadata
+from ntm.runtime.metadata import INPUTS, STEP, UNROLLED, Metadata
 
 FILES = ("triton",)
 _CONFIG, _INITIAL_STATE = "config.pbtxt", "initial_state"  # as Triton wants them called
@@ -117,12 +117,12 @@ def _configs(step: Metadata, unrolled: Metadata, locations: int) -> dict[str, st
             sequences=_SEQUENCES,
             idle=_IDLE,
             inputs=_tensors({name: shapes[name] for name in INPUTS if name not in _STATE}),
-            outputs=_tensors({name: shapes[name] for name in OUTPUTS if name not in next_states}),
+            outputs=_tensors({name: shapes[name] for name in step.outputs if name not in next_states}),
             states=",\n".join(_STATE_CONFIG.format(name=name, dims=_dims(shapes[name])) for name in _STATE),
         ),
         UNROLLED: _UNROLLED_CONFIG.format(
             inputs=_tensors({name: any_size[name] for name in INPUTS}),
-            outputs=_tensors({name: any_size[name] for name in OUTPUTS}),
+            outputs=_tensors({name: any_size[name] for name in unrolled.outputs}),
         ),
     }
 

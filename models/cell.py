@@ -112,9 +112,15 @@ class NTMCell(tf.Module):
         Returns:
             y, ``[B, W]``: the logits of the output bits; and the state after this step.
         """
+        y, state, _ = self.step_with_adds(x, state)
+        return y, state
+
+    def step_with_adds(self, x: tf.Tensor, state: State) -> tuple[tf.Tensor, State, tf.Tensor]:
+        """One time step, and a look inside: y and the state as above, and the add vectors a[t], ``[B, K, M]``."""
         hidden = self.controller(x, state.reads)[-1]
-        state = self.memory_step(self.heads(hidden), state.memory, state.weights)
-        return self.output(self.output_input(hidden, state.reads)), state
+        heads = self.in_range(self.heads(hidden))
+        state = self.memory_step(heads, state.memory, state.weights)
+        return self.output(self.output_input(hidden, state.reads)), state, tf.transpose(heads.add, [0, 2, 1])
 
     def controller_input(self, x: tf.Tensor, reads: tf.Tensor) -> tf.Tensor:
         """What the controller sees: the input and the read vectors r[t-1], ``[B, W+1 + R * M]``."""
@@ -127,11 +133,11 @@ class NTMCell(tf.Module):
             activations.append(tf.tanh(layer(activations[-1])))
         return activations[1:]
 
-    def memory_step(self, parameters: tf.Tensor, memory: tf.Tensor, weights: tf.Tensor) -> State:
-        """Address, write and read: the step of the memory under the heads' parameters.
+    def memory_step(self, heads: Heads, memory: tf.Tensor, weights: tf.Tensor) -> State:
+        """Address, write and read: the step of the memory.
 
         Args:
-            parameters: what the layer ``heads`` made of the controller, ``[B, ...]``.
+            heads: what the heads are told.
             memory: M[t-1], ``[B, M, N]``.
             weights: w[t-1], ``[B, R+K, N]``.
 
@@ -139,7 +145,6 @@ class NTMCell(tf.Module):
             The state after the step.
         """
         config = self.config
-        heads = self._heads(parameters)
         similarity = addressing.cosine_similarity(heads.key, memory)  # [B, R+K, N]
         content = addressing.content_weighting(similarity, heads.strength)  # [B, R+K, N]
         gated = addressing.interpolate(heads.gate, content, weights)  # [B, R+K, N]
@@ -161,8 +166,8 @@ class NTMCell(tf.Module):
         """``[B, R, M]`` as ``[B, R * M]``."""
         return tf.reshape(reads, [-1, self.config.read_heads * self.config.memory_vector_size])
 
-    def _heads(self, parameters: tf.Tensor) -> Heads:
-        """The parameters of all heads out of one matrix product, each in its range (section 3.3 of the paper).
+    def in_range(self, parameters: tf.Tensor) -> Heads:
+        """What the layer ``heads`` made of the controller, ``[B, ...]``, each parameter in its range (section 3.3).
 
         The ranges of beta and gamma have no upper end, and g reaches 0 and 1: a head can jump, stay and walk
         without blur.

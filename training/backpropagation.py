@@ -63,7 +63,7 @@ def _recurrence(cell: NTMCell, x: tf.Tensor, length: tf.Tensor) -> Callable[...,
                 activation = tf.tanh(tf.matmul(activation, matrix) + bias)
                 activations.append(activation)
             parameters = tf.matmul(activation, matrices[-1]) + biases[-1]
-            state = cell.memory_step(parameters, state.memory, state.weights)
+            state = cell.memory_step(cell.in_range(parameters), state.memory, state.weights)
             states = State(*(array.write(t + 1, tensor) for array, tensor in zip(states, state, strict=True)))
             return t + 1, state, states, layers.write(t, tf.concat([*activations, parameters], axis=1))
 
@@ -85,10 +85,10 @@ def _recurrence(cell: NTMCell, x: tf.Tensor, length: tf.Tensor) -> Callable[...,
 
             def backward(t: tf.Tensor, error: State, saved_deltas: tf.TensorArray) -> tuple[Any, ...]:
                 *layers, parameters = tf.split(saved_layers[t], units, axis=1)
-                before = (parameters, saved.memory[t], saved.weights[t])
+                before = parameters, saved.memory[t], saved.weights[t]
                 with tf.GradientTape() as tape:
                     tape.watch(before)
-                    after = cell.memory_step(*before)
+                    after = cell.memory_step(cell.in_range(parameters), *before[1:])
                 error = State(error.memory, error.weights + weights_error[t], error.reads + reads_error[t])
                 delta, memory_error, previous_weights_error = tape.gradient(after, before, output_gradients=error)
                 deltas = [delta]

@@ -13,7 +13,7 @@ import onnx
 import pytest
 
 import ntm
-from ntm.runtime.metadata import INPUTS, OUTPUTS
+from ntm.runtime.metadata import INPUTS, OUTPUTS, STEP_OUTPUTS
 
 
 def random_words(*shape: int) -> npt.NDArray[np.uint8]:
@@ -23,11 +23,13 @@ def random_words(*shape: int) -> npt.NDArray[np.uint8]:
 def test_the_names_are_the_contract() -> None:
     assert INPUTS == ("x", "memory", "weights", "reads")
     assert OUTPUTS == ("y", "next_memory", "next_weights", "next_reads")
+    assert STEP_OUTPUTS == ("y", "next_memory", "next_weights", "next_reads", "adds")
 
 
 def test_serving_imports_nothing_of_training() -> None:
     code = (
         "import sys, ntm.runtime, ntm.runtime.copy_command, ntm.runtime.model, ntm.runtime.stream, onnxruntime\n"
+        "import ntm.runtime.eval_command, ntm.runtime.evaluate\n"
         "print(*{'tensorflow', 'tf2onnx', 'onnx', 'matplotlib', 'rich', 'ntm.models'} & set(sys.modules))"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True).stdout == "\n"
@@ -80,7 +82,7 @@ def test_the_memory_grows_with_the_sequence_unless_it_is_given(tiny_model: pathl
         warnings.simplefilter("error")
         assert (ntm.load(tiny_model).copy(words) == words).all()
         assert (ntm.load(tiny_model, memory_locations=22).copy(words) == words).all()
-    with pytest.warns(UserWarning, match="longer than the 10 words that 12 memory locations hold"):
+    with pytest.warns(UserWarning, match="a sequence of 20 words exceeds the 12 memory locations, which hold 10"):
         assert (ntm.load(tiny_model, memory_locations=12).copy(words) != words).any()
 
 
@@ -112,7 +114,7 @@ def test_step_refuses_other_shapes(tiny_model: pathlib.Path) -> None:
         model.step(0.0, state)
 
 
-@pytest.mark.parametrize("options", [{"threads": 0}, {"memory_locations": 0}])
+@pytest.mark.parametrize("options", [{"threads": 0}, {"memory_locations": 0}, {"batch_size": 0}])
 def test_load_refuses(tiny_model: pathlib.Path, options: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="must be at least 1"):
         ntm.load(tiny_model, **options)
@@ -193,7 +195,7 @@ def test_a_model_of_others(edited_model: Callable[..., pathlib.Path]) -> None:
 @pytest.mark.parametrize(
     ("props", "message"),
     [
-        ({"schema_version": "2"}, "schema version '2'"),
+        ({"schema_version": "1"}, "schema version '1'"),
         ({"unroll": "1"}, "its x must be float32 of shape [1, *, 9]"),
         ({"graph": "step", "unroll": "1"}, "its graph is 'step', not 'unrolled'"),
         ({"config": "{}"}, "word_bits must be"),
