@@ -11,6 +11,8 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
+from ntm.runtime import onnx_file
+
 _MAKE_TINY_MODEL = pathlib.Path(__file__).with_name("make_tiny_model.py")
 
 
@@ -32,8 +34,9 @@ def tiny_model_of_16_bits(tmp_path_factory: pytest.TempPathFactory) -> pathlib.P
 
 @pytest.fixture
 def command(tiny_model: pathlib.Path) -> list[str]:
-    """``ntm-copy`` with the tiny model, to be started."""
-    code = "from ntm.commands import copy; copy()"
+    """``ntm-copy`` with the tiny model, to be started; it hears signals that the tests, e.g. under nohup, do not."""
+    hear = "import signal; [signal.signal(number, signal.SIG_DFL) for number in (1, 2, 15)]"
+    code = f"{hear}; from ntm.commands import copy; copy()"
     return [sys.executable, "-c", code, "--model", str(tiny_model)]
 
 
@@ -77,7 +80,7 @@ def edited_model(tiny_model: pathlib.Path, tmp_path: pathlib.Path) -> Callable[.
                         tensor.CopyFrom(numpy_helper.from_array(changed, tensor.name))
             if change is not None:
                 change(model)
-            path.write_bytes(model.SerializeToString())
+            path.write_bytes(onnx_file.sealed(model.SerializeToString()))
         return folder
 
     return edit

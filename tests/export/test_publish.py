@@ -20,6 +20,7 @@ from ntm import console
 from ntm.export import command, onnx_format, parity, publish, unroll
 from ntm.export.source import Source
 from ntm.models import NTMCell, NTMConfig
+from ntm.runtime import onnx_file
 from ntm.runtime.metadata import Metadata
 from ntm.runtime.model import load
 from ntm.training.config import TrainingConfig
@@ -305,7 +306,7 @@ def test_check_refuses_what_is_damaged_or_of_another_checkpoint(
     shutil.copytree(exported, damaged)
     model = onnx.load(damaged / "step.onnx")
     patch(model, "output/kernel", 0.01)
-    onnx.save(model, damaged / "step.onnx")
+    (damaged / "step.onnx").write_bytes(onnx_file.sealed(model.SerializeToString()))
     code, error = check(damaged)
     assert code == 1
     assert "step.onnx" in error
