@@ -143,7 +143,7 @@ def _show_version(context: typer.Context, wanted: bool) -> None:
         model = f"model {data.model_name}, checkpoint {data.checkpoint_sha256[:12]}"
     except folder.ModelError as error:
         model = f"no bundled model: {error}"
-    sys.stdout.write(f"{context.info_name} {importlib.metadata.version(DISTRIBUTION)}\n{model}\n")
+    typer.echo(f"{context.info_name} {importlib.metadata.version(DISTRIBUTION)}\n{model}")
     raise typer.Exit
 
 

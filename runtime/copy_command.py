@@ -68,6 +68,8 @@ def copy(
 
     The exit code is 0 if every bit came back, 1 if some are wrong (the copy is written all the same), 2 for trouble.
     """
+    if sys.stdout is None and (as_json or _is_stdout(output)):
+        raise console.CommandError("standard output is closed")
     with _open_input(source) as reader:
         _check_output(output, reader, force=force)
         try:
@@ -190,8 +192,6 @@ def _check_output(output: str | None, reader: BinaryIO, *, force: bool) -> None:
         CommandError: it is a terminal, the input, there already, or nowhere.
     """
     name = "standard output" if _is_stdout(output) else str(output)
-    if _is_stdout(output) and sys.stdout is None:
-        raise console.CommandError("standard output is closed")
     if output is None and sys.stdout.isatty():
         raise console.CommandError("standard output is a terminal: use -o FILE, or -o - to write to it all the same")
     with console.explaining(f"cannot write {name}"):

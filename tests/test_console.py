@@ -130,11 +130,10 @@ def test_nobody_reads_the_result() -> None:
 
 def test_closed_standard_streams() -> None:
     for closing in (">&-", "2>&-"):
-        command = f'exec "$0" "$@" {closing}'
-        result = subprocess.run(
-            ["sh", "-c", command, sys.executable, "-c", _PROGRAM, "fine"], capture_output=True, check=False, text=True
-        )
-        assert (result.returncode, result.stderr) == (0, "")
+        command = ["sh", "-c", f'exec "$0" "$@" {closing}', sys.executable, "-c", _PROGRAM]
+        for argument in ("fine", "--version", "--help"):
+            result = subprocess.run([*command, argument], capture_output=True, check=False, text=True)
+            assert (result.returncode, result.stderr) == (0, "")
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])

@@ -283,13 +283,17 @@ def test_the_input_cannot_be_read(ntm_copy: Copy, target: pathlib.Path) -> None:
     assert not target.exists()
 
 
-def test_standard_streams_are_closed(command: list[str], source: pathlib.Path) -> None:
+def test_standard_streams_are_closed(command: list[str], source: pathlib.Path, target: pathlib.Path) -> None:
     def run(closing: str, *arguments: str) -> subprocess.CompletedProcess[bytes]:
         script = f'exec "$@" {closing}'
         return subprocess.run(["sh", "-c", script, "sh", *command, *arguments], capture_output=True, check=False)
 
     assert_trouble(run("<&-", "-"), "standard input is closed")
     assert_trouble(run(">&-", str(source)), "standard output is closed")
+    assert_trouble(run(">&-", str(source), "-o", str(target), "--json"), "standard output is closed")
+    assert not target.exists()
+    result = run("<&- >&- 2>&-", str(source), "-o", str(target))
+    assert (result.returncode, target.read_bytes()) == (0, CONTENT)
 
 
 def test_the_output_exists(ntm_copy: Copy, source: pathlib.Path, target: pathlib.Path) -> None:
