@@ -19,6 +19,7 @@ from ntm.export.source import Source
 from ntm.export.step import input_signature, shapes, step_function
 from ntm.models import NTMCell
 from ntm.runtime import folder as model_folder
+from ntm.runtime import onnx_file
 from ntm.runtime.metadata import FILES as FILE_OF
 from ntm.runtime.metadata import INPUTS, STEP, STEP_OUTPUTS, UNROLLED, Metadata
 
@@ -99,10 +100,10 @@ def convert(cell: NTMCell) -> onnx.ModelProto:
 
 
 def save(model: onnx.ModelProto, metadata: Metadata, path: pathlib.Path) -> None:
-    """Check a graph in full, shapes included, and write it with its metadata."""
+    """Check a graph in full, shapes included, and write it with its metadata and seal."""
     helper.set_model_props(model, metadata.to_props())
     onnx.checker.check_model(model, full_check=True)
-    onnx.save(model, path)
+    path.write_bytes(onnx_file.sealed(model.SerializeToString()))
 
 
 def session(content: bytes, *, optimised: bool = True) -> Graph:

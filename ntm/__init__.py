@@ -3,6 +3,7 @@
 ``ntm.load()`` gives the bundled model and ``ntm.load(path)`` an exported one; see ``ntm.runtime``.
 """
 
+import os
 from typing import TYPE_CHECKING, Any
 
 from ntm import runtime
@@ -11,6 +12,9 @@ if TYPE_CHECKING:
     from ntm.runtime import Model, ModelError, State, load
 
 __all__ = ["Model", "ModelError", "State", "load"]
+
+# Unless it is told before it is imported, onnxruntime reports its use over the network and keeps files in the home.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 
 def __getattr__(name: str) -> Any:

@@ -1,5 +1,6 @@
 """The entry points of the commands, which end silently on Ctrl-C even while the command itself is being imported."""
 
+import os
 import signal
 
 
@@ -28,9 +29,10 @@ def copy() -> None:
 
 
 def _end_silently() -> None:
-    """Let Ctrl-C end the process as it ends any other, until ``ntm.console.run`` has something to clean up.
+    """Let a signal end the process at once, until ``ntm.console.run`` has something to clean up.
 
-    Python's own handler would print a traceback of whatever import it interrupts.
+    Python's own handler of Ctrl-C would print a traceback of whatever import it interrupts.
     """
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # and is not ignored, as nohup asks
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup asks
+            signal.signal(number, lambda number, _: os._exit(128 + number))

@@ -17,6 +17,8 @@ from typing import Annotated, Any, NoReturn, Self
 
 import typer
 
+from ntm.text import one_line
+
 DISTRIBUTION = "neural-turing-machine"
 
 OK, WRONG, TROUBLE = 0, 1, 2
@@ -43,9 +45,12 @@ def run(name: str, function: Callable[..., int | None]) -> NoReturn:
     has gone away is no error.
     """
     received: list[int] = []
+    ended = False
 
     def interrupt(number: int, _: FrameType | None) -> NoReturn:
         received.append(number)
+        if ended:
+            os._exit(128 + received[0])
         signal.setitimer(signal.ITIMER_REAL, _INSISTENCE)
         raise SignalError(number)
 
@@ -53,29 +58,37 @@ def run(name: str, function: Callable[..., int | None]) -> NoReturn:
     for number in _SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup asks
             signal.signal(number, interrupt)
-    warnings.showwarning = lambda message, *_, **__: say(f"{name}: warning: {_line(str(message))}")
-    code = OK
+    warnings.showwarning = lambda message, *_, **__: say(f"{name}: warning: {one_line(str(message))}")
     try:
-        code = _invoke(name, function)
-        if sys.stdout is not None:
-            sys.stdout.flush()
-    except (SignalError, BrokenPipeError):
-        pass
-    except Exception as error:
-        if os.environ.get("NTM_TRACEBACK"):
-            raise
-        if not received:
-            say(f"{name}: error: {_line(_explain(error))}")
-        code = TROUBLE
-    signal.setitimer(signal.ITIMER_REAL, 0)
+        code = _outcome(name, function, received)
+    except SignalError:
+        code = OK
+    ended = True
+    with contextlib.suppress(OSError, AttributeError):
+        sys.stdout.flush()
     if received:  # whatever has become of the exception
-        code = 128 + received[0]
-    for number in _SIGNALS:
-        signal.signal(number, signal.SIG_DFL)  # what is left is the interpreter's own end, which needs no clean-up
+        os._exit(128 + received[0])  # at once: threads at work would be waited for, or crash
     with contextlib.suppress(OSError, AttributeError):
         # What could not be written above cannot be written at the interpreter's end either: it would complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     raise SystemExit(code)
+
+
+def _outcome(name: str, function: Callable[..., int | None], received: list[int]) -> int:
+    """Call a command; returns its exit code, after a line of error if there is one to report."""
+    try:
+        code = _invoke(name, function)
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        return OK
+    except Exception as error:
+        if os.environ.get("NTM_TRACEBACK"):
+            raise
+        if not received:  # or it is but what a library made of the interrupt
+            say(f"{name}: error: {one_line(_explain(error))}")
+        return TROUBLE
+    return code
 
 
 def say(message: str) -> None:
@@ -88,7 +101,7 @@ def say(message: str) -> None:
 
 def fail(command: str, message: str, code: int = TROUBLE) -> NoReturn:
     """Print ``command: error: message`` and exit."""
-    say(f"{command}: error: {_line(message)}")
+    say(f"{command}: error: {one_line(message)}")
     raise SystemExit(code)
 
 
@@ -130,7 +143,7 @@ def _show_version(context: typer.Context, wanted: bool) -> None:
         model = f"model {data.model_name}, checkpoint {data.checkpoint_sha256[:12]}"
     except folder.ModelError as error:
         model = f"no bundled model: {error}"
-    sys.stdout.write(f"{context.info_name} {importlib.metadata.version(DISTRIBUTION)}\n{model}\n")
+    typer.echo(f"{context.info_name} {importlib.metadata.version(DISTRIBUTION)}\n{model}")
     raise typer.Exit
 
 
@@ -168,8 +181,8 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print no progress an
 class Progress:
     """A progress bar on stderr, for as long as the ``with`` block lasts.
 
-    It is drawn only on a terminal, and only once the block has lasted a moment: a short run needs no bar, and should
-    not wait for one. NO_COLOR is honoured.
+    It is drawn only on a terminal that can overwrite what it shows, and only once the block has lasted a moment: a
+    short run needs no bar, and should not wait for one. NO_COLOR is honoured.
 
     Args:
         total: how far ``update`` counts, None when nobody knows.
@@ -180,7 +193,7 @@ class Progress:
 
     def __init__(self, total: float | None, *, quiet: bool = False) -> None:
         self._total = total
-        self._enabled = not quiet and stderr_is_terminal()
+        self._enabled = not quiet and stderr_is_terminal() and os.environ.get("TERM", "dumb") not in ("", "dumb")
         self._start = time.monotonic()
         self._bar: Any = None
         self._task: Any = None
@@ -208,13 +221,15 @@ class Progress:
     def _begin(self) -> None:
         from rich import console, progress  # noqa: PLC0415  (as slow to import as typer)
 
-        known = [progress.TaskProgressColumn(), progress.BarColumn()] if self._total else [progress.SpinnerColumn()]
-        columns: list[progress.ProgressColumn] = [
-            *known,
+        columns: list[str | progress.ProgressColumn] = [
             progress.TextColumn("{task.fields[text]}", markup=False),
             progress.TimeElapsedColumn(),
-            *([progress.TimeRemainingColumn()] if self._total else []),
         ]
+        if self._total:
+            columns = [progress.TaskProgressColumn(), progress.BarColumn(), *columns]
+            columns += [progress.TimeRemainingColumn(), "left"]
+        else:
+            columns = [progress.SpinnerColumn(), *columns]
         self._bar = progress.Progress(*columns, console=console.Console(stderr=True), transient=True)
         self._task = self._bar.add_task("", total=self._total, text="")
         self._bar.start()
@@ -268,9 +283,3 @@ def _explain(error: Exception) -> str:
 
 def _lowered(sentence: str) -> str:
     return sentence[:1].lower() + sentence[1:]
-
-
-def _line(message: str) -> str:
-    """A message as one printable line without a full stop; names of files may hold anything."""
-    line = " ".join(message.split()).rstrip(".")
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in line)

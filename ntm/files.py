@@ -4,7 +4,6 @@ import contextlib
 import errno
 import os
 import pathlib
-import secrets
 import stat
 from collections.abc import Iterator
 from typing import BinaryIO
@@ -14,9 +13,10 @@ from typing import BinaryIO
 def atomic_output(path: str | os.PathLike[str], *, replace: bool = True) -> Iterator[BinaryIO]:
     """A file to write, which takes its name only when the block ends without an exception.
 
-    The bytes go to a temporary file in the same folder, which is then renamed: a kill at any moment leaves under
-    the name what was there before, or everything. A symbolic link is followed, and a file that is replaced keeps
-    its permissions. What is not a regular file (a FIFO, ``/dev/null``) cannot be renamed to, and is written as is.
+    A kill at any moment leaves under the name what was there before, or everything. Until the end the file has no
+    name at all, so a kill leaves nothing else behind either; where the system knows no such files, it has a temporary
+    one in the same folder. A symbolic link is followed, and a file that is replaced keeps its permissions. What is
+    not a regular file (a FIFO, ``/dev/null``) is written as it is.
 
     Args:
         path: the file.
@@ -26,20 +26,22 @@ def atomic_output(path: str | os.PathLike[str], *, replace: bool = True) -> Iter
         FileExistsError: there is such a file, and it may not be replaced.
         OSError: it cannot be written.
     """
-    final = pathlib.Path(os.path.realpath(path))
-    mode = _mode(final)
+    mode = _mode(path)
     if mode is not None and not stat.S_ISREG(mode):
-        with open(final, "wb", buffering=0) as file:
+        with open(path, "wb", buffering=0) as file:
             yield file
         return
-    temporary = final.with_name(f".{final.name[:200]}.{secrets.token_hex(4)}.tmp")
+    final = pathlib.Path(os.path.realpath(path))
+    temporary = final.with_name(f".{os.urandom(8).hex()}.tmp")
     try:
-        with open(temporary, "xb") as file:
+        with _open_unnamed(final.parent) or open(temporary, "xb") as file:
             yield file
             if mode is not None:
                 os.fchmod(file.fileno(), stat.S_IMODE(mode))
             file.flush()
             os.fsync(file.fileno())
+            if not os.fstat(file.fileno()).st_nlink:
+                _name(file, temporary)
         if not replace and _mode(final) is not None:  # asked at the last moment: the writing took its time
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
         temporary.replace(final)
@@ -50,9 +52,36 @@ def atomic_output(path: str | os.PathLike[str], *, replace: bool = True) -> Iter
         raise
 
 
-def _mode(path: pathlib.Path) -> int | None:
+def _open_unnamed(folder: pathlib.Path) -> BinaryIO | None:
+    """A new file in no folder, which ends with the process unless it is named; None where that is not possible."""
+    if not hasattr(os, "O_TMPFILE"):
+        return None
+    try:
+        file = open(os.open(folder, os.O_TMPFILE | os.O_WRONLY, 0o666), "wb")  # noqa: SIM115
+    except OSError:  # of this file system; or of any file here, as the next attempt will tell
+        return None
+    if os.path.exists(_descriptor(file)):
+        return file
+    file.close()
+    return None
+
+
+def _name(file: BinaryIO, path: pathlib.Path) -> None:
+    folder = os.open(path.parent, os.O_PATH)
+    try:
+        # Given a folder, Python calls linkat, which follows the link to the file; link does not.
+        os.link(_descriptor(file), path.name, dst_dir_fd=folder)
+    finally:
+        os.close(folder)
+
+
+def _descriptor(file: BinaryIO) -> str:
+    return f"/proc/self/fd/{file.fileno()}"
+
+
+def _mode(path: str | os.PathLike[str]) -> int | None:
     """The kind and the permissions of a file, None where there is none."""
     try:
-        return path.stat().st_mode
+        return os.stat(path).st_mode
     except FileNotFoundError:
         return None

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import errno
 import itertools
 import json
 import os
@@ -67,6 +68,8 @@ def copy(
 
     The exit code is 0 if every bit came back, 1 if some are wrong (the copy is written all the same), 2 for trouble.
     """
+    if sys.stdout is None and (as_json or _is_stdout(output)):
+        raise console.CommandError("standard output is closed")
     with _open_input(source) as reader:
         _check_output(output, reader, force=force)
         try:
@@ -80,9 +83,11 @@ def copy(
                 for batch in copied:
                     write(batch.content)
                     tally.add(batch)
-                    progress.update(tally.bytes, tally.rate)
+                    progress.update(tally.bytes, f"{tally.bytes // 1024:,} KiB at {tally.rate}")
         except folder.ModelError as error:
             raise console.CommandError(str(error)) from error
+        except BrokenPipeError:
+            pass  # who reads the copy has seen enough of it
     _report(tally, to_stdout=_is_stdout(output), as_json=as_json, quiet=quiet)
     return console.WRONG if tally.wrong_bits else console.OK
 
@@ -133,10 +138,15 @@ class Tally:
             }
         )
 
+    @property
+    def verdict(self) -> str:
+        """Whether bits are wrong, how many and where."""
+        if not self.wrong_bits:
+            return "no bit is wrong"
+        return f"{self.wrong_bits} of {8 * self.bytes} bits are wrong, the first in the byte at {self.first_wrong}"
+
     def __str__(self) -> str:
-        if self.wrong_bits:
-            return f"{self.wrong_bits} of {8 * self.bytes} bits are wrong, the first in the byte at {self.first_wrong}"
-        return f"{self.bytes} bytes in {self.blocks} blocks, no bit wrong, {self.rate}"
+        return f"{self.bytes} bytes in {self.blocks} blocks, {self.rate}: {self.verdict}"
 
 
 def _report(tally: Tally, *, to_stdout: bool, as_json: bool, quiet: bool) -> None:
@@ -145,8 +155,10 @@ def _report(tally: Tally, *, to_stdout: bool, as_json: bool, quiet: bool) -> Non
         sys.stdout.write(f"{tally.as_json()}\n")
     elif as_json:
         console.say(tally.as_json())
-    elif tally.wrong_bits or (console.stderr_is_terminal() and not quiet):
+    elif console.stderr_is_terminal() and not quiet:
         console.say(f"{COMMAND}: {tally}")
+    elif tally.wrong_bits:
+        console.say(f"{COMMAND}: {tally.verdict}")
 
 
 def _is_stdout(output: str | None) -> bool:
@@ -157,14 +169,18 @@ def _is_stdout(output: str | None) -> bool:
 def _open_input(source: str) -> Iterator[BinaryIO]:
     if source == _STANDARD and sys.stdin is None:
         raise console.CommandError("standard input is closed")
-    with console.explaining(f"cannot read {source}"):
+    with _reading(source):
         reader = open(0, "rb", closefd=False) if source == _STANDARD else open(source, "rb")  # noqa: SIM115
     with reader:
         yield reader
 
 
+def _reading(source: str) -> contextlib.AbstractContextManager[None]:
+    return console.explaining(f"cannot read {'standard input' if source == _STANDARD else source}")
+
+
 def _size(reader: BinaryIO) -> int | None:
-    """The bytes to come, as far as one can know."""
+    """The bytes of the input, as far as one can know."""
     status = os.fstat(reader.fileno())
     return status.st_size if stat.S_ISREG(status.st_mode) else None
 
@@ -176,8 +192,6 @@ def _check_output(output: str | None, reader: BinaryIO, *, force: bool) -> None:
         CommandError: it is a terminal, the input, there already, or nowhere.
     """
     name = "standard output" if _is_stdout(output) else str(output)
-    if _is_stdout(output) and sys.stdout is None:
-        raise console.CommandError("standard output is closed")
     if output is None and sys.stdout.isatty():
         raise console.CommandError("standard output is a terminal: use -o FILE, or -o - to write to it all the same")
     with console.explaining(f"cannot write {name}"):
@@ -185,6 +199,8 @@ def _check_output(output: str | None, reader: BinaryIO, *, force: bool) -> None:
             status = os.fstat(sys.stdout.fileno()) if _is_stdout(output) else os.stat(name)
         except FileNotFoundError:
             os.stat(os.path.dirname(os.path.realpath(name)))  # in which it shall appear
+            if not os.path.basename(name):
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR)) from None
             return
     if stat.S_ISDIR(status.st_mode):
         raise console.CommandError(f"cannot write {name}: is a directory")
@@ -214,9 +230,17 @@ def _open_output(output: str | None, *, force: bool) -> Iterator[Callable[[bytes
 
 
 def _read_batches(reader: BinaryIO, source: str, size: int) -> Iterator[bytes]:
-    with console.explaining(f"cannot read {source}"):
+    """The bytes of the input, to its end; a file may grow meanwhile, but not shrink.
+
+    Raises:
+        CommandError: it cannot be read, or is shorter now than what was read.
+    """
+    with _reading(source):
+        has_size = _size(reader)  # /proc is full of files that have none, and yet can be read
         while batch := reader.read(size):
             yield batch
+        if has_size and reader.tell() > (_size(reader) or 0):
+            raise OSError("it was cut short meanwhile")
 
 
 def _copy_batches(

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from ntm.runtime import metadata, onnx_file
 from ntm.runtime.metadata import STEP, UNROLLED, Metadata
+from ntm.text import one_line
 
 BUNDLED = pathlib.Path(__file__).parent / "pretrained" / "copy-8bit"
 
@@ -17,6 +18,9 @@ LARGEST_FILE = 1 << 28
 
 class ModelError(Exception):
     """A model that cannot be loaded or run; the message is one line."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(one_line(message))
 
 
 class Graph(NamedTuple):
@@ -70,6 +74,7 @@ def shapes(data: Metadata, batch: int | None = None, locations: int | None = Non
 def _read_graph(path: pathlib.Path, kind: str) -> Graph:
     try:
         content = _read_bytes(path)
+        onnx_file.check_seal(content)
         header = onnx_file.read_header(content)
         data = Metadata.from_props(header.metadata)
         if data.graph != kind:

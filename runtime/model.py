@@ -323,6 +323,7 @@ class _Session:
     def _make(self) -> Any:
         import onnxruntime  # noqa: PLC0415  (as slow to import as all else together)
 
+        onnxruntime.set_default_logger_severity(_FATAL)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = self._threads
         options.inter_op_num_threads = 1

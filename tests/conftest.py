@@ -12,6 +12,7 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
+from ntm.runtime import onnx_file
 from ntm.runtime.folder import BUNDLED
 from ntm.runtime.metadata import FILES, STEP
 
@@ -43,8 +44,9 @@ def bundled_variables() -> dict[str, np.ndarray]:
 
 @pytest.fixture
 def command(tiny_model: pathlib.Path) -> list[str]:
-    """``ntm-copy`` with the tiny model, to be started."""
-    code = "from ntm.commands import copy; copy()"
+    """``ntm-copy`` with the tiny model, to be started; it hears signals that the tests, e.g. under nohup, do not."""
+    hear = "import signal; [signal.signal(number, signal.SIG_DFL) for number in (1, 2, 15)]"
+    code = f"{hear}; from ntm.commands import copy; copy()"
     return [sys.executable, "-c", code, "--model", str(tiny_model)]
 
 
@@ -88,7 +90,7 @@ def edited_model(tiny_model: pathlib.Path, tmp_path: pathlib.Path) -> Callable[.
                         tensor.CopyFrom(numpy_helper.from_array(changed, tensor.name))
             if change is not None:
                 change(model)
-            path.write_bytes(model.SerializeToString())
+            path.write_bytes(onnx_file.sealed(model.SerializeToString()))
         return folder
 
     return edit

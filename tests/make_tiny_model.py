@@ -14,6 +14,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from ntm.runtime import onnx_file
 from ntm.runtime.metadata import FILES, INPUTS, OUTPUTS, STEP, STEP_OUTPUTS, UNROLLED, InitialState, Metadata
 
 UNROLL = 8
@@ -36,7 +37,7 @@ def make_tiny_model(folder: pathlib.Path, word_bits: int = 8) -> None:
         model = _model(kind, unroll, word_bits)
         data = Metadata(kind, unroll, "tiny", config, state, {"by": "hand"}, "0" * 64)
         helper.set_model_props(model, data.to_props())
-        (folder / FILES[kind]).write_bytes(model.SerializeToString())
+        (folder / FILES[kind]).write_bytes(onnx_file.sealed(model.SerializeToString()))
 
 
 def _model(kind: str, unroll: int, word_bits: int) -> onnx.ModelProto:

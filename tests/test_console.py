@@ -130,11 +130,10 @@ def test_nobody_reads_the_result() -> None:
 
 def test_closed_standard_streams() -> None:
     for closing in (">&-", "2>&-"):
-        command = f'exec "$0" "$@" {closing}'
-        result = subprocess.run(
-            ["sh", "-c", command, sys.executable, "-c", _PROGRAM, "fine"], capture_output=True, check=False, text=True
-        )
-        assert (result.returncode, result.stderr) == (0, "")
+        command = ["sh", "-c", f'exec "$0" "$@" {closing}', sys.executable, "-c", _PROGRAM]
+        for argument in ("fine", "--version", "--help"):
+            result = subprocess.run([*command, argument], capture_output=True, check=False, text=True)
+            assert (result.returncode, result.stderr) == (0, "")
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
@@ -160,6 +159,36 @@ def test_a_signal_that_a_library_swallows() -> None:
     assert process.returncode == 130
 
 
+def test_no_thread_is_waited_for_after_a_signal() -> None:
+    """A thread in a library, which nobody can stop, and which may take offence at the interpreter's end."""
+    program = f"import threading, time\nthreading.Thread(target=time.sleep, args=[60]).start()\n{_PROGRAM}"
+    process = subprocess.Popen([sys.executable, "-c", program, "sleep"], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "asleep\n"
+    process.send_signal(signal.SIGTERM)
+    assert process.communicate(timeout=30)[0] == "cleaned up\n"
+    assert process.returncode == 143
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_a_signal_while_the_command_is_imported(number: signal.Signals, code: int) -> None:
+    program = f"""
+import os, signal, sys
+signal.signal({int(number)}, signal.default_int_handler)
+from ntm import commands
+class Slow:
+    def find_spec(self, name, *_):
+        if name == "ntm.runtime.copy_command":
+            os.kill(os.getpid(), {int(number)})
+            import time
+            time.sleep(60)
+sys.meta_path.insert(0, Slow())
+commands.copy()
+"""
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False, timeout=30)
+    assert (result.returncode, result.stdout, result.stderr) == (code, b"", b"")
+
+
 def _on_terminal(*arguments: str, **environment: str) -> bytes:
     """What a terminal as stderr is shown."""
     terminal, stderr = pty.openpty()
@@ -181,9 +210,11 @@ def test_progress_on_a_terminal() -> None:
     shown = _on_terminal("progress")
     assert b"halfway" in shown
     assert b"\x1b[35m" in shown  # in colour
+    assert b" left" in shown  # what the time means
     assert b"\x1b[35m" not in _on_terminal("progress", NO_COLOR="1")
 
 
 def test_no_progress_where_nobody_watches() -> None:
     assert _on_terminal("progress", "--quiet") == b""
+    assert _on_terminal("progress", TERM="dumb") == b""
     assert run("progress").stderr == ""

@@ -1,12 +1,24 @@
+import errno
 import os
 import pathlib
 import shutil
 import stat
 import threading
+from typing import Any
 
 import pytest
 
 from ntm.files import atomic_output
+
+
+@pytest.fixture(autouse=True, params=["without a name", "with a temporary name"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Every test runs both ways, where the system knows both."""
+    if request.param == "with a temporary name":
+        monkeypatch.delattr(os, "O_TMPFILE", raising=False)
+    elif not hasattr(os, "O_TMPFILE"):
+        pytest.skip("every file has a name here")
+    return str(request.param)
 
 
 def test_the_file_appears_at_the_end(tmp_path: pathlib.Path) -> None:
@@ -16,6 +28,50 @@ def test_the_file_appears_at_the_end(tmp_path: pathlib.Path) -> None:
         assert not path.exists()
     assert path.read_bytes() == b"content"
     assert os.listdir(tmp_path) == ["file"]
+
+
+def test_what_a_kill_leaves(tmp_path: pathlib.Path, way: str) -> None:
+    with atomic_output(tmp_path / "file") as file:
+        file.write(b"content")
+        assert len(os.listdir(tmp_path)) == (way == "with a temporary name")
+
+
+def _refuse(*_: Any) -> None:
+    raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "substitute"), [(os, "open", _refuse), (os.path, "exists", lambda _: False)]
+)
+def test_the_file_system_knows_no_unnamed_files_or_there_is_no_proc(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, module: Any, name: str, substitute: Any
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(module, name, substitute)
+        with atomic_output(tmp_path / "file") as file:
+            file.write(b"content")
+            assert len(os.listdir(tmp_path)) == 1
+    assert (tmp_path / "file").read_bytes() == b"content"
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_a_name_as_long_as_names_may_be(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / ("\u3042" * 85)  # 255 bytes
+    with atomic_output(path) as file:
+        file.write(b"content")
+    assert path.read_bytes() == b"content"
+
+
+def test_the_name_of_a_pipe() -> None:
+    """As a shell's process substitution gives it: a link to what is not a path."""
+    if not os.path.isdir("/dev/fd"):
+        pytest.skip("descriptors have no names here")
+    read_end, write_end = os.pipe()
+    with atomic_output(f"/dev/fd/{write_end}") as file:
+        file.write(b"content")
+    assert os.read(read_end, 100) == b"content"
+    os.close(read_end)
+    os.close(write_end)
 
 
 def test_permissions_are_those_of_any_new_file(tmp_path: pathlib.Path) -> None:

@@ -1,4 +1,5 @@
 import contextlib
+import hashlib
 import pathlib
 
 import onnx
@@ -6,7 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ntm.runtime.onnx_file import OnnxFileError, read_header
+from ntm.runtime.onnx_file import OnnxFileError, check_seal, read_header, sealed
 
 
 @pytest.mark.parametrize("name", ["step.onnx", "unrolled.onnx"])
@@ -51,3 +52,38 @@ def test_every_truncation_is_noticed(tiny_model: pathlib.Path) -> None:
 def test_foreign_bytes_are_refused(content: bytes) -> None:
     with contextlib.suppress(OnnxFileError):
         assert read_header(content).inputs == []
+
+
+def test_a_seal_is_a_property_of_the_metadata(tiny_model: pathlib.Path) -> None:
+    content = (tiny_model / "step.onnx").read_bytes()
+    check_seal(content)
+    model = onnx.load_model_from_string(content)
+    onnx.checker.check_model(model, full_check=True)
+    seal = model.metadata_props.pop()
+    assert (seal.key, seal.value) == ("sha256", hashlib.sha256(model.SerializeToString()).hexdigest())
+    assert sealed(model.SerializeToString()) == content
+
+
+@given(st.binary(), st.binary(min_size=1))
+def test_what_was_sealed_is_not_changed(content: bytes, more: bytes) -> None:
+    whole = sealed(content)
+    check_seal(whole)
+    check_seal(sealed(whole))
+    for other in (whole[:-1], whole[1:], whole + more, more + whole):
+        with pytest.raises(OnnxFileError):
+            check_seal(other)
+
+
+def test_every_flipped_bit_is_noticed(tiny_model: pathlib.Path) -> None:
+    content = bytearray((tiny_model / "step.onnx").read_bytes())
+    for at in range(len(content)):
+        content[at] ^= 1 << at % 8
+        with pytest.raises(OnnxFileError):
+            check_seal(bytes(content))
+        content[at] ^= 1 << at % 8
+
+
+@given(st.binary())
+def test_foreign_bytes_have_no_seal(content: bytes) -> None:
+    with pytest.raises(OnnxFileError):
+        check_seal(content)

@@ -12,7 +12,7 @@ import pytest
 from onnx import numpy_helper
 
 import ntm
-from ntm.runtime import folder
+from ntm.runtime import folder, onnx_file
 from ntm.runtime.copy_command import BLOCK_LENGTH
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -85,7 +85,7 @@ def damaged(tmp_path: pathlib.Path, name: str, scale: float) -> pathlib.Path:
         model = onnx.load(path)
         (tensor,) = [tensor for tensor in model.graph.initializer if tensor.name == name]
         tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor) * np.float32(scale), name))
-        onnx.save(model, path)
+        path.write_bytes(onnx_file.sealed(model.SerializeToString()))
     return target
 
 
