@@ -30,11 +30,10 @@ CHOICES: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
     "one hidden layer of 100": ({"controller_sizes": (100,)}, {}, {}),
     "two hidden layers of 100": ({"controller_sizes": (100, 100)}, {}, {}),
     "three hidden layers of 64": ({"controller_sizes": (64, 64, 64)}, {}, {}),
-    "learned initial read, weighting, memory": (
-        {"learn_r_bias": True, "learn_w_bias": True, "learn_m_bias": True},
-        {},
-        {},
-    ),
+    "learned initial read vectors": ({"learn_r_bias": True}, {}, {}),
+    "learned initial weightings": ({"learn_w_bias": True}, {}, {}),
+    "learned initial memory": ({"learn_m_bias": True}, {}, {}),
+    "all three learned": ({"learn_r_bias": True, "learn_w_bias": True, "learn_m_bias": True}, {}, {}),
     "mixed lengths in a batch": ({}, {}, {"ntm.training.trainer:one_length": "mixed_lengths"}),
     "bias of g 0": ({}, {}, {"ntm.models.cell:_GATE_BIAS": 0.0}),
     "bias of g -2": ({}, {}, {"ntm.models.cell:_GATE_BIAS": -2.0}),
@@ -116,7 +115,7 @@ def _train(network: dict[str, Any], training: dict[str, Any], seed: int, *, fini
     while not trainer.sharpened and trainer.progress.batches < MAX_BATCHES:
         step = trainer.train()
         if trainer.progress.tries > tries:
-            tries, sequences = trainer.progress.tries, float("inf")
+            tries, sequences, spike = trainer.progress.tries, float("inf"), 0.0
         if sequences < float("inf"):
             spike = max(spike, step.loss)
         elif trainer.sharpening and trainer.progress.batches % 25 == 0 and trainer.check() == 0:

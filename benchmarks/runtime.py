@@ -1,0 +1,369 @@
+"""Time the exported network in every runtime on the same weights, beside the floor that none can go below; Markdown.
+
+Trains a network with ``ntm-train`` (or takes ``--run RUN``), exports it with ``ntm-export --format all``, and measures
+onnxruntime beside TensorFlow and TF-Lite; with ``--pytorch-ntm DIR`` (needs PyTorch and attrs), a checkout of
+https://github.com/loudinthecloud/pytorch-ntm, its step too. Every runtime is a process of its own, on the cores that
+the table says. They are measured in turns, ``--rounds`` times over; of every figure the least counts, since other work
+on a machine only ever adds to a time.
+
+The floor is what no runtime can do without: counted multiply-adds over the rate of a large matrix product on one core,
+or counted bytes, of the matrices once a step and of the state once in and once out, over the rate at which one core
+copies an array of their size; whichever takes longer.
+"""
+
+import argparse
+import collections
+import json
+import os
+import pathlib
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+import types
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+from operations import multiply_adds
+
+W, M, HEADS = 8, 20, 2
+LATENCY_LOCATIONS = 128
+# (N, B)
+BULK = [(n, b) for n in (32, 128) for b in (8, 32, 128, 512)] + [(1024, 8), (1024, 32)]
+FEW = [(128, 32), (128, 128)]  # for what is slow
+SECONDS = 0.6  # a figure, a round
+# What a session is asked for beside the runtime's own choice; each is measured alone.
+OPTIONS: dict[str, dict[str, Any]] = {
+    "as the runtime has it": {},
+    "denormals kept": {"denormals": True},
+    "optimisation: basic": {"level": "ORT_ENABLE_BASIC"},
+    "optimisation: none": {"level": "ORT_DISABLE_ALL"},
+    "two threads in an operation": {"threads": 2},
+    "parallel execution": {"parallel": True},
+    "no memory arena": {"arena": False},
+    "no memory pattern": {"pattern": False},
+    "no prepacked matrices": {"prepacking": False},
+    "IOBinding, the state in ping-pong": {"binding": True},
+}
+
+Step = Callable[[], Any]
+Times = dict[str, float]
+
+
+def main() -> None:
+    """Measure in turns and print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--run", type=pathlib.Path, help="a run folder of ntm-train")
+    parser.add_argument("--pytorch-ntm", type=pathlib.Path, help="a checkout to measure against")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--json", action="store_true", help="print the figures as JSON instead")
+    parser.add_argument("--measure", nargs=3, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.measure:
+        name, cores, model = arguments.measure
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: int(cores)])
+        print(json.dumps(RUNTIMES[name](pathlib.Path(model), int(cores))))
+        return
+
+    cases = [(name, cores) for name in RUNTIMES for cores in (1, 2)]
+    cases = [case for case in cases if case not in (("floor", 2), ("options", 1), ("pytorch-ntm", 2))]
+    if arguments.pytorch_ntm is None:
+        cases = [case for case in cases if case[0] != "pytorch-ntm"]
+    figures: dict[tuple[str, int], Times] = collections.defaultdict(dict)
+    with tempfile.TemporaryDirectory() as folder:
+        model = _export(arguments.run, pathlib.Path(folder))
+        for _ in range(arguments.rounds):
+            for case in cases:
+                for key, value in _measure(case, model, arguments.pytorch_ntm).items():
+                    figures[case][key] = min(value, figures[case].get(key, value))
+    if arguments.json:
+        print(json.dumps([{"runtime": name, "cores": cores, **times} for (name, cores), times in figures.items()]))
+    else:
+        print(f"{platform.machine()}, {os.cpu_count()} cores\n\n{_latencies(figures)}\n\n{_bulk(figures)}")
+        print(f"\n{_options(figures['options', 2])}")
+
+
+def _export(run: pathlib.Path | None, folder: pathlib.Path) -> pathlib.Path:
+    programs = pathlib.Path(sys.executable).parent
+    model = folder / "model"
+    train = [programs / "ntm-train", "--output", folder / "run", "--quiet"]
+    export = [programs / "ntm-export", "--format", "all", run or folder / "run", "--output", model]
+    for command in ([] if run else [train]) + [export]:
+        subprocess.run([str(word) for word in command], check=True, stdout=subprocess.DEVNULL)
+    return model
+
+
+def _measure(case: tuple[str, int], model: pathlib.Path, checkout: pathlib.Path | None) -> Times:
+    environment = dict(os.environ, TF_CPP_MIN_LOG_LEVEL="3")
+    if case[0] == "pytorch-ntm":
+        environment["PYTHONPATH"] = str(checkout)
+    command = [sys.executable, __file__, "--measure", case[0], str(case[1]), str(model)]
+    output = subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment)
+    times: Times = json.loads(output.stdout)
+    return times
+
+
+# Each returns its times in microseconds: "p50 <what>" and "p99 <what>" of a time step of one sequence, and
+# "<N> <B>" of a time step and a sequence where B run side by side.
+
+
+def onnx_runtime(model: pathlib.Path, cores: int) -> Times:
+    """The model as ``ntm.load`` runs it: on several cores, as many batches at a time, each on one thread."""
+    session, unrolled = _session(model / "step.onnx"), _session(model / "unrolled.onnx")
+    unroll = unrolled.get_inputs()[0].shape[0]
+    times: Times = {}
+    if cores == 1:
+        times |= _latency("U-step chunk", _bound(unrolled, 1, LATENCY_LOCATIONS, unroll), unroll)
+        times |= _latency("step", _bound(session, 1, LATENCY_LOCATIONS), 1)
+    for n, b in BULK:
+        steps = [_bound(unrolled, b, n, unroll) for _ in range(cores)]
+        times[f"{n} {b}"] = _throughput(steps) / (unroll * b)
+    return times
+
+
+def tensorflow(model: pathlib.Path, cores: int) -> Times:
+    """The signature ``step`` of the SavedModel."""
+    import tensorflow as tf  # noqa: PLC0415
+
+    loaded = tf.saved_model.load(str(model / "savedmodel" / "1"))
+    step = loaded.signatures["step"]
+
+    def bound(b: int, n: int) -> Step:
+        inputs = {name: tf.constant(value) for name, value in _inputs(b, n).items()}
+        return lambda: step(**inputs)["y"].numpy()  # noqa: PLW0108  (the rule would bind the result of one call)
+
+    return _times("step", bound, cores, BULK)
+
+
+def tf_lite(model: pathlib.Path, cores: int) -> Times:
+    """``step.tflite`` in ai-edge-litert."""
+    from ai_edge_litert.interpreter import Interpreter  # noqa: PLC0415
+
+    def bound(b: int, n: int) -> Step:
+        interpreter = Interpreter(str(model / "step.tflite"), num_threads=cores)
+        runner = interpreter.get_signature_runner("step")
+        inputs = _inputs(b, n)
+        return lambda: (interpreter, runner(**inputs))
+
+    return _times("step", bound, cores, BULK)
+
+
+def pytorch_ntm(_: pathlib.Path, cores: int) -> Times:
+    """The step of pytorch-ntm, which has an LSTM of 100 for a controller, without gradients."""
+    sys.modules["argcomplete"] = types.ModuleType("argcomplete")
+    import importlib  # noqa: PLC0415
+
+    torch: Any = importlib.import_module("torch")
+    network: Any = importlib.import_module("ntm.aio")
+    torch.set_num_threads(cores)
+    torch.set_grad_enabled(False)
+
+    def bound(b: int, n: int) -> Step:
+        net = network.EncapsulatedNTM(W + 1, W, 100, 1, 1, n, M)
+        net.init_sequence(b)
+        x = torch.zeros(b, W + 1)
+        return lambda: net(x)
+
+    return _times("step", bound, cores, FEW)
+
+
+def floor(model: pathlib.Path, _: int) -> Times:  # noqa: ARG001
+    """What a time step cannot do without."""
+    size = 1024
+    matrix = np.ones((size, size), np.float32)
+    microseconds_per_multiply_add = _throughput([lambda: matrix @ matrix]) / size**3
+    weights = 4 * multiply_adds(0)
+
+    def least(n: int, b: int) -> float:
+        state = 4 * (M * n + HEADS * n + M)
+        touched = np.ones(max((weights + 2 * b * state) // 8, 1), np.float32)
+        into = np.empty_like(touched)
+        copied = _throughput([lambda: np.copyto(into, touched)])  # reads half of it, and writes half
+        return max(b * multiply_adds(n) * microseconds_per_multiply_add, copied) / b
+
+    times = {f"{n} {b}": least(n, b) for n, b in BULK}
+    return times | {"p50 step": least(LATENCY_LOCATIONS, 1)}
+
+
+def options(model: pathlib.Path, _: int) -> Times:
+    """A chunk at batch 1 and in bulk, under each of the OPTIONS."""
+    times = {}
+    for name, changes in OPTIONS.items():
+        session = _session(model / "unrolled.onnx", **{k: v for k, v in changes.items() if k != "binding"})
+        unroll = session.get_inputs()[0].shape[0]
+        bound = _io_bound if changes.get("binding") else _bound
+        times[f"{name}: 1"] = _percentile(bound(session, 1, LATENCY_LOCATIONS, unroll), 50) / unroll
+        times[f"{name}: 256"] = _throughput([bound(session, 256, 32, unroll)]) / (unroll * 256)
+    return times
+
+
+RUNTIMES: dict[str, Callable[[pathlib.Path, int], Times]] = {
+    "onnxruntime": onnx_runtime,
+    "TensorFlow": tensorflow,
+    "TF-Lite": tf_lite,
+    "pytorch-ntm": pytorch_ntm,
+    "floor": floor,
+    "options": options,
+}
+
+
+def _times(what: str, bound: Callable[[int, int], Step], cores: int, sizes: Iterable[tuple[int, int]]) -> Times:
+    times = _latency(what, bound(1, LATENCY_LOCATIONS), 1) if cores == 1 else {}
+    return times | {f"{n} {b}": _throughput([bound(b, n)]) / b for n, b in sizes}
+
+
+def _inputs(b: int, n: int) -> dict[str, np.ndarray]:
+    """In the middle of a sequence: nothing seen, a memory with something in it, sharp weightings."""
+    random = np.random.default_rng(0)
+    weights = np.zeros((b, HEADS, n), np.float32)
+    weights[:, :, 5] = 1.0
+    return {
+        "x": np.zeros((b, W + 1), np.float32),
+        "memory": random.normal(scale=0.5, size=(b, M, n)).astype(np.float32),
+        "weights": weights,
+        "reads": random.normal(scale=0.5, size=(b, 1, M)).astype(np.float32),
+    }
+
+
+def _session(
+    path: pathlib.Path,
+    *,
+    denormals: bool = False,
+    level: str = "ORT_ENABLE_ALL",
+    threads: int = 1,
+    parallel: bool = False,
+    arena: bool = True,
+    pattern: bool = True,
+    prepacking: bool = True,
+) -> Any:
+    """A session with the options of ``ntm.runtime.model``, but for those given."""
+    import onnxruntime  # noqa: PLC0415
+
+    made = onnxruntime.SessionOptions()
+    made.intra_op_num_threads = threads
+    made.inter_op_num_threads = 2 if parallel else 1
+    modes = onnxruntime.ExecutionMode
+    made.execution_mode = modes.ORT_PARALLEL if parallel else modes.ORT_SEQUENTIAL
+    made.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, level)
+    made.enable_cpu_mem_arena, made.enable_mem_pattern = arena, pattern
+    made.add_session_config_entry("session.set_denormal_as_zero", "0" if denormals else "1")
+    made.add_session_config_entry("session.disable_prepacking", "0" if prepacking else "1")
+    return onnxruntime.InferenceSession(path, made, providers=["CPUExecutionProvider"])
+
+
+def _bound(session: Any, b: int, n: int, unroll: int | None = None) -> Step:
+    """A call that goes on from the state of the call before."""
+    names, inputs = [output.name for output in session.get_outputs()], _inputs(b, n)
+    if unroll:
+        inputs["x"] = np.repeat(inputs["x"][np.newaxis], unroll, axis=0)
+
+    def run() -> None:
+        _, inputs["memory"], inputs["weights"], inputs["reads"], *_ = session.run(names, inputs)
+
+    return run
+
+
+def _io_bound(session: Any, b: int, n: int, unroll: int) -> Step:
+    """The same with buffers bound once: what is written by one call is read by the next."""
+    from onnxruntime import OrtValue  # noqa: PLC0415
+
+    state = _inputs(b, n)
+    x = OrtValue.ortvalue_from_numpy(np.repeat(state.pop("x")[np.newaxis], unroll, axis=0))
+    y = OrtValue.ortvalue_from_numpy(np.zeros((unroll, b, W), np.float32))
+    buffers = [{name: OrtValue.ortvalue_from_numpy(value.copy()) for name, value in state.items()} for _ in range(2)]
+    bindings = []
+    for source, target in (buffers, buffers[::-1]):
+        binding = session.io_binding()
+        binding.bind_ortvalue_input("x", x)
+        binding.bind_ortvalue_output("y", y)
+        for name in state:
+            binding.bind_ortvalue_input(name, source[name])
+            binding.bind_ortvalue_output(f"next_{name}", target[name])
+        bindings.append(binding)
+
+    def run() -> None:
+        session.run_with_iobinding(bindings[0])
+        bindings.reverse()
+
+    return run
+
+
+def _latency(what: str, step: Step, steps: int) -> Times:
+    return {f"p{p} {what}": _percentile(step, p) / steps for p in (50, 99)}
+
+
+def _percentile(step: Step, p: int) -> float:
+    """Of the microseconds of a call."""
+    for _ in range(20):
+        step()
+    taken = []
+    start = time.perf_counter()
+    while time.perf_counter() - start < SECONDS:
+        before = time.perf_counter_ns()
+        step()
+        taken.append(time.perf_counter_ns() - before)
+    return float(np.percentile(taken, p)) / 1e3
+
+
+def _throughput(steps: list[Step]) -> float:
+    """The microseconds of a call, where as many are at work at a time as there are ``steps``."""
+    for step in steps:
+        step()
+        step()
+    calls = [0] * len(steps)
+    start = time.perf_counter()
+
+    def work(i: int) -> None:
+        while time.perf_counter() - start < SECONDS:
+            steps[i]()
+            calls[i] += 1
+
+    with ThreadPoolExecutor(len(steps)) as pool:
+        list(pool.map(work, range(len(steps))))
+    return 1e6 * (time.perf_counter() - start) / sum(calls)
+
+
+def _latencies(figures: dict[tuple[str, int], Times]) -> str:
+    chunk = figures["onnxruntime", 1]["p50 U-step chunk"]
+    rows = [
+        f"One sequence, N = {LATENCY_LOCATIONS}, one core: microseconds a time step.\n",
+        "| | p50 | p99 | p50 against the chunk |",
+        "| --- | ---: | ---: | ---: |",
+    ]
+    for (name, cores), times in figures.items():
+        for key in times:
+            if key.startswith("p50") and cores == 1:
+                what, p50 = key.removeprefix("p50 "), times[key]
+                p99 = f"{times[f'p99 {what}']:.1f}" if f"p99 {what}" in times else ""
+                rows.append(f"| {name}, {what} | {p50:.1f} | {p99} | {p50 / chunk:.1f}x |")
+    return "\n".join(rows)
+
+
+def _bulk(figures: dict[tuple[str, int], Times]) -> str:
+    rows = [
+        "Many sequences: microseconds a time step and sequence.\n",
+        f"| | cores | {' | '.join(f'N {n:,}, B {b}' for n, b in BULK)} |",
+        f"| --- | ---: |{' ---: |' * len(BULK)}",
+    ]
+    for (name, cores), times in figures.items():
+        if name != "options":
+            cells = [f"{times[f'{n} {b}']:.2f}" if f"{n} {b}" in times else "" for n, b in BULK]
+            rows.append(f"| {name} | {cores} | {' | '.join(cells)} |")
+    return "\n".join(rows)
+
+
+def _options(times: Times) -> str:
+    rows = [
+        "How a session is asked to run, two cores: microseconds a time step (and sequence).\n",
+        "| | one sequence, N 128 | 256 sequences, N 32 |",
+        "| --- | ---: | ---: |",
+    ]
+    rows += [f"| {name} | {times[f'{name}: 1']:.1f} | {times[f'{name}: 256']:.2f} |" for name in OPTIONS]
+    return "\n".join(rows)
+
+
+if __name__ == "__main__":
+    main()
