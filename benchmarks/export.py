@@ -8,6 +8,7 @@ reason why they are there. Without RUN, a network is trained first. The exit cod
 """
 
 import argparse
+import math
 import pathlib
 import platform
 import resource
@@ -96,16 +97,18 @@ def _print_speeds(exports: dict[int, pathlib.Path], repeats: int) -> bool:
     print(f"| {' | '.join(columns)} |\n|{' ---: |' * len(columns)}")
     random = np.random.default_rng(0)
     one, many = (random.integers(0, 2, (batch, BLOCK_LENGTH, 8), np.uint8) for batch in (1, BATCH_SIZE))
-    loads = {}
+    models = {unroll: _load(folder) for unroll, folder in exports.items()}
+    load, latency, bulk = (dict.fromkeys(exports, math.inf) for _ in range(3))
+    for _ in range(10 * repeats):  # of all in turns
+        for unroll, model in models.items():
+            load[unroll] = min(load[unroll], _seconds(_load, exports[unroll]))
+            latency[unroll] = min(latency[unroll], *(_seconds(model.copy, one) for _ in range(10)))
+            bulk[unroll] = min(bulk[unroll], _seconds(model.copy, many))
     for unroll, folder in exports.items():
-        loads[unroll] = _least(5 * repeats, _load, folder)
-        model = _load(folder)
-        model.copy(many)
-        latency, bulk = _least(50 * repeats, model.copy, one), _least(5 * repeats, model.copy, many)
-        rate, size = many.size / 8 / bulk, (folder / "unrolled.onnx").stat().st_size
-        numbers = (f"{1e3 * loads[unroll]:.1f}", f"{1e3 * latency:.2f}", f"{1e3 * bulk:.1f}")
-        print(f"| {unroll} | {' | '.join(numbers)} | {rate / 1e3:.0f} | {size / 1e3:.0f} |", flush=True)
-    return loads[DEFAULT_UNROLL] <= 0.3
+        times = (f"{1e3 * load[unroll]:.1f}", f"{1e3 * latency[unroll]:.2f}", f"{1e3 * bulk[unroll]:.1f}")
+        rate, size = many.size / 8 / bulk[unroll], (folder / "unrolled.onnx").stat().st_size
+        print(f"| {unroll} | {' | '.join(times)} | {rate / 1e3:.0f} | {size / 1e3:.0f} |")
+    return load[DEFAULT_UNROLL] <= 0.3
 
 
 def _load(folder: pathlib.Path) -> ntm.Model:
@@ -138,11 +141,6 @@ def _nodes(path: pathlib.Path, folder: pathlib.Path) -> tuple[Counter[str], Coun
 def _by_function(path: pathlib.Path) -> Counter[str]:
     nodes = onnx.load(path).graph.node
     return Counter(node.name.removeprefix("fused ").partition("/")[0] for node in nodes)
-
-
-def _least(repeats: int, work: Callable[..., object], *arguments: object) -> float:
-    """Seconds; other work on the machine only ever adds to them."""
-    return min(_seconds(work, *arguments) for _ in range(repeats))
 
 
 def _seconds(work: Callable[..., object], *arguments: object) -> float:

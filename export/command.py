@@ -13,7 +13,7 @@ from ntm import console
 
 _COMMAND = "ntm-export"
 
-# Loading takes time that grows faster than U, and beyond 16 steps a graph runs no faster, at 32 rather slower.
+# By benchmarks/export.py: loading takes time that grows with U, and beyond 8 steps a graph runs hardly any faster.
 DEFAULT_UNROLL = 8
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ntm.export import parity, savedmodel
+from ntm.export import parity, savedmodel, tflite
 from ntm.export.onnx_format import session
 from ntm.export.source import Source
 from ntm.export.step import step_function
@@ -52,7 +52,7 @@ def differences(expected_step: Step, actual_step: Step, cell: NTMCell) -> tuple[
     return largest, differing, wrong
 
 
-@pytest.fixture(scope="module", params=["onnx", "savedmodel", "xla"])
+@pytest.fixture(scope="module", params=["onnx", "savedmodel", "tflite", "xla"])
 def other(request: pytest.FixtureRequest, cell: NTMCell, tmp_path_factory: pytest.TempPathFactory) -> Step:
     if request.param == "onnx":
         run = session(folder.read(folder.BUNDLED).step.content)
@@ -64,6 +64,9 @@ def other(request: pytest.FixtureRequest, cell: NTMCell, tmp_path_factory: pytes
         loaded = tf.saved_model.load(version)
         step = loaded.signatures["step"]
         return lambda x, state: step(x=tf.constant(x), **{name: tf.constant(value) for name, value in state.items()})
+    if request.param == "tflite":
+        run = tflite.step(tflite.convert(cell, tf.float32))
+        return lambda x, state: run({"x": x, **state})
     compiled = tf.function(step_function(cell).python_function, jit_compile=True, autograph=False)
     return lambda x, state: compiled(x, **state)
 
