@@ -34,14 +34,15 @@ def atomic_output(path: str | os.PathLike[str], *, replace: bool = True) -> Iter
     final = pathlib.Path(os.path.realpath(path))
     temporary = final.with_name(f".{os.urandom(8).hex()}.tmp")
     try:
-        with _open_unnamed(final.parent) or open(temporary, "xb") as file:
+        unnamed = _open_unnamed(final.parent)
+        with unnamed or open(temporary, "xb") as file:
             yield file
             if mode is not None:
                 os.fchmod(file.fileno(), stat.S_IMODE(mode))
             file.flush()
             os.fsync(file.fileno())
-            if not os.fstat(file.fileno()).st_nlink:
-                _name(file, temporary)
+            if unnamed:
+                _name(unnamed, temporary)
         if not replace and _mode(final) is not None:  # asked at the last moment: the writing took its time
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
         temporary.replace(final)

@@ -54,6 +54,9 @@ def load(
 ) -> "Model":
     """Load an exported model.
 
+    A file that differs in one bit from what was exported is refused. That is no protection from those who mean harm,
+    since onnxruntime can be crashed by a graph that is made for it: load models only of those whom you trust.
+
     Args:
         path: its folder, by default the bundled model's.
         memory_locations: N, by default the configuration's, or more where ``Model.copy`` needs more. Nothing that is
