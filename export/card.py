@@ -1,12 +1,13 @@
 """The model card: what was exported, what it was trained to do, and how a program in any language runs it."""
 
+import itertools
 import json
 from collections.abc import Iterable, Mapping
 
 from ntm.export.parity import SEQUENCES, TOLERANCE, Agreement, table
 from ntm.export.source import Source
 from ntm.export.step import shapes
-from ntm.runtime.metadata import INPUTS, OUTPUTS, STEP, InitialState
+from ntm.runtime.metadata import INPUTS, STEP, STEP_OUTPUTS, InitialState
 
 FILE = "card.md"
 
@@ -33,7 +34,8 @@ To copy a sequence of L words:
 4. Run one step, the delimiter: {bits} times 0.0, then 1.0.
 5. Run L steps of {x_width} times 0.0. Bit i of the copied word is 1 where y[i] > 0.5.
 
-After each step, feed `next_memory`, `next_weights` and `next_reads` back as `memory`, `weights` and `reads`.
+After each step, feed `next_memory`, `next_weights` and `next_reads` back as `memory`, `weights` and `reads`. `adds` are
+what the write heads have added to the memory: nothing needs them but a look inside.
 
 | state | before the first step |
 | --- | --- |
@@ -99,9 +101,10 @@ def text(source: Source, formats: Iterable[str], agreements: Mapping[str, Agreem
 
 def _tensors(shape_of: Mapping[str, tuple[str | int, ...]]) -> str:
     def cells(name: str) -> str:
-        return f"`{name}` | `[{', '.join(map(str, shape_of[name]))}]`"
+        return f"`{name}` | `[{', '.join(map(str, shape_of[name]))}]`" if name else " |"
 
-    return "\n".join(f"| {cells(i)} | | {cells(o)} |" for i, o in zip(INPUTS, OUTPUTS, strict=True))
+    pairs = itertools.zip_longest(INPUTS, STEP_OUTPUTS, fillvalue="")
+    return "\n".join(f"| {cells(i)} | | {cells(o)} |" for i, o in pairs)
 
 
 def _initial_state(state: InitialState) -> str:

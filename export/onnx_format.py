@@ -20,7 +20,7 @@ from ntm.export.step import input_signature, shapes, step_function
 from ntm.models import NTMCell
 from ntm.runtime import folder as model_folder
 from ntm.runtime.metadata import FILES as FILE_OF
-from ntm.runtime.metadata import INPUTS, OUTPUTS, STEP, UNROLLED, Metadata
+from ntm.runtime.metadata import INPUTS, STEP, STEP_OUTPUTS, UNROLLED, Metadata
 
 FILES = tuple(FILE_OF.values())
 OPSET = 18  # the newest that tf2onnx writes
@@ -29,11 +29,14 @@ _CARD = """\
 ### ONNX
 
 `{step}` computes one time step in any runtime of opset {opset}, and `{unrolled}` {unroll} at once: there x is
-`[{unroll}, B, {x_width}]` and y is `[{unroll}, B, {bits}]`, and the state is that before the first and after the last
-of them. After the last step more zeros do no harm: a program may fill up the last chunk with them. Their metadata are
-`metadata_props`."""
+`[{unroll}, B, {x_width}]` and y is `[{unroll}, B, {bits}]`, the state is that before the first and after the last of
+them, and there are no `adds`. After the last step more zeros do no harm: a program may fill up the last chunk with
+them. Their metadata are `metadata_props`."""
 
 _ADDED = "__"  # in the names of what tf2onnx adds to an operation
+
+# Methods whose names tell nothing of where in a step an operation is.
+_WHOLE_STEP = ("__call__", "step_with_adds")
 
 
 def write(source: Source, folder: pathlib.Path) -> None:
@@ -84,7 +87,7 @@ def convert(cell: NTMCell) -> onnx.ModelProto:
     model.opset_import.append(helper.make_opsetid("", OPSET))
     graph = model.graph
     graph.name, graph.doc_string = "ntm", "A Neural Turing Machine"
-    for values, names in ((graph.input, INPUTS), (graph.output, OUTPUTS)):
+    for values, names in ((graph.input, INPUTS), (graph.output, STEP_OUTPUTS)):
         del values[:]
         values.extend(
             helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shapes(cell.config)[name]) for name in names
@@ -110,7 +113,8 @@ def session(content: bytes, *, optimised: bool = True) -> Graph:
     if not optimised:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     made = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    return lambda inputs: dict(zip(OUTPUTS, made.run(OUTPUTS, dict(inputs)), strict=True))
+    names = [output.name for output in made.get_outputs()]
+    return lambda inputs: dict(zip(names, made.run(names, dict(inputs)), strict=True))
 
 
 def _readable_names(function: Any, cell: NTMCell) -> dict[str, str]:
@@ -123,7 +127,7 @@ def _readable_names(function: Any, cell: NTMCell) -> dict[str, str]:
     models = str(pathlib.Path(inspect.getfile(NTMCell)).parent)
     for operation in function.graph.get_operations():
         callers = [frame.name for frame in operation.traceback if frame.filename.startswith(models)]
-        named = [caller.strip("_") for caller in callers if caller.isidentifier() and caller != "__call__"]
+        named = [caller.strip("_") for caller in callers if caller.isidentifier() and caller not in _WHOLE_STEP]
         of = named[-1] if named else "cell" if callers else "step"
         names.setdefault(operation.name, f"{of}/{operation.name}")
     return names

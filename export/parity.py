@@ -14,16 +14,17 @@ from collections.abc import Callable, Iterable, Mapping
 import numpy as np
 import tensorflow as tf
 
+from ntm import console
 from ntm.export.step import locations_for, step_function
 from ntm.models import NTMCell
-from ntm.runtime.metadata import INPUTS, OUTPUTS, Metadata
+from ntm.runtime.metadata import INPUTS, STEP_OUTPUTS, Metadata
 
 TOLERANCE = 1e-5
 LEAST_STEPS = 1000
 # What a quantised graph has to copy: L, and how many sequences of each.
 LENGTHS, SEQUENCES = (1, 20, 120, 1000), 8
 
-_X, _Y = INPUTS[0], OUTPUTS[0]
+_X, _Y, _ADDS = INPUTS[0], STEP_OUTPUTS[0], STEP_OUTPUTS[-1]
 
 Tensors = Mapping[str, np.ndarray]
 Graph = Callable[[Tensors], Tensors]
@@ -75,6 +76,7 @@ class Trajectory:
         x: ``[T, B, W+1]``.
         copying: ``[T, B]``, where y is the copy.
         y: ``[T, B, W]``.
+        adds: ``[T, B, K, M]``.
         states: the T + 1 states before each step and after the last, by the name of the input.
     """
 
@@ -82,6 +84,7 @@ class Trajectory:
     x: np.ndarray
     copying: np.ndarray
     y: np.ndarray
+    adds: np.ndarray
     states: list[dict[str, np.ndarray]]
 
 
@@ -133,12 +136,13 @@ def prove(cell: NTMCell, longest: int, candidates: Iterable[Candidate]) -> dict[
 
 
 def compare_steps(trajectory: Trajectory, agreement: Agreement, step: Graph) -> None:
-    """Compare every output of a graph of one step, which takes the ``INPUTS`` and returns the ``OUTPUTS``."""
+    """Compare every output of a graph of one step, which takes the ``INPUTS`` and returns the ``STEP_OUTPUTS``."""
     for t, x in enumerate(trajectory.x):
         outputs = step({_X: x, **trajectory.states[t]})
         agreement.note_y(trajectory.y[t], outputs[_Y], trajectory.copying[t])
         for name, expected in trajectory.states[t + 1].items():
             agreement.note(f"next_{name}", expected, outputs[f"next_{name}"])
+        agreement.note(_ADDS, trajectory.adds[t], outputs[_ADDS])
     agreement.steps += len(trajectory.x)
 
 
@@ -196,16 +200,14 @@ def copy_inputs(words: np.ndarray) -> np.ndarray:
 
 def table(agreements: Mapping[str, Agreement]) -> str:
     """The largest differences, one row a graph; a Markdown table that is easy to read as it stands."""
-    rows: list[tuple[str, ...]] = [("graph", "steps", *OUTPUTS, "differing bits", "wrong bits")]
+    rows: list[tuple[str, ...]] = [("graph", "steps", *STEP_OUTPUTS, "differing bits", "wrong bits")]
     for graph, found in agreements.items():
-        differences = (f"{found.difference[name]:.1e}" if name in found.difference else "" for name in OUTPUTS)
+        differences = (f"{found.difference[name]:.1e}" if name in found.difference else "" for name in STEP_OUTPUTS)
         wrong = f"{sum(found.wrong_bits.values()):,}" if found.wrong_bits else ""
         rows.append((graph, f"{found.steps:,}", *differences, f"{found.differing_bits:,}", wrong))
     if not any(row[-1] for row in rows[1:]):
         rows = [row[:-1] for row in rows]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    rows.insert(1, tuple("-" * width for width in widths))
-    return "\n".join(f"| {' | '.join(map(str.ljust, row, widths))} |" for row in rows)
+    return console.table(rows, left=1)
 
 
 def _trajectory(
@@ -219,13 +221,14 @@ def _trajectory(
         copying[length + 1 : 2 * length + 1, b] = True
     locations = locations_for(cell.config, max(map(len, words)))
     state = dict(zip(INPUTS[1:], cell.initial_state(len(words), locations), strict=True))
-    states, y = [_as_numpy(state)], []
+    states, y, adds = [_as_numpy(state)], [], []
     for x_t in x:
         outputs = step(tf.constant(x_t), **state)
         state = {name: outputs[f"next_{name}"] for name in state}
         y.append(outputs[_Y].numpy())
+        adds.append(outputs[_ADDS].numpy())
         states.append(_as_numpy(state))
-    return Trajectory(words, x, copying, np.stack(y), states)
+    return Trajectory(words, x, copying, np.stack(y), np.stack(adds), states)
 
 
 def _as_numpy(tensors: Mapping[str, tf.Tensor]) -> dict[str, np.ndarray]:

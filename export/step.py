@@ -5,7 +5,7 @@ from typing import Any
 import tensorflow as tf
 
 from ntm.models import NTMCell, NTMConfig, State
-from ntm.runtime.metadata import INPUTS, OUTPUTS, InitialState
+from ntm.runtime.metadata import INPUTS, STEP_OUTPUTS, InitialState
 
 
 def shapes(config: NTMConfig) -> dict[str, tuple[str | int, ...]]:
@@ -14,19 +14,19 @@ def shapes(config: NTMConfig) -> dict[str, tuple[str | int, ...]]:
     weights = ("B", config.heads, "N")
     reads = ("B", config.read_heads, config.memory_vector_size)
     inputs = (("B", config.input_size), memory, weights, reads)
-    outputs = (("B", config.word_bits), memory, weights, reads)
-    return dict(zip((*INPUTS, *OUTPUTS), (*inputs, *outputs), strict=True))
+    outputs = (("B", config.word_bits), memory, weights, reads, ("B", config.write_heads, config.memory_vector_size))
+    return dict(zip((*INPUTS, *STEP_OUTPUTS), (*inputs, *outputs), strict=True))
 
 
 def step_function(cell: NTMCell) -> Any:
-    """The cell as a ``tf.function`` of the ``INPUTS`` that returns a dictionary of the ``OUTPUTS``.
+    """The cell as a ``tf.function`` of the ``INPUTS`` that returns a dictionary of the ``STEP_OUTPUTS``.
 
     y holds probabilities: the sigmoid of the cell's logits.
     """
 
     def step(x: tf.Tensor, memory: tf.Tensor, weights: tf.Tensor, reads: tf.Tensor) -> dict[str, tf.Tensor]:
-        logits, state = cell(x, State(memory, weights, reads))
-        return dict(zip(OUTPUTS, (tf.sigmoid(logits), *state), strict=True))
+        logits, state, adds = cell.step_with_adds(x, State(memory, weights, reads))
+        return dict(zip(STEP_OUTPUTS, (tf.sigmoid(logits), *state, adds), strict=True))
 
     return tf.function(step, input_signature=input_signature(cell.config), autograph=False)
 

@@ -3,7 +3,7 @@
 Converting an unrolled TensorFlow function takes time that grows with U; repeating the nodes takes next to none.
 Not every node need be repeated. What no next state depends on, the output layer, runs once for all U steps, and so
 does what depends on x alone: each sequence of a batch is computed for itself, so to these nodes the steps of a chunk
-are one batch of U * B sequences.
+are one batch of U * B sequences. What a step tells beyond y and the next state, its ``adds``, is left out.
 """
 
 import functools
@@ -21,12 +21,12 @@ def unroll(step: onnx.ModelProto, steps: int) -> onnx.ModelProto:
     """Repeat a step.
 
     Args:
-        step: the graph of one step, with the ``INPUTS`` and ``OUTPUTS`` of ``ntm.runtime.metadata`` in this order.
+        step: the graph of one step, with the ``INPUTS`` and ``STEP_OUTPUTS`` of ``ntm.runtime.metadata`` in this order.
         steps: U, at least 1.
 
     Returns:
-        The graph of U steps: the same names of inputs and outputs, x ``[U, B, W+1]`` and y ``[U, B, W]``. Its nodes
-        and tensors are called ``step_<i>/...``, or ``all/...`` where they hold all the steps: ``[U * B, ...]``.
+        The graph of U steps: the ``INPUTS`` and ``OUTPUTS``, x ``[U, B, W+1]`` and y ``[U, B, W]``. Its nodes and
+        tensors are called ``step_<i>/...``, or ``all/...`` where they hold all the steps: ``[U * B, ...]``.
     """
     constants = {initializer.name for initializer in step.graph.initializer}
     before, repeated, after = _partition(step.graph.node, constants)
@@ -59,8 +59,10 @@ def unroll(step: onnx.ModelProto, steps: int) -> onnx.ModelProto:
     unrolled = onnx.ModelProto()
     unrolled.CopyFrom(step)
     graph = unrolled.graph
-    del graph.node[:], graph.value_info[:]
+    del graph.node[:], graph.value_info[:], graph.initializer[:], graph.output[len(OUTPUTS) :]
     graph.node.extend(nodes)
+    used = {tensor for node in nodes for tensor in node.input}
+    graph.initializer.extend(initializer for initializer in step.graph.initializer if initializer.name in used)
     x_width, y_width = (_prepend_time(value, steps) for value in (graph.input[0], graph.output[0]))
     for name, shape in (("all/x_shape", [-1, x_width]), ("all/y_shape", [steps, -1, y_width])):
         graph.initializer.append(helper.make_tensor(name, onnx.TensorProto.INT64, [len(shape)], shape))
@@ -69,22 +71,27 @@ def unroll(step: onnx.ModelProto, steps: int) -> onnx.ModelProto:
 
 def _partition(nodes: Iterable[NodeProto], constants: set[str]) -> tuple[list[NodeProto], ...]:
     """The nodes that depend on x alone; those that remain; and those that no next state depends on."""
-    nodes = list(nodes)  # ONNX keeps them in topological order
+    nodes = _needed_for(OUTPUTS, nodes)
     known = {_X, "", *constants}  # "" stands for an input left out
     before = []
     for node in nodes:
         if known.issuperset(node.input):
             before.append(node)
             known.update(node.output)
-    needed = set(_NEXT_STATE)
-    after = []
-    for node in reversed(nodes):
-        if needed.isdisjoint(node.output):
-            after.append(node)
-        else:
+    for_state = _needed_for(_NEXT_STATE, nodes)
+    rest = [node for node in nodes if node not in before]
+    return before, [node for node in rest if node in for_state], [node for node in rest if node not in for_state]
+
+
+def _needed_for(tensors: Iterable[str], nodes: Iterable[NodeProto]) -> list[NodeProto]:
+    """The nodes that these tensors depend on, in the topological order that ONNX keeps."""
+    needed = set(tensors)
+    found: list[NodeProto] = []
+    for node in reversed(list(nodes)):
+        if not needed.isdisjoint(node.output):
+            found.insert(0, node)
             needed.update(node.input)
-    after = [node for node in reversed(after) if node not in before]
-    return before, [node for node in nodes if node not in before and node not in after], after
+    return found
 
 
 def _made_by(nodes: Iterable[NodeProto]) -> set[str]:

@@ -112,9 +112,16 @@ class NTMCell(tf.Module):
         Returns:
             y, ``[B, W]``: the logits of the output bits; and the state after this step.
         """
+        y, state, _ = self.step_with_adds(x, state)
+        return y, state
+
+    def step_with_adds(self, x: tf.Tensor, state: State) -> tuple[tf.Tensor, State, tf.Tensor]:
+        """One time step, and a look inside: y and the state as above, and the add vectors a[t], ``[B, K, M]``."""
         hidden = self.controller(x, state.reads)[-1]
-        state = self.memory_step(self.heads(hidden), state.memory, state.weights)
-        return self.output(self.output_input(hidden, state.reads)), state
+        parameters = self.heads(hidden)
+        adds = tf.transpose(self._heads(parameters).add, [0, 2, 1])
+        state = self.memory_step(parameters, state.memory, state.weights)
+        return self.output(self.output_input(hidden, state.reads)), state, adds
 
     def controller_input(self, x: tf.Tensor, reads: tf.Tensor) -> tf.Tensor:
         """What the controller sees: the input and the read vectors r[t-1], ``[B, W+1 + R * M]``."""

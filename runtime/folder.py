@@ -60,10 +60,11 @@ def shapes(data: Metadata, batch: int | None = None, locations: int | None = Non
     memory = (batch, data.memory_vector_size, locations)  # [B, M, N]
     weights = (batch, data.heads, locations)  # [B, R+K, N]
     reads = (batch, data.read_heads, data.memory_vector_size)  # [B, R, M]
-    x, y = (*time, batch, data.word_bits + 1), (*time, batch, data.word_bits)
-    return dict(
-        zip(metadata.INPUTS + metadata.OUTPUTS, (x, memory, weights, reads, y, memory, weights, reads), strict=True)
-    )
+    adds = (batch, data.write_heads, data.memory_vector_size)  # [B, K, M]
+    inputs = ((*time, batch, data.word_bits + 1), memory, weights, reads)
+    outputs = ((*time, batch, data.word_bits), memory, weights, reads, adds)
+    shape_of = dict(zip(metadata.INPUTS + metadata.STEP_OUTPUTS, inputs + outputs, strict=True))
+    return {name: shape_of[name] for name in metadata.INPUTS + data.outputs}
 
 
 def _read_graph(path: pathlib.Path, kind: str) -> Graph:
@@ -94,7 +95,7 @@ def _check_interface(header: onnx_file.Header, data: Metadata) -> None:
     """Names, types and shapes as the contract has them; an output may leave a size open, which then shows at run."""
     for what, tensors, names in (
         ("inputs", header.inputs, metadata.INPUTS),
-        ("outputs", header.outputs, metadata.OUTPUTS),
+        ("outputs", header.outputs, data.outputs),
     ):
         found = tuple(tensor.name for tensor in tensors)
         if sorted(found) != sorted(names):
@@ -104,7 +105,7 @@ def _check_interface(header: onnx_file.Header, data: Metadata) -> None:
         fits = shape is not None and len(shape) == len(wanted)
         if fits and shape is not None:
             fits = all(
-                size == want or (size is None and tensor.name in metadata.OUTPUTS)
+                size == want or (size is None and tensor.name in data.outputs)
                 for size, want in zip(shape, wanted, strict=True)
             )
         if tensor.element != onnx_file.FLOAT or not fits:

@@ -11,13 +11,15 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-SCHEMA_VERSION = "1"
+SCHEMA_VERSION = "2"
 
-# The files of a model folder by the kind of their graph, and the names of a graph's inputs and outputs, in order.
+# The files of a model folder by the kind of their graph, and the names of a graph's inputs and outputs, in order. A
+# graph of one step has one output more: what the write heads add to the memory, for those who look inside.
 STEP, UNROLLED = "step", "unrolled"
 FILES = {STEP: "step.onnx", UNROLLED: "unrolled.onnx"}
 INPUTS = ("x", "memory", "weights", "reads")
 OUTPUTS = ("y", "next_memory", "next_weights", "next_reads")
+STEP_OUTPUTS = (*OUTPUTS, "adds")
 
 # No network has a size beyond this; a damaged file may claim one, and must not make the runtime allocate it.
 LARGEST_SIZE = 1 << 20
@@ -109,9 +111,24 @@ class Metadata:
         return int(self.config["read_heads"])
 
     @property
+    def write_heads(self) -> int:
+        """K."""
+        return int(self.config["write_heads"])
+
+    @property
     def heads(self) -> int:
         """R+K."""
-        return self.read_heads + int(self.config["write_heads"])
+        return self.read_heads + self.write_heads
+
+    @property
+    def least_locations(self) -> int:
+        """P, the locations that the heads start from: N is never below it."""
+        return len(self.initial_state.weights[0])
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """The names of the graph's outputs, in order."""
+        return STEP_OUTPUTS if self.graph == STEP else OUTPUTS
 
     def to_props(self) -> dict[str, str]:
         """The ``metadata_props`` of an ONNX file."""

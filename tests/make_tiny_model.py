@@ -14,7 +14,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from ntm.runtime.metadata import FILES, INPUTS, OUTPUTS, STEP, UNROLLED, InitialState, Metadata
+from ntm.runtime.metadata import FILES, INPUTS, OUTPUTS, STEP, STEP_OUTPUTS, UNROLLED, InitialState, Metadata
 
 UNROLL = 8
 
@@ -60,16 +60,18 @@ def _model(kind: str, unroll: int, word_bits: int) -> onnx.ModelProto:
         writing = op("Sub", "unit", recalling)
         read_weights = op("Slice", weights, "zero", "one", "one")  # [B, 1, N]
         write_weights = op("Slice", weights, "one", "two", "one")
-        written = op("Mul", op("Mul", op("Unsqueeze", x, "two"), write_weights), writing)  # [B, M, N]
-        memory = op("Add", memory, written)
+        add = op("Mul", op("Unsqueeze", x, "two"), writing)  # [B, M, 1]
+        memory = op("Add", memory, op("Mul", add, write_weights))  # [B, M, N]
         read = op("MatMul", read_weights, op("Transpose", memory, perm=[0, 2, 1]))  # [B, 1, M]
         word = op("Squeeze", op("Slice", op("Mul", read, recalling), "zero", "minus_one", "two"), "one")  # [B, W]
         ys.append(op("Sigmoid", op("Add", op("MatMul", word, "kernel"), "bias")))
         going = op("Add", op("Mul", walk(read_weights), recalling), op("Mul", read_weights, writing))
         state = (memory, op("Concat", going, walk(write_weights), axis=1), read)
-    op("Identity", ys[0], output="y") if kind == STEP else op(
-        "Concat", *(op("Unsqueeze", y, "zero") for y in ys), axis=0, output="y"
-    )
+    if kind == STEP:
+        op("Identity", ys[0], output="y")
+        op("Transpose", add, perm=[0, 2, 1], output="adds")
+    else:
+        op("Concat", *(op("Unsqueeze", y, "zero") for y in ys), axis=0, output="y")
     for value, name in zip(state, OUTPUTS[1:], strict=True):
         op("Identity", value, output=name)
 
@@ -87,11 +89,14 @@ def _model(kind: str, unroll: int, word_bits: int) -> onnx.ModelProto:
     time = [] if kind == STEP else [unroll]
     m = word_bits + 1
     states: list[list[int | str]] = [["B", m, "N"], ["B", 2, "N"], ["B", 1, m]]
+    outputs: list[list[int | str]] = [[*time, "B", word_bits], *states]
+    if kind == STEP:
+        outputs.append(["B", 1, m])
     graph = helper.make_graph(
         nodes,
         "tiny",
         _values(INPUTS, [[*time, "B", m], *states]),
-        _values(OUTPUTS, [[*time, "B", word_bits], *states]),
+        _values(STEP_OUTPUTS if kind == STEP else OUTPUTS, outputs),
         [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
     )
     model = helper.make_model(graph, ir_version=8, opset_imports=[helper.make_opsetid("", 18)])

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from ntm import console
+
 _PROGRAM = """
 import os, sys, time, warnings
 from ntm import console
@@ -158,6 +160,14 @@ def test_a_signal_that_a_library_swallows() -> None:
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=30)
     assert process.returncode == 130
+
+
+def test_a_table_is_aligned() -> None:
+    assert console.table([("name", "n", "wrong"), ("a", "1,000", "")], left=1).splitlines() == [
+        "| name |     n | wrong |",
+        "| ---- | ----: | ----: |",
+        "| a    | 1,000 |       |",
+    ]
 
 
 def _on_terminal(*arguments: str, **environment: str) -> bytes:

@@ -13,7 +13,7 @@ from ntm.export.source import Source
 from ntm.export.step import step_function
 from ntm.models import NTMCell, NTMConfig
 from ntm.runtime import folder
-from ntm.runtime.metadata import INPUTS, OUTPUTS
+from ntm.runtime.metadata import INPUTS, STEP_OUTPUTS
 from ntm.training.run import TrainedRun
 
 LENGTH, BATCH = 500, 2
@@ -37,11 +37,11 @@ def differences(expected_step: Step, actual_step: Step, cell: NTMCell) -> tuple[
     x = np.stack([parity.copy_inputs(sequence) for sequence in words], axis=1)
     state = {name: t.numpy() for name, t in zip(INPUTS[1:], cell.initial_state(BATCH, LENGTH + 2), strict=True)}
     expected = actual = state
-    largest, said, recalled = dict.fromkeys(OUTPUTS, 0.0), [], []
+    largest, said, recalled = dict.fromkeys(STEP_OUTPUTS, 0.0), [], []
     for x_t in x:
         mine = {name: np.asarray(t) for name, t in expected_step(x_t, expected).items()}
         theirs = {name: np.asarray(t) for name, t in actual_step(x_t, actual).items()}
-        for name in OUTPUTS:
+        for name in STEP_OUTPUTS:
             largest[name] = max(largest[name], float(np.abs(mine[name] - theirs[name]).max()))
         said.append(mine["y"] > 0.5)
         recalled.append(theirs["y"] > 0.5)

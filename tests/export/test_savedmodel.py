@@ -13,7 +13,7 @@ from ntm.export import parity, savedmodel
 from ntm.export.source import Source
 from ntm.export.step import step_function
 from ntm.models import NTMCell, NTMConfig
-from ntm.runtime.metadata import INPUTS, OUTPUTS, Metadata
+from ntm.runtime.metadata import INPUTS, STEP_OUTPUTS, Metadata
 from ntm.training.run import TrainedRun
 
 _PROGRAM = """
@@ -100,7 +100,7 @@ def test_tensorflow_serving_finds_a_version_and_its_signatures(folder: pathlib.P
     assert set(copy.inputs) == {"words"}
     assert set(copy.outputs) == {"copy", "y"}
     assert set(step.inputs) == set(INPUTS)
-    assert set(step.outputs) == set(OUTPUTS)
+    assert set(step.outputs) == set(STEP_OUTPUTS)
 
 
 def test_metadata_round_trips(cell: NTMCell, folder: pathlib.Path) -> None:

@@ -15,7 +15,7 @@ from ntm.export import parity, publish, tflite
 from ntm.export.source import Source
 from ntm.models import NTMCell, NTMConfig
 from ntm.runtime.folder import BUNDLED, read
-from ntm.runtime.metadata import INPUTS, OUTPUTS, Metadata
+from ntm.runtime.metadata import INPUTS, STEP_OUTPUTS, Metadata
 from ntm.training.config import TrainingConfig
 from ntm.training.run import load_run, save_checkpoint, save_config
 
@@ -55,7 +55,7 @@ def test_operations_are_built_in_and_the_signature_has_names(exported: pathlib.P
     model = schema.ModelT.InitFromPackedBuf((exported / file).read_bytes())
     assert all(code.customCode is None for code in model.operatorCodes)
     assert Interpreter(str(exported / file)).get_signature_list() == {
-        "step": {"inputs": sorted(INPUTS), "outputs": sorted(OUTPUTS)}
+        "step": {"inputs": sorted(INPUTS), "outputs": sorted(STEP_OUTPUTS)}
     }
 
 

@@ -11,7 +11,7 @@ from ntm.export.unroll import unroll
 
 @pytest.fixture
 def step() -> onnx.ModelProto:
-    """y = memory' + reads + 2x, memory' = memory + 2x, weights' = weights memory, reads' = reads."""
+    """y = memory' + reads + 2x, memory' = memory + 2x, weights' = weights memory, reads' = reads, adds = 3 memory'."""
     nodes = [
         helper.make_node("Mul", ["x", "two"], ["twice"], "before"),
         helper.make_node("Add", ["memory", "twice"], ["next_memory"], "repeated_1"),
@@ -19,6 +19,7 @@ def step() -> onnx.ModelProto:
         helper.make_node("Identity", ["reads"], ["next_reads"], "repeated_3"),
         helper.make_node("Add", ["next_memory", "reads"], ["sum"], "after_1"),
         helper.make_node("Add", ["sum", "twice"], ["y"], "after_2"),
+        helper.make_node("Mul", ["next_memory", "three"], ["adds"], "left_out"),
     ]
 
     def tensors(*names: str) -> list[onnx.ValueInfoProto]:
@@ -28,8 +29,8 @@ def step() -> onnx.ModelProto:
         nodes,
         "step",
         tensors("x", "memory", "weights", "reads"),
-        tensors("y", "next_memory", "next_weights", "next_reads"),
-        [helper.make_tensor("two", TensorProto.FLOAT, [], [2.0])],
+        tensors("y", "next_memory", "next_weights", "next_reads", "adds"),
+        [helper.make_tensor(name, TensorProto.FLOAT, [], [value]) for name, value in (("two", 2.0), ("three", 3.0))],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
     onnx.checker.check_model(model, full_check=True)
@@ -61,6 +62,13 @@ def test_only_what_a_state_needs_is_repeated(step: onnx.ModelProto) -> None:
         assert names.count(f"all/{name}") == 1
         assert f"step_0/{name}" not in names
     assert len(set(names)) == len(names)
+
+
+def test_what_a_step_tells_beyond_its_state_is_left_out(step: onnx.ModelProto) -> None:
+    graph = unroll(step, 3).graph
+    assert [output.name for output in graph.output] == ["y", "next_memory", "next_weights", "next_reads"]
+    assert not any("left_out" in node.name for node in graph.node)
+    assert "three" not in {initializer.name for initializer in graph.initializer}
 
 
 def test_step_is_left_as_it_was(step: onnx.ModelProto) -> None:

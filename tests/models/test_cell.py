@@ -58,7 +58,7 @@ def dense(cell: NTMCell, name: str, inputs: list[float]) -> list[float]:
 
 def reference_step(
     cell: NTMCell, x: list[float], memory: list[list[float]], previous: list[list[float]], reads: list[list[float]]
-) -> tuple[list[float], list[list[float]], list[list[float]], list[list[float]]]:
+) -> tuple[list[float], list[list[float]], list[list[float]], list[list[float]], list[list[float]]]:
     """One step of one sequence; the memory is the paper's, N rows of M numbers."""
     config = cell.config
     n, m, shifts = len(memory), config.memory_vector_size, config.shifts
@@ -101,7 +101,7 @@ def reference_step(
     # Eq. (2), from the memory just written.
     reads = [[sum(weights[h][i] * written[i][j] for i in range(n)) for j in range(m)] for h in range(config.read_heads)]
     y = dense(cell, "output", hidden + [value for read in reads for value in read])
-    return y, written, weights, reads
+    return y, written, weights, reads, [add[k :: config.write_heads] for k in range(config.write_heads)]
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=identify)
@@ -118,14 +118,16 @@ def test_cell_is_the_paper(config: NTMConfig) -> None:
     ]
     for _ in range(6):
         x = random.integers(0, 2, [batch, config.input_size]).astype(np.float32)
+        *_, adds = cell.step_with_adds(x, state)
         y, state = cell(x, state)
         for b in range(batch):
-            expected_y, *expected[b] = reference_step(cell, x[b].tolist(), *expected[b])
+            expected_y, *expected[b], expected_adds = reference_step(cell, x[b].tolist(), *expected[b])
             memory, weights, reads = expected[b]
             np.testing.assert_allclose(y[b], expected_y, atol=2e-5)
             np.testing.assert_allclose(state.memory[b], np.transpose(memory), atol=2e-5)
             np.testing.assert_allclose(state.weights[b], weights, atol=2e-5)
             np.testing.assert_allclose(state.reads[b], reads, atol=2e-5)
+            np.testing.assert_allclose(adds[b], expected_adds, atol=2e-5)
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=identify)
@@ -208,8 +210,10 @@ def test_source_tells_the_shapes(config: NTMConfig) -> None:
     cell = NTMCell(config)
     state = cell.initial_state(batch_size=2, memory_locations=9)
     x_shape, y_shape = re.findall(r"``\[(.*?)\]``", NTMCell.__call__.__doc__ or "")
-    y, next_state = cell(tf.ones(evaluated(x_shape)), state)
+    (adds_shape,) = re.findall(r"``\[(.*?)\]``", NTMCell.step_with_adds.__doc__ or "")
+    y, next_state, adds = cell.step_with_adds(tf.ones(evaluated(x_shape)), state)
     assert y.shape == evaluated(y_shape)
+    assert adds.shape == evaluated(adds_shape)
     check(state, inspect.getsource(State))
     check(next_state, inspect.getsource(State))
     check(cell._heads(cell.heads(tf.ones([2, config.controller_sizes[-1]]))), inspect.getsource(Heads))

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from ntm.runtime.metadata import InitialState, Metadata, MetadataError
 
 PROPS = {
-    "schema_version": "1",
+    "schema_version": "2",
     "graph": "unrolled",
     "unroll": "32",
     "model_name": "copy-8bit",
@@ -84,7 +84,7 @@ def _state(**changes: Any) -> str:
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("schema_version", "2"),
+        ("schema_version", "1"),
         ("schema_version", ""),
         ("graph", "loop"),
         ("graph", "step"),  # of 32 steps
