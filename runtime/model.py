@@ -7,6 +7,7 @@ M numbers, R read and K write heads. Everything but N follows from the metadata 
 import os
 import threading
 import warnings
+from collections.abc import Iterator
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -14,9 +15,12 @@ import numpy.typing as npt
 
 from ntm.runtime import folder
 from ntm.runtime.folder import ModelError
-from ntm.runtime.metadata import INPUTS, OUTPUTS, Metadata
+from ntm.runtime.metadata import INPUTS, Metadata
 
-__all__ = ["Model", "ModelError", "State", "load"]
+__all__ = ["Model", "ModelError", "State", "Trace", "load"]
+
+# Locations side by side, B * N. More run no faster (8,000 to 32,000 are best at every N measured), and take memory.
+_LOCATIONS_AT_ONCE = 1 << 15
 
 Floats = npt.NDArray[np.float32]
 Words = TypeVar("Words", npt.NDArray[np.uint8], npt.NDArray[np.bool_])
@@ -30,8 +34,23 @@ class State(NamedTuple):
     reads: Floats  # [B, R, M]
 
 
+class Trace(NamedTuple):
+    """What the network did at each of the T = 2 L + 1 steps of the copy of one sequence."""
+
+    x: Floats  # [T, W+1]
+    y: Floats  # [T, W], probabilities
+    adds: Floats  # [T, K, M], the vectors that the write heads added
+    weights: Floats  # [T, R+K, N], the weightings of the read heads, then those of the write heads
+    reads: Floats  # [T, R, M]
+    memory: Floats  # [M, N], after the delimiter, between the last word seen and the first one recalled
+
+
 def load(
-    path: str | os.PathLike[str] | None = None, *, memory_locations: int | None = None, threads: int = 1
+    path: str | os.PathLike[str] | None = None,
+    *,
+    memory_locations: int | None = None,
+    batch_size: int | None = None,
+    threads: int = 1,
 ) -> "Model":
     """Load an exported model.
 
@@ -39,14 +58,32 @@ def load(
         path: its folder, by default the bundled model's.
         memory_locations: N, by default the configuration's, or more where ``Model.copy`` needs more. Nothing that is
             learned depends on it.
+        batch_size: B, the most sequences that ``Model.copy`` runs side by side. By default as many as run fastest;
+            either way it takes any number, and cuts them.
         threads: the threads that share the work of one step. Several rarely help: sequences are better divided
             among calls of ``Model.copy`` in threads of the caller's, which do not hold each other up.
 
     Raises:
         ModelError: there is no such model, or it is damaged or of another schema; the message is one line.
-        ValueError: ``memory_locations`` or ``threads`` is too small.
+        ValueError: ``memory_locations``, ``batch_size`` or ``threads`` is too small.
     """
-    return Model(folder.read(folder.BUNDLED if path is None else path), memory_locations, threads)
+    files = folder.read(folder.BUNDLED if path is None else path)
+    return Model(files, memory_locations, batch_size=batch_size, threads=threads)
+
+
+def locations_for(length: int) -> int:
+    """N that sequences of so many words need: one location each, one for the delimiter, and one of slack."""
+    return length + 2
+
+
+def warn_if_exceeded(length: int, locations: int) -> None:
+    """Warn the caller's caller of sequences that so many memory locations do not hold."""
+    if locations < locations_for(length):
+        warnings.warn(
+            f"a sequence of {length:,} words exceeds the {locations:,} memory locations, which hold "
+            f"{max(locations - 2, 0):,}: expect wrong bits",
+            stacklevel=3,
+        )
 
 
 class Model:
@@ -56,11 +93,21 @@ class Model:
         metadata: what the model's files say of it.
     """
 
-    def __init__(self, files: folder.ModelFolder, memory_locations: int | None = None, threads: int = 1) -> None:
+    def __init__(
+        self,
+        files: folder.ModelFolder,
+        memory_locations: int | None = None,
+        *,
+        batch_size: int | None = None,
+        threads: int = 1,
+    ) -> None:
         if threads < 1:
             raise ValueError(f"threads must be at least 1, not {threads}")
+        if batch_size is not None and batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, not {batch_size}")
         self.metadata = files.metadata
         self._given_locations = memory_locations
+        self._given_batch_size = batch_size
         self._check_locations(self.memory_locations)
         self._step = _Session(files.step, threads)
         self._unrolled = _Session(files.unrolled, threads)
@@ -74,6 +121,16 @@ class Model:
     def memory_locations(self) -> int:
         """N of a state, unless another is asked for."""
         return self.metadata.memory_locations if self._given_locations is None else self._given_locations
+
+    @property
+    def unroll(self) -> int:
+        """U, the time steps that ``recall`` takes at once."""
+        return self._unrolled.metadata.unroll
+
+    def batch_size(self, memory_locations: int) -> int:
+        """B, the most sequences that run side by side in so many locations."""
+        self._check_locations(memory_locations)
+        return self._given_batch_size or max(1, _LOCATIONS_AT_ONCE // memory_locations)
 
     def initial_state(self, batch_size: int, memory_locations: int | None = None) -> State:
         """The state before the first step.
@@ -116,11 +173,11 @@ class Model:
         inputs = [np.ascontiguousarray(value, np.float32) for value in (x, *state)]
         batch = inputs[0].shape[0] if inputs[0].ndim else 0
         locations = inputs[1].shape[-1] if inputs[1].ndim else 0
-        expected = folder.shapes(self._step.metadata, batch, locations)
+        expected = folder.shapes(self.metadata, batch, locations)
         for name, value in zip(INPUTS, inputs, strict=True):
             if value.shape != expected[name]:
                 raise ValueError(f"{name} must have the shape {expected[name]}, not {value.shape}")
-        y, *next_state = self._step.run(*inputs)
+        y, *next_state, _ = self._step.run(*inputs)
         return y, State(*next_state)
 
     def copy(self, words: Words) -> Words:
@@ -142,46 +199,94 @@ class Model:
         Warns:
             UserWarning: the memory was given too few locations to hold such a sequence.
         """
-        w = self.metadata.word_bits
-        if words.dtype not in (np.uint8, np.bool_) or words.ndim != 3 or words.shape[2] != w:
-            raise ValueError(f"words must be uint8 or bool of shape [B, L, {w}], not {words.dtype} of {words.shape}")
-        if words.dtype == np.uint8 and words.max(initial=0) > 1:
-            raise ValueError("words must hold nothing but 0 and 1")
-        batch, length = words.shape[:2]
+        self._check_words(words)
+        copied = np.empty_like(words)
         if not words.size:
-            return words.copy()
+            return copied
+        length = words.shape[1]
+        locations = self._given_locations or max(self.memory_locations, locations_for(length))
+        warn_if_exceeded(length, locations)
+        batch_size = self.batch_size(locations)
+        for start in range(0, len(words), batch_size):
+            batch = words[start : start + batch_size]
+            y = np.concatenate(list(self.recall(batch, self.initial_state(len(batch), locations))))  # [L, B, W]
+            copied[start : start + batch_size] = y.transpose(1, 0, 2) > 0.5
+        return copied
 
-        unroll, steps = self._unrolled.metadata.unroll, 2 * length + 1
+    def recall(self, words: Words, state: State) -> Iterator[Floats]:
+        """Like ``copy``, but as probabilities, and chunk by chunk: the caller can watch, and stop.
+
+        Args:
+            words: ``[B, L, W]`` of uint8 or bool, each element 0 or 1; neither B nor L is 0.
+            state: the state to start from, for B sequences side by side, and N of the caller's choice.
+
+        Returns:
+            An iterator: after every chunk of the unrolled graph, the probabilities of the output words that it gave,
+            ``[n, B, W]``. n is 0 while the network still listens; all together are L.
+
+        Raises:
+            ValueError: ``words`` is not as described.
+            ModelError: onnxruntime cannot run the graph.
+        """
+        self._check_words(words)
+        steps, first = 2 * words.shape[1] + 1, words.shape[1] + 1
+        unroll = self.unroll
         # In whole chunks of the graph: steps beyond the last output word change nothing that is looked at.
-        padded = -(-steps // unroll) * unroll
-        x = np.zeros((padded, batch, w + 1), np.float32)
-        x[:length, :, :w] = words.transpose(1, 0, 2)
-        x[length, :, w] = 1.0
-        bits = np.empty((padded, batch, w), np.bool_)
-        state = list(self.initial_state(batch, self._locations_for(length)))
-        for start in range(0, padded, unroll):
-            y, *state = self._unrolled.run(x[start : start + unroll], *state)
-            np.greater(y, 0.5, out=bits[start : start + unroll])
-        return bits[length + 1 : steps].transpose(1, 0, 2).astype(words.dtype)
+        x = self._inputs(words, -(-steps // unroll) * unroll)
+
+        def chunks(state: State) -> Iterator[Floats]:
+            for start in range(0, len(x), unroll):
+                y, *next_state = self._unrolled.run(x[start : start + unroll], *state)
+                state = State(*next_state)
+                yield y[max(first - start, 0) : steps - start]
+
+        return chunks(state)
+
+    def trace(self, words: Words, state: State) -> Trace:
+        """Copy one sequence step by step, and keep what can be seen inside the network.
+
+        Args:
+            words: ``[1, L, W]`` of uint8 or bool, each element 0 or 1.
+            state: the state to start from, with N of the caller's choice.
+
+        Raises:
+            ValueError: ``words`` is not as described.
+            ModelError: onnxruntime cannot run the graph.
+        """
+        self._check_words(words)
+        length = words.shape[1]
+        x = self._inputs(words, 2 * length + 1)
+        rows, memory = [], state.memory
+        for t, x_t in enumerate(x):
+            y, *next_state, adds = self._step.run(x_t, *state)
+            state = State(*next_state)
+            rows.append((x_t[0], y[0], adds[0], state.weights[0], state.reads[0]))
+            if t == length:
+                memory = state.memory
+        x, y, adds, weights, reads = (np.stack(column) for column in zip(*rows, strict=True))
+        return Trace(x, y, adds, weights, reads, memory[0])
 
     def prepare(self) -> None:
         """Do now what ``copy`` would do when it is first called, and raise its ``ModelError``."""
         self._unrolled.prepare()
 
-    def _locations_for(self, length: int) -> int:
-        """N for sequences of so many words: one location each, one for the delimiter, and one of slack."""
-        if self._given_locations is None:
-            return max(self.memory_locations, length + 2)
-        if self._given_locations < length + 2:
-            warnings.warn(
-                f"a sequence is longer than the {self._given_locations - 2} words that {self._given_locations} "
-                "memory locations hold: expect wrong bits",
-                stacklevel=3,
-            )
-        return self._given_locations
+    def _check_words(self, words: npt.NDArray[Any]) -> None:
+        w = self.metadata.word_bits
+        if words.dtype not in (np.uint8, np.bool_) or words.ndim != 3 or words.shape[2] != w:
+            raise ValueError(f"words must be uint8 or bool of shape [B, L, {w}], not {words.dtype} of {words.shape}")
+        if words.dtype == np.uint8 and words.max(initial=0) > 1:
+            raise ValueError("words must hold nothing but 0 and 1")
+
+    def _inputs(self, words: npt.NDArray[Any], steps: int) -> Floats:
+        """What the network sees of words ``[B, L, W]``: them, the delimiter, then zeros; ``[steps, B, W+1]``."""
+        batch, length, w = words.shape
+        x = np.zeros((steps, batch, w + 1), np.float32)
+        x[:length, :, :w] = words.transpose(1, 0, 2)
+        x[length, :, w] = 1.0
+        return x
 
     def _check_locations(self, locations: int) -> None:
-        least = len(self.metadata.initial_state.weights[0])
+        least = self.metadata.least_locations
         if locations < least:
             raise ValueError(f"memory_locations must be at least {least}, not {locations}")
 
@@ -203,14 +308,15 @@ class _Session:
                 self._session = self._make()
 
     def run(self, *inputs: Floats) -> list[Floats]:
-        """Take x and the state to y and the next state, in the order of INPUTS and OUTPUTS."""
+        """Take the INPUTS to the graph's outputs, each in their order."""
         self.prepare()
         try:
-            outputs = self._session.run(OUTPUTS, dict(zip(INPUTS, inputs, strict=True)), self._run_options)
+            feed = dict(zip(INPUTS, inputs, strict=True))
+            outputs = self._session.run(self.metadata.outputs, feed, self._run_options)
         except Exception as error:  # of several classes without a common base
             raise ModelError(f"cannot run the model {self._graph.path}: {_first_line(error)}") from error
         expected = folder.shapes(self.metadata, inputs[1].shape[0], inputs[1].shape[2])
-        for name, value in zip(OUTPUTS, outputs, strict=True):
+        for name, value in zip(self.metadata.outputs, outputs, strict=True):
             if value.shape != expected[name]:
                 raise ModelError(f"cannot run the model {self._graph.path}: its {name} is of shape {value.shape}")
         return outputs  # type: ignore[no-any-return]

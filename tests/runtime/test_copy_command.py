@@ -193,10 +193,10 @@ def test_wrong_bits_are_counted_from_the_beginning_of_the_file(
 
 
 def test_too_little_memory_is_not_silent(ntm_copy: Copy, source: pathlib.Path) -> None:
-    result = ntm_copy(source, "--memory-locations", "10")
+    result = ntm_copy(source, "--block-length", "50", "--memory-locations", "10")
     assert result.returncode == 1
     warning, wrong = result.stderr.decode().splitlines()
-    assert warning.startswith("ntm-copy: warning: a sequence is longer than the 8 words that 10 memory locations hold")
+    assert warning.startswith("ntm-copy: warning: a sequence of 50 words exceeds the 10 memory locations, which hold 8")
     assert "bits are wrong" in wrong
 
 
@@ -382,7 +382,7 @@ def _unknown_operator(model: Any) -> None:
 @pytest.mark.parametrize(
     ("edit", "message"),
     [
-        ({"props": {"schema_version": "2"}}, "it has schema version '2', and this release reads '1'"),
+        ({"props": {"schema_version": "1"}}, "it has schema version '1', and this release reads '2'"),
         ({"change": _foreign}, "ntm-export did not write it"),
         ({"change": _unknown_operator}, "Teleport"),
     ],
