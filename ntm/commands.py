@@ -27,6 +27,14 @@ def copy() -> None:
     main()
 
 
+def evaluate() -> None:
+    """``ntm-eval``."""
+    _end_silently()
+    from ntm.runtime.eval_command import main  # noqa: PLC0415
+
+    main()
+
+
 def _end_silently() -> None:
     """Let Ctrl-C end the process as it ends any other, until ``ntm.console.run`` has something to clean up.
 
