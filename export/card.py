@@ -34,7 +34,8 @@ To copy a sequence of L words:
 4. Run one step, the delimiter: {bits} times 0.0, then 1.0.
 5. Run L steps of {x_width} times 0.0. Bit i of the copied word is 1 where y[i] > 0.5.
 
-After each step, feed `next_memory`, `next_weights` and `next_reads` back as `memory`, `weights` and `reads`.
+After each step, feed `next_memory`, `next_weights` and `next_reads` back as `memory`, `weights` and `reads`. `adds` are
+what the write heads have added to the memory: nothing needs them but a look inside.
 
 | state | before the first step |
 | --- | --- |

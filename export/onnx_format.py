@@ -30,10 +30,9 @@ _CARD = """\
 ### ONNX
 
 `{step}` computes one time step in any runtime of opset {opset}, and `{unrolled}` {unroll} at once: there x is
-`[{unroll}, B, {x_width}]` and y is `[{unroll}, B, {bits}]`, and the state is that before the first and after the last
-of them. It has no `adds`, which are what the write heads add to the memory: nothing needs them but a look inside.
-After the last step more zeros do no harm: a program may fill up the last chunk with them. Their metadata are
-`metadata_props`."""
+`[{unroll}, B, {x_width}]` and y is `[{unroll}, B, {bits}]`, the state is that before the first and after the last of
+them, and there are no `adds`. After the last step more zeros do no harm: a program may fill up the last chunk with
+them. Their metadata are `metadata_props`."""
 
 _ADDED = "__"  # in the names of what tf2onnx adds to an operation
 # Methods whose names tell nothing of where in a step an operation is.

@@ -28,6 +28,14 @@ def copy() -> None:
     main()
 
 
+def evaluate() -> None:
+    """``ntm-eval``."""
+    _end_silently()
+    from ntm.runtime.eval_command import main  # noqa: PLC0415
+
+    main()
+
+
 def _end_silently() -> None:
     """Let a signal end the process at once, until ``ntm.console.run`` has something to clean up.
 

@@ -1,7 +1,8 @@
 """Serving: an exported model, run by onnxruntime; neither TensorFlow nor onnx is imported.
 
 ``load()`` gives a ``Model``, ``Model.step`` one time step with the state as a ``State``, and ``Model.copy`` the copy
-of a batch of sequences. ``ntm.runtime.metadata`` defines what an exported file says of itself.
+of a batch of sequences. ``ntm.runtime.evaluate`` counts what it gets wrong, ``ntm.runtime.pictures`` draws it, and
+``ntm.runtime.metadata`` defines what an exported file says of itself.
 """
 
 from typing import TYPE_CHECKING, Any

@@ -2,11 +2,9 @@
 
 import contextlib
 import dataclasses
-import errno
 import itertools
 import json
 import os
-import pathlib
 import stat
 import sys
 import time
@@ -17,7 +15,7 @@ import typer
 
 from ntm import console
 from ntm.files import atomic_output
-from ntm.runtime import folder
+from ntm.runtime import folder, options
 
 if TYPE_CHECKING:
     from ntm.runtime.stream import CopiedBatch
@@ -42,9 +40,7 @@ def copy(
         str | None, Option("--output", "-o", metavar="OUTPUT", help="Where the copy goes, if not to standard output.")
     ] = None,
     force: Annotated[bool, Option("--force", "-f", help="Replace OUTPUT if it exists.")] = False,
-    model: Annotated[
-        pathlib.Path, Option(metavar="PATH", help="The folder of an exported model.", show_default="the bundled model")
-    ] = folder.BUNDLED,
+    model: options.Model = folder.BUNDLED,
     block_length: Annotated[
         int, Option(min=1, max=1 << 16, metavar="L", help="Bytes that make one sequence.")
     ] = BLOCK_LENGTH,
@@ -55,9 +51,7 @@ def copy(
         int | None,
         Option(min=1, max=1 << 20, metavar="N", help="Memory locations.", show_default="what a sequence needs"),
     ] = None,
-    threads: Annotated[
-        int | None, Option(min=1, max=1 << 10, metavar="T", help="Worker threads.", show_default="one a core")
-    ] = None,
+    threads: options.Threads = None,
     as_json: console.Json = False,
     quiet: console.Quiet = False,
     version: console.Version = False,  # noqa: ARG001  (its callback acts on it)
@@ -77,7 +71,7 @@ def copy(
             if files.metadata.word_bits != _BYTE:
                 raise folder.ModelError(f"the model {model} has words of {files.metadata.word_bits} bits, not {_BYTE}")
             batches = _read_batches(reader, source, block_length * batch_size)
-            copied = _copy_batches(files, batches, block_length, memory_locations, threads or _available_cores())
+            copied = _copy_batches(files, batches, block_length, memory_locations, threads or options.available_cores())
             tally = Tally(block_length)
             with console.Progress(_size(reader), quiet=quiet) as progress, _open_output(output, force=force) as write:
                 for batch in copied:
@@ -194,20 +188,11 @@ def _check_output(output: str | None, reader: BinaryIO, *, force: bool) -> None:
     name = "standard output" if _is_stdout(output) else str(output)
     if output is None and sys.stdout.isatty():
         raise console.CommandError("standard output is a terminal: use -o FILE, or -o - to write to it all the same")
-    with console.explaining(f"cannot write {name}"):
-        try:
-            status = os.fstat(sys.stdout.fileno()) if _is_stdout(output) else os.stat(name)
-        except FileNotFoundError:
-            os.stat(os.path.dirname(os.path.realpath(name)))  # in which it shall appear
-            if not os.path.basename(name):
-                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR)) from None
-            return
-    if stat.S_ISDIR(status.st_mode):
-        raise console.CommandError(f"cannot write {name}: is a directory")
-    if stat.S_ISREG(status.st_mode) and os.path.samestat(status, os.fstat(reader.fileno())):
+    status = os.fstat(sys.stdout.fileno()) if _is_stdout(output) else options.output_status(name)
+    if status and stat.S_ISREG(status.st_mode) and os.path.samestat(status, os.fstat(reader.fileno())):
         raise console.CommandError(f"{name} is the input")
-    if stat.S_ISREG(status.st_mode) and not force and not _is_stdout(output):
-        raise console.CommandError(f"{name} exists: use --force to replace it")
+    if not _is_stdout(output):
+        options.check_free(name, status, force=force)
 
 
 @contextlib.contextmanager
@@ -256,17 +241,13 @@ def _copy_batches(
     from ntm.runtime import model, stream  # noqa: PLC0415
 
     if locations is None:
-        locations = max(block_length + 2, len(files.metadata.initial_state.weights[0]))
+        locations = max(model.locations_for(block_length), files.metadata.least_locations)
     try:
         network = model.Model(files, locations)
     except ValueError as error:
         raise console.CommandError(str(error)) from error
     network.prepare()
     return stream.copy_batches(network, itertools.chain([first], batches), block_length, threads)
-
-
-def _available_cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def main() -> None:

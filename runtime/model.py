@@ -79,13 +79,13 @@ def locations_for(length: int) -> int:
     return length + 2
 
 
-def warn_if_exceeded(length: int, locations: int, stacklevel: int = 2) -> None:
-    """Warn of sequences that so many memory locations do not hold."""
+def warn_if_exceeded(length: int, locations: int) -> None:
+    """Warn the caller's caller of sequences that so many memory locations do not hold."""
     if locations < locations_for(length):
         warnings.warn(
             f"a sequence of {length:,} words exceeds the {locations:,} memory locations, which hold "
             f"{max(locations - 2, 0):,}: expect wrong bits",
-            stacklevel=stacklevel + 1,
+            stacklevel=3,
         )
 
 
@@ -132,6 +132,7 @@ class Model:
 
     def batch_size(self, memory_locations: int) -> int:
         """B, the most sequences that run side by side in so many locations."""
+        self._check_locations(memory_locations)
         return self._given_batch_size or max(1, _LOCATIONS_AT_ONCE // memory_locations)
 
     def initial_state(self, batch_size: int, memory_locations: int | None = None) -> State:

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from ntm import console
+
 _PROGRAM = """
 import os, sys, time, warnings
 from ntm import console
@@ -187,6 +189,14 @@ commands.copy()
 """
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False, timeout=30)
     assert (result.returncode, result.stdout, result.stderr) == (code, b"", b"")
+
+
+def test_a_table_is_aligned() -> None:
+    assert console.table([("name", "n", "wrong"), ("a", "1,000", "")], left=1).splitlines() == [
+        "| name |     n | wrong |",
+        "| ---- | ----: | ----: |",
+        "| a    | 1,000 |       |",
+    ]
 
 
 def _on_terminal(*arguments: str, **environment: str) -> bytes:

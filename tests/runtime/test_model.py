@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import numpy.typing as npt
@@ -63,6 +64,51 @@ def test_step_by_step_is_the_copy(tiny_model: pathlib.Path) -> None:
         y, state = model.step(x_t, state)
         ys.append(y)
     np.testing.assert_array_equal(np.array(ys)[7:].transpose(1, 0, 2) > 0.5, words)
+
+
+@pytest.mark.parametrize("length", [1, 3, 4, 7, 8, 40])
+def test_recall_is_the_copy_as_probabilities(tiny_model: pathlib.Path, length: int) -> None:
+    model, words = ntm.load(tiny_model), random_words(3, length, 8)
+    chunks = list(model.recall(words, model.initial_state(3, length + 2)))
+    assert len(chunks) == -(-(2 * length + 1) // model.unroll)  # also those that the network only listens in
+    y = np.concatenate(chunks).transpose(1, 0, 2)
+    assert y.shape == words.shape
+    np.testing.assert_allclose(y, words, atol=1e-4)
+    with pytest.raises(ValueError, match=r"^words must "):
+        model.recall(words[0], model.initial_state(3))
+
+
+def test_trace_is_the_steps(tiny_model: pathlib.Path) -> None:
+    """The tiny model writes each input to the next location, and reads after the delimiter."""
+    model, words = ntm.load(tiny_model), random_words(1, 5, 8)
+    trace = model.trace(words, model.initial_state(1, 7))
+    inputs = np.zeros((11, 9))
+    inputs[:5, :8], inputs[5, 8] = words[0], 1
+    np.testing.assert_array_equal(trace.x, inputs)
+    np.testing.assert_array_equal(trace.y[6:] > 0.5, words[0])
+    np.testing.assert_array_equal(trace.adds[:, 0], inputs)
+    np.testing.assert_array_equal(trace.memory.T[:6], inputs[:6])
+    np.testing.assert_array_equal(trace.weights[:, 0].argmax(axis=1), [0] * 6 + [1, 2, 3, 4, 5])
+    np.testing.assert_array_equal(trace.weights[:, 1].argmax(axis=1), [1, 2, 3, 4, 5, 6, 0, 1, 2, 3, 4])
+    np.testing.assert_array_equal(trace.reads[6:, 0, :8], words[0])
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 5, 100])
+def test_batches_change_nothing(tiny_model: pathlib.Path, batch_size: int) -> None:
+    model, words = ntm.load(tiny_model, batch_size=batch_size), random_words(5, 6, 8)
+    with mock.patch.object(model, "recall", wraps=model.recall) as recall:
+        np.testing.assert_array_equal(model.copy(words), words)
+    batches = [len(call.args[0]) for call in recall.call_args_list]
+    assert max(batches) == min(batch_size, 5)
+    assert sum(batches) == 5
+
+
+def test_batches_are_cut_by_the_memory_they_take(tiny_model: pathlib.Path) -> None:
+    model = ntm.load(tiny_model)
+    assert model.batch_size(128) == 256
+    assert model.batch_size(10_240) == 3
+    assert model.batch_size(1 << 20) == 1
+    assert ntm.load(tiny_model, batch_size=7).batch_size(1 << 20) == 7
 
 
 def test_initial_state(edited_model: Callable[..., pathlib.Path]) -> None:

@@ -14,6 +14,8 @@ from onnx import numpy_helper
 import ntm
 from ntm.runtime import folder, onnx_file
 from ntm.runtime.copy_command import BLOCK_LENGTH
+from ntm.runtime.evaluate import Case, evaluate
+from ntm.runtime.patterns import PATTERNS
 
 ROOT = pathlib.Path(__file__).parents[2]
 RANDOM = np.random.default_rng(0)
@@ -71,10 +73,10 @@ def test_copies_standard_input_to_standard_output() -> None:
     assert done.stdout == content
 
 
-@pytest.mark.parametrize(("length", "locations"), [(20, 22), (120, 128), (1000, 1024)])
-def test_remembers_sequences_longer_than_any_it_saw(length: int, locations: int) -> None:
-    words = RANDOM.integers(0, 2, (8, length, 8), np.uint8)
-    np.testing.assert_array_equal(ntm.load(memory_locations=locations).copy(words), words)
+@pytest.mark.parametrize("pattern", PATTERNS)
+@pytest.mark.parametrize(("length", "locations"), [(20, 22), (20, 128), (120, 128), (1000, 1024)])
+def test_remembers_sequences_longer_than_any_it_saw(length: int, locations: int, pattern: str) -> None:
+    assert not evaluate(ntm.load(), Case(length, locations, 8, pattern)).wrong_bits.any()
 
 
 def damaged(tmp_path: pathlib.Path, name: str, scale: float) -> pathlib.Path:

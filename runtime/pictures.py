@@ -1,0 +1,160 @@
+"""The pictures of ``ntm-eval``: copies beside their words, and what the heads do with the memory meanwhile.
+
+Time runs from left to right. What is from 0 to 1, a bit or a weight, is white to black; what has a sign is purple below
+0, white at 0 and orange above.
+"""
+
+import logging
+import os
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from ntm import console
+from ntm.files import atomic_output
+from ntm.runtime.evaluate import Recall, Score
+from ntm.runtime.model import Trace
+
+# It reports on stderr that it fills its font cache.
+logging.getLogger("matplotlib").setLevel(logging.ERROR)
+
+_UNSIGNED: dict[str, Any] = {"cmap": "gray_r", "vmin": 0.0, "vmax": 1.0}
+_PURPLE_TO_ORANGE = LinearSegmentedColormap.from_list(
+    "signed", ["#3f007d", "#807dba", "white", "#fd8d3c", "#8c2d04"], N=257
+)  # of an odd number, so that 0 is white
+_DELIMITER = "#0072b2"  # a blue that nobody takes for purple or orange
+_DOTS_PER_INCH = 150
+# A panel is too small for more rows or columns to be told apart.
+_MOST_SHOWN = 500
+# A weight below this is not to be seen.
+_FAINT = 0.01
+
+
+def save(figure: Figure, path: str | os.PathLike[str], *, replace: bool) -> None:
+    """Write a picture in the format that its name ends in; the file appears whole or not at all.
+
+    Raises:
+        CommandError: it cannot be written, or is there and may not be replaced.
+    """
+    suffix = pathlib.Path(path).suffix.removeprefix(".").lower()
+    with console.explaining(f"cannot write {path}"), atomic_output(path, replace=replace) as file:
+        figure.savefig(file, format=suffix, dpi=_DOTS_PER_INCH)
+
+
+def draw_copies(scores: Sequence[Score]) -> Figure:
+    """Target, output and error (output - target) of the worst sequence of each length."""
+    figure = Figure(figsize=(9.0, 0.6 + 2.0 * len(scores)), layout="constrained")
+    left, right = figure.subfigures(1, 2, squeeze=False, width_ratios=[12, 1]).flat
+    panels = left.subplots(3 * len(scores)).reshape(-1, 3)
+    for (target, output, error), score in zip(panels, scores, strict=True):
+        words, y = score.worst.words.T, score.worst.y.T  # [W, L]
+        bits = _show(target, words, **_UNSIGNED)
+        _show(output, y, **_UNSIGNED)
+        errors = _show(error, y - words, keep_extremes=True, **_signed(1.0))
+        for axes, label in ((target, "target"), (output, "output"), (error, "error")):
+            axes.set_ylabel(label, rotation=0, ha="right", va="center")
+            axes.set_yticks([])
+            axes.tick_params(labelbottom=axes is error)
+        target.set_title(_caption(score))
+        error.set_xlabel("word")
+    for axes, image, title in zip(right.subplots(2), (bits, errors), ("target,\noutput", "error"), strict=True):
+        figure.colorbar(image, cax=axes, ticks=[image.norm.vmin, 0, 1])
+        axes.set_box_aspect(12)
+        axes.set_title(title)
+    return figure
+
+
+def draw_trace(trace: Trace) -> Figure:
+    """Adds, write weights, memory, read weights and reads of one copy, as in figure 6 of the paper.
+
+    Panels one above the other share the time, panels side by side the locations, as far as the heads get. Of several
+    heads of a kind the vectors are stacked, and the weights are the largest.
+    """
+    length, read_heads = len(trace.x) // 2, trace.reads.shape[1]
+    adds, reads = (vectors.reshape(len(vectors), -1).T for vectors in (trace.adds, trace.reads))  # [heads * M, T]
+    visited = np.flatnonzero(trace.weights.max(axis=(0, 1)) > _FAINT).max(initial=0) + 2
+    read, write = (heads.max(axis=1).T[:visited] for heads in np.split(trace.weights, [read_heads], axis=1))  # [N, T]
+    memory = trace.memory.T[:visited]  # [N, M]
+    signed = _signed(max(1.0, *(float(np.abs(values).max()) for values in (adds, memory, reads))))
+
+    figure = Figure(figsize=(10.0, 6.2), layout="constrained")
+    figure.suptitle(_caption_of_trace(trace))
+    (top_left, top, top_right), (left, middle, right) = figure.subplots(
+        2, 3, width_ratios=[8, 5, 8], height_ratios=[2, 3]
+    )
+    for axes, title, values, scale in (
+        (top_left, "adds", adds, signed),
+        (top_right, "reads", reads, signed),
+        (left, "write weights", write, _UNSIGNED),
+        (middle, "memory", memory, signed),
+        (right, "read weights", read, _UNSIGNED),
+    ):
+        _show(axes, values, first_column=0 if axes is middle else 1, keep_extremes=scale is _UNSIGNED, **scale)
+        axes.set_title(title, loc="left")
+    for axes in (top_left, top_right, left, right):
+        axes.axvspan(length + 0.5, length + 1.5, fill=False, edgecolor=_DELIMITER, linewidth=1.5)
+        axes.set_title("delimiter", color=_DELIMITER, fontsize="medium")
+        axes.set_xlabel("time step")
+    top_left.set_ylabel("vector element")
+    middle.set_title("after the delimiter", loc="right", color=_DELIMITER, fontsize="medium")
+    middle.set_xlabel("vector element")
+    left.set_ylabel("location")
+
+    top.set_axis_off()
+    for y, axes, label in ((0.7, middle, "adds, memory, reads"), (0.2, left, "weights")):
+        bar = top.inset_axes((0.05, y, 0.9, 0.1))
+        figure.colorbar(axes.images[0], cax=bar, orientation="horizontal", label=label)
+    return figure
+
+
+def _caption(score: Score) -> str:
+    case, wrong = score.case, score.worst.wrong_bits
+    sequences = f"{case.sequences:,} sequence{'s' if case.sequences > 1 else ''}"
+    sequences = f"{sequences} of length {case.length:,}, N = {case.memory_locations:,}"
+    if not wrong:
+        return f"no bit wrong in {sequences}"
+    return f"{wrong:,} of {score.worst.words.size:,} bits wrong in the worst of {sequences}"
+
+
+def _caption_of_trace(trace: Trace) -> str:
+    length, width = len(trace.x) // 2, trace.y.shape[1]
+    recalled = Recall(trace.x[:length, :width].astype(np.uint8), trace.y[length + 1 :])
+    wrong = f"{recalled.wrong_bits:,} of {recalled.words.size:,} bits" if recalled.wrong_bits else "no bit"
+    return f"a copy of length {length:,}, N = {trace.memory.shape[1]:,}: {wrong} wrong"
+
+
+def _signed(largest: float) -> dict[str, Any]:
+    return {"cmap": _PURPLE_TO_ORANGE, "vmin": -largest, "vmax": largest}
+
+
+def _show(
+    axes: Axes, values: npt.NDArray[Any], *, first_column: int = 1, keep_extremes: bool = False, **scale: Any
+) -> Any:
+    """Show ``[rows, columns]``; rows count from 0, and columns from 1 where they are words or time steps.
+
+    Of more than can be shown some are left out, or with ``keep_extremes`` the ones of smaller magnitude, so that a
+    single error or a narrow weighting does not vanish.
+    """
+    rows, columns = values.shape
+    if keep_extremes:
+        values = _shrunk(_shrunk(values, 0), 1)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 5, 10], integer=True, min_n_ticks=1))
+        axis.set_major_formatter("{x:,.0f}")
+    extent = (first_column - 0.5, first_column + columns - 0.5, rows - 0.5, -0.5)
+    return axes.imshow(values, extent=extent, aspect="auto", interpolation="nearest", **scale)
+
+
+def _shrunk(values: npt.NDArray[Any], axis: int) -> npt.NDArray[Any]:
+    """No more rows or columns than can be shown, each element the one of largest magnitude of several."""
+    size = values.shape[axis]
+    starts = np.arange(0, size, -(-size // _MOST_SHOWN))
+    largest, smallest = np.maximum.reduceat(values, starts, axis), np.minimum.reduceat(values, starts, axis)
+    return np.where(largest >= -smallest, largest, smallest)
