@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 COMMAND = "ntm-copy"
 
-# Chosen by measurement: the cost of a step grows with the memory, which needs a location a byte, and the steps come
-# in whole chunks of the unrolled graph: 30 bytes are 61 steps, 2 chunks of 32.
-BLOCK_LENGTH = 30
-BATCH_SIZE = 256
+# Chosen by measurement (benchmarks/RESULTS.md): the cost of a step grows with the memory, which needs a location a
+# byte, and the steps come in whole chunks of the unrolled graph: 11 bytes are 23 steps, 3 chunks of 8.
+BLOCK_LENGTH = 11
+BATCH_SIZE = 512
 
 _BYTE = 8
 _STANDARD = "-"
