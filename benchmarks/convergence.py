@@ -1,10 +1,12 @@
 """Train from many seeds with ``ntm-train`` as a user would, and print what each took; Markdown.
 
 Every run is a process of its own; the time of ``python -c "import tensorflow"`` is measured between the runs, and
-the times are also given as multiples of its median. The exit code is 1 if a seed has not converged.
+the times are also given as multiples of its median. The climb is how far the loss, a mean of 25 batches, rose above the
+lowest one before it, once the network that is kept had converged. The exit code is 1 if a seed has not converged.
 """
 
 import argparse
+import itertools
 import json
 import math
 import pathlib
@@ -29,8 +31,10 @@ def main() -> int:
 
     print(f"{platform.processor() or platform.machine()}, TensorFlow {version('tensorflow')}")
     print(f"`ntm-train {' '.join(arguments.options)}`\n")
-    header = "seed, exit code, s to converge, s to finish, sequences to converge, sequences, final loss, NaN"
-    print(f"| {' | '.join(header.split(', '))} |\n|{' ---: |' * 8}")
+    header = (
+        "seed, exit code, s to converge, s to finish, sequences to converge, sequences, tries, final loss, climb, NaN"
+    )
+    print(f"| {' | '.join(header.split(', '))} |\n|{' ---: |' * 10}")
     rows, imports = [], []
     with tempfile.TemporaryDirectory() as temporary:
         folder = arguments.keep or pathlib.Path(temporary)
@@ -61,14 +65,20 @@ def _train(folder: pathlib.Path, seed: int, options: list[str]) -> dict[str, Any
     if done.returncode not in (0, 1):
         raise SystemExit(done.stderr)
     summary = json.loads(done.stdout)
-    losses = [json.loads(line)["loss"] for line in (folder / "history.jsonl").read_text().splitlines()]
+    history = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
+    losses = [line["loss"] for line in history]
+    since = summary["sequences_to_converge"] or math.inf
+    converged = [line["loss"] for line in history if line["sequences"] >= since]
+    lowest = itertools.accumulate(converged, min)
     return {
         "code": done.returncode,
         "converge": summary["seconds_to_converge"],
         "seconds": round(seconds, 3),
         "seen": summary["sequences_to_converge"],
         "sequences": summary["sequences"],
+        "tries": summary["tries"],
         "loss": float(f"{losses[-1]:.2e}"),
+        "climb": f"{max((loss / low for loss, low in zip(converged, lowest, strict=True)), default=math.nan):.1f}x",
         "nan": sum(math.isnan(loss) for loss in losses),
     }
 
