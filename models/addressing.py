@@ -66,8 +66,7 @@ def circular_shift(weights: tf.Tensor, shift_weighting: tf.Tensor) -> tf.Tensor:
     reach = shifts // 2
     if reach == 0:
         return weights
-    ends = [weights[:, :, -reach:], weights, weights[:, :, :reach]]
-    circle = tf.concat(ends, axis=2)  # [B, h, N + 2 reach]
+    circle = tf.concat([weights[:, :, -reach:], weights, weights[:, :, :reach]], axis=2)  # [B, h, N + 2 reach]
     share = tf.split(shift_weighting, shifts, axis=2)  # S times [B, h, 1]
     # Location i of a view that starts at `start` holds w_g(i - shift): sliced from the ends, since N is not static.
     shifted = [

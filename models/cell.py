@@ -58,26 +58,23 @@ class NTMCell(tf.Module):
         sizes = (config.input_size + config.read_heads * config.memory_vector_size, *config.controller_sizes)
         random = tf.random.Generator.from_seed(seed, alg="philox")
         self.hidden = [_Dense(f"hidden_{i}", sizes[i], sizes[i + 1], random) for i in range(len(sizes) - 1)]
-        addressing_size = config.memory_vector_size + 3 + config.shifts
-        heads_size = config.heads * addressing_size + config.write_heads * 2 * config.memory_vector_size
+        m = config.memory_vector_size
+        addressing_size = m + 3 + config.shifts
+        heads_size = config.heads * addressing_size + config.write_heads * 2 * m
         self.heads = _Dense("heads", sizes[-1], heads_size, random)
-        gate = config.memory_vector_size + 1
         bias = np.zeros(heads_size, np.float32)
         each_head = bias[: config.heads * addressing_size].reshape(config.heads, addressing_size)
-        each_head[:, gate] = _GATE_BIAS
+        each_head[:, m + 1] = _GATE_BIAS
         each_head[:, -1] = _FORWARD_BIAS
         self.heads.bias.assign(bias)
-        self.output = _Dense(
-            "output", sizes[-1] + config.read_heads * config.memory_vector_size, config.word_bits, random
-        )
+        self.output = _Dense("output", sizes[-1] + config.read_heads * m, config.word_bits, random)
         self.r_bias = self.w_bias = self.m_bias = None
         if config.learn_r_bias:
-            self.r_bias = tf.Variable(tf.zeros([config.read_heads, config.memory_vector_size]), name="r_bias")
+            self.r_bias = tf.Variable(tf.zeros([config.read_heads, m]), name="r_bias")
         if config.learn_w_bias:
-            first = tf.one_hot(tf.zeros([config.heads], tf.int32), config.memory_locations)
-            self.w_bias = tf.Variable(_W_BIAS * first, name="w_bias")
+            self.w_bias = tf.Variable(_W_BIAS * tf.one_hot([0] * config.heads, config.memory_locations), name="w_bias")
         if config.learn_m_bias:
-            self.m_bias = tf.Variable(tf.fill([config.memory_vector_size], INITIAL_MEMORY), name="m_bias")
+            self.m_bias = tf.Variable(tf.fill([m], INITIAL_MEMORY), name="m_bias")
 
     def initial_state(self, batch_size: int | tf.Tensor, memory_locations: int | tf.Tensor | None = None) -> State:
         """The state before the first step.
@@ -91,14 +88,12 @@ class NTMCell(tf.Module):
         m_bias = tf.fill([config.memory_vector_size], INITIAL_MEMORY) if self.m_bias is None else self.m_bias
         r_bias = tf.zeros([config.read_heads, config.memory_vector_size]) if self.r_bias is None else self.r_bias
         if self.w_bias is None:
-            weights = tf.one_hot(tf.zeros([batch_size, config.heads], tf.int32), n)
+            weights = tf.one_hot([0] * config.heads, n)
         else:
-            learned = tf.nn.softmax(self.w_bias)
-            weights = tf.pad(learned, [[0, 0], [0, n - config.memory_locations]])[tf.newaxis]
-            weights = tf.tile(weights, [batch_size, 1, 1])
+            weights = tf.pad(tf.nn.softmax(self.w_bias), [[0, 0], [0, n - config.memory_locations]])
         return State(
             memory=tf.tile(tf.reshape(m_bias, [1, -1, 1]), [batch_size, 1, n]),
-            weights=weights,
+            weights=tf.tile(weights[tf.newaxis], [batch_size, 1, 1]),
             reads=tf.tile(r_bias[tf.newaxis], [batch_size, 1, 1]),
         )
 
@@ -112,8 +107,7 @@ class NTMCell(tf.Module):
         Returns:
             y, ``[B, W]``: the logits of the output bits; and the state after this step.
         """
-        y, state, _ = self.step_with_adds(x, state)
-        return y, state
+        return self.step_with_adds(x, state)[:2]
 
     def step_with_adds(self, x: tf.Tensor, state: State) -> tuple[tf.Tensor, State, tf.Tensor]:
         """One time step, and a look inside: y and the state as above, and the add vectors a[t], ``[B, K, M]``."""
