@@ -1,0 +1,119 @@
+"""The recipe: when it learns, when it sharpens, when it starts over."""
+
+import json
+import pathlib
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from ntm.models import NTMCell, NTMConfig
+from ntm.training import trainer as recipe
+from ntm.training.config import TrainingConfig
+from ntm.training.train import train
+from ntm.training.trainer import Trainer
+
+NETWORK = NTMConfig(memory_locations=4, memory_vector_size=3, word_bits=2, controller_sizes=(5,))
+CONFIG = TrainingConfig(seed=3, max_length=2, batch_size=8, sharpening_batches=10, max_batches=1_000, xla=False)
+
+
+class Scripted(Trainer):
+    """A trainer whose batches hold as many wrong bits as a test says."""
+
+    def train_on(self, *, wrong_bits: float) -> None:
+        self._step = lambda *_: (0.5, wrong_bits)
+        self.train()
+
+
+@pytest.fixture
+def trainer() -> Scripted:
+    return Scripted(NETWORK, CONFIG)
+
+
+def test_sharpening_begins_after_a_thousand_clean_sequences(trainer: Scripted) -> None:
+    trainer.train_on(wrong_bits=1.0)
+    for _ in range(124):
+        trainer.train_on(wrong_bits=0.0)
+        assert not trainer.sharpening
+        assert trainer.learning_rate == CONFIG.learning_rate
+    trainer.train_on(wrong_bits=0.0)
+    assert trainer.sharpening
+    assert trainer.learning_rate == CONFIG.sharpening_learning_rate
+    for _ in range(10):
+        assert not trainer.sharpened
+        trainer.train_on(wrong_bits=0.0)
+    assert trainer.sharpened
+    assert trainer.learning_rate == 0.0
+
+
+def test_a_wrong_bit_ends_sharpening(trainer: Scripted) -> None:
+    for _ in range(127):
+        trainer.train_on(wrong_bits=0.0)
+    assert trainer.sharpening
+    trainer.train_on(wrong_bits=1.0)
+    assert not trainer.sharpening
+    assert trainer.learning_rate == CONFIG.learning_rate
+    assert trainer.progress.clean_sequences == 0
+
+
+def test_a_try_that_does_not_learn_is_given_up_and_the_next_may_take_longer(trainer: Scripted) -> None:
+    for tries, batches in ((1, 1_500), (2, 3_000)):
+        for _ in range(batches):
+            assert trainer.progress.tries == tries
+            trainer.train_on(wrong_bits=1.0)
+    assert trainer.progress.tries == 3
+
+
+def test_sharpening_is_not_counted_as_learning(trainer: Scripted) -> None:
+    for _ in range(3_000):
+        trainer.train_on(wrong_bits=0.0)
+    assert trainer.progress.tries == 1
+
+
+def test_a_new_try_has_new_variables_and_forgets_the_steps_of_the_old(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recipe, "_LEARNING_BATCHES", 2)
+    trainer = Trainer(NETWORK, CONFIG)
+    first = [variable.numpy() for variable in NTMCell(NETWORK, CONFIG.seed).trainable_variables]
+    trainer.train()
+    trainer.train()
+    assert trainer.progress.tries == 2
+    started = trainer.state()
+    kernels = [value for value in started.values() if value.ndim == 2]
+    assert not any(np.array_equal(ours, old) for ours in kernels for old in first)
+    assert not any(value.any() for value in list(started.values())[-4:])  # step, moments, average
+    trainer.train()  # the average begins with the first step
+    averaged, now = trainer.variables().values(), list(trainer.state().values())
+    for value, variable in zip(averaged, now, strict=False):
+        np.testing.assert_array_equal(value, variable)
+
+
+def test_equal_seeds_start_over_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recipe, "_LEARNING_BATCHES", 1)
+    one, other = Trainer(NETWORK, CONFIG), Trainer(NETWORK, CONFIG)
+    for trainer in (one, other):
+        trainer.train()
+    for name, value in one.state().items():
+        np.testing.assert_array_equal(value, other.state()[name])
+
+
+def test_what_an_abandoned_try_has_reached_does_not_count(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path
+) -> None:
+    """The first try converges and then errs: the summary tells of the last try, the history of all."""
+    monkeypatch.setattr(recipe, "_LEARNING_BATCHES", 130)
+    wrong = iter([0.0] * 160 + [1.0] * 10_000)
+    monkeypatch.setattr(Trainer, "_train_step", lambda *_: (tf.constant(0.5), tf.constant(0.0)))
+    advance = Trainer._advance
+    monkeypatch.setattr(Trainer, "_advance", lambda self, **_: advance(self, learned=next(wrong) == 0.0))
+    monkeypatch.setattr(Trainer, "check", lambda _: 0 if next(checks) else 7)
+    checks = iter([True] + [False] * 100)
+    config = TrainingConfig(seed=3, max_length=2, sharpening_batches=500, max_batches=300, xla=False)
+    lines: list[dict[str, Any]] = []
+    summary = train(tmp_path, NETWORK, config, started=0.0, report=lines.append)
+    assert any(line.get("check_wrong_bits") == 0 for line in lines)
+    assert [line["tries"] for line in lines][:: len(lines) - 1] == [1, summary["tries"]]
+    assert summary["tries"] > 1
+    assert (summary["converged"], summary["sequences_to_converge"]) == (False, None)
+    history = (tmp_path / "history.jsonl").read_text(encoding="utf-8").splitlines()
+    assert [json.loads(line) for line in history] == lines
