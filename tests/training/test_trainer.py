@@ -106,8 +106,8 @@ def test_what_an_abandoned_try_has_reached_does_not_count(
     monkeypatch.setattr(Trainer, "_train_step", lambda *_: (tf.constant(0.5), tf.constant(0.0)))
     advance = Trainer._advance
     monkeypatch.setattr(Trainer, "_advance", lambda self, **_: advance(self, learned=next(wrong) == 0.0))
-    monkeypatch.setattr(Trainer, "check", lambda _: 0 if next(checks) else 7)
-    checks = iter([True] + [False] * 100)
+    checks = iter([0] + [7] * 100)
+    monkeypatch.setattr(Trainer, "check", lambda _: next(checks))
     config = TrainingConfig(seed=3, max_length=2, sharpening_batches=500, max_batches=300, xla=False)
     lines: list[dict[str, Any]] = []
     summary = train(tmp_path, NETWORK, config, started=0.0, report=lines.append)
