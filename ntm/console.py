@@ -58,6 +58,7 @@ def run(name: str, function: Callable[..., int | None]) -> NoReturn:
     for number in _SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup asks
             signal.signal(number, interrupt)
+    sys.unraisablehook = _unless_interrupted
     warnings.showwarning = lambda message, *_, **__: say(f"{name}: warning: {one_line(str(message))}")
     try:
         code = _outcome(name, function, received)
@@ -72,6 +73,12 @@ def run(name: str, function: Callable[..., int | None]) -> NoReturn:
         # What could not be written above cannot be written at the interpreter's end either: it would complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     raise SystemExit(code)
+
+
+def _unless_interrupted(unraisable: "sys.UnraisableHookArgs") -> None:
+    """Say nothing of an interrupt where no exception can pass, e.g. in a destructor: it comes again."""
+    if not isinstance(unraisable.exc_value, SignalError):
+        sys.__unraisablehook__(unraisable)
 
 
 def _outcome(name: str, function: Callable[..., int | None], received: list[int]) -> int:

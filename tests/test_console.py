@@ -161,6 +161,22 @@ def test_a_signal_that_a_library_swallows() -> None:
     assert process.returncode == 130
 
 
+def test_a_signal_in_a_destructor_is_obeyed_without_a_word() -> None:
+    program = """
+import os, signal, time
+from ntm import console
+class Fragile:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGTERM)
+def command():
+    Fragile()
+    time.sleep(60)
+console.run("ntm-test", command)
+"""
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False, timeout=30)
+    assert (result.returncode, result.stdout, result.stderr) == (143, b"", b"")
+
+
 def test_no_thread_is_waited_for_after_a_signal() -> None:
     """A thread in a library, which nobody can stop, and which may take offence at the interpreter's end."""
     program = f"import threading, time\nthreading.Thread(target=time.sleep, args=[60]).start()\n{_PROGRAM}"
