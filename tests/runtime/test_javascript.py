@@ -10,6 +10,7 @@ import pytest
 from onnx import numpy_helper
 
 import ntm
+from ntm.runtime import onnx_file
 from ntm.runtime.folder import BUNDLED
 
 FOLDER = pathlib.Path(__file__).parent / "javascript"
@@ -53,7 +54,7 @@ def test_errs_as_the_runtime_errs(tmp_path: pathlib.Path) -> None:
         values = numpy_helper.to_array(kernel).copy()
         values[:, 3] *= -1
         kernel.CopyFrom(numpy_helper.from_array(values, kernel.name))
-        onnx.save(model, path)
+        path.write_bytes(onnx_file.sealed(model.SerializeToString()))
     expected = copied_by_the_runtime(damaged, TEXT, 100)
     assert expected != TEXT
     assert copied_by_javascript(damaged, TEXT, 100) == expected
