@@ -1,7 +1,7 @@
 """Time the exported network in every runtime on the same weights, beside the floor that none can go below; Markdown.
 
 Trains a network with ``ntm-train`` (or takes ``--run RUN``), exports it with ``ntm-export --format all``, and measures
-onnxruntime beside TensorFlow and TF-Lite; with ``--pytorch-ntm DIR`` (needs PyTorch and attrs), a checkout of
+onnxruntime beside TensorFlow and TF-Lite; with ``--pytorch-ntm DIR`` (needs PyTorch), a checkout of
 https://github.com/loudinthecloud/pytorch-ntm, its step too. Every runtime is a process of its own, on the cores that
 the table says. They are measured in turns, ``--rounds`` times over; of every figure the least counts, since other work
 on a machine only ever adds to a time.
@@ -13,6 +13,7 @@ copies an array of their size; whichever takes longer.
 
 import argparse
 import collections
+import importlib
 import json
 import os
 import pathlib
@@ -21,7 +22,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import types
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -153,9 +153,6 @@ def tf_lite(model: pathlib.Path, cores: int) -> Times:
 
 def pytorch_ntm(_: pathlib.Path, cores: int) -> Times:
     """The step of pytorch-ntm, which has an LSTM of 100 for a controller, without gradients."""
-    sys.modules["argcomplete"] = types.ModuleType("argcomplete")
-    import importlib  # noqa: PLC0415
-
     torch: Any = importlib.import_module("torch")
     network: Any = importlib.import_module("ntm.aio")
     torch.set_num_threads(cores)
