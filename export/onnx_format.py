@@ -1,4 +1,4 @@
-"""ONNX: ``step.onnx``, a step converted by tf2onnx, and ``unrolled.onnx``, the same step unrolled."""
+"""ONNX: ``step.onnx``, a step converted by tf2onnx, and ``unrolled.onnx``, U steps in their fastest form."""
 
 import functools
 import inspect
@@ -12,11 +12,11 @@ import onnxruntime
 import tf2onnx
 from onnx import helper
 
-from ntm.export import unroll as unrolling
 from ntm.export.parity import Candidate, Graph, compare_chunks, compare_steps
 from ntm.export.simplify import simplify
 from ntm.export.source import Source
 from ntm.export.step import input_signature, shapes, step_function
+from ntm.export.unroll import unroll
 from ntm.models import NTMCell
 from ntm.runtime import folder as model_folder
 from ntm.runtime import onnx_file
@@ -41,9 +41,9 @@ _WHOLE_STEP = ("__call__", "step_with_adds")
 
 def write(source: Source, folder: pathlib.Path) -> None:
     """Write both graphs."""
-    step = convert(source.run.cell)
-    save(step, source.metadata(STEP), folder / FILE_OF[STEP])
-    save(unrolling.unroll(step, source.unroll), source.metadata(UNROLLED), folder / FILE_OF[UNROLLED])
+    cell = source.run.cell
+    save(convert(cell), source.metadata(STEP), folder / FILE_OF[STEP])
+    save(unroll(cell, source.unroll, OPSET), source.metadata(UNROLLED), folder / FILE_OF[UNROLLED])
 
 
 def describe(source: Source, _: pathlib.Path) -> str:

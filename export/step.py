@@ -47,11 +47,12 @@ def locations_for(config: NTMConfig, length: int | tf.Tensor) -> int | tf.Tensor
 def initial_state(cell: NTMCell) -> InitialState:
     """The state of one sequence before the first step, for any N.
 
-    It holds the vector that fills every location, and the weightings up to the last location any head looks at.
+    It holds the vector that fills every location, and the weightings up to the last location any head looks at, or up
+    to the fewest locations that the unrolled graph can shift over.
     """
     state = cell.initial_state(batch_size=1)
     weights = state.weights[0].numpy()  # [R+K, N]
-    looked_at = weights.any(axis=0).nonzero()[0].max() + 1
+    looked_at = max(weights.any(axis=0).nonzero()[0].max() + 1, cell.config.shifts - 1)
     return InitialState(
         memory=state.memory[0, :, 0].numpy().tolist(),
         weights=weights[:, :looked_at].tolist(),

@@ -1,122 +1,270 @@
-"""Static unrolling: U time steps in one ONNX graph, by repeating the nodes of a converted step.
+"""Static unrolling: U time steps in one ONNX graph, written in the form that takes the fewest and cheapest nodes.
 
-Converting an unrolled TensorFlow function takes time that grows with U; repeating the nodes takes next to none.
-Not every node need be repeated. What no next state depends on, the output layer, runs once for all U steps, and so
-does what depends on x alone: each sequence of a batch is computed for itself, so to these nodes the steps of a chunk
-are one batch of U * B sequences. What a step tells beyond y and the next state, its ``adds``, is left out.
+``step.onnx`` is the cell as TensorFlow has it; this is the same network for speed. onnxruntime spends about as long on
+calling a small node as on computing it, so a step here is half the nodes, by algebra alone; standard ONNX all the same:
+
+* What depends on x alone is computed once for all U steps, and so is the output, which no next state depends on. To
+  these nodes the steps of a chunk are one batch of U * B sequences.
+* Eq. (7) and (8) are one product, with the 2 S weights of "the focus by content, or the previous one; shifted by so
+  much". Those are one softmax, since sigmoid(g) softmax(s) = softmax over both of (g, 0) + s.
+* Eq. (3) and (4) of one head are M - w (e M - a), and e M - a is what BatchNormalization computes of B * M channels.
+* Eq. (9) needs no epsilon where nothing is differentiated: the logarithm of 0 is -inf, and its softmax is 0.
+
+That all this is the same network is proved before anything is published (``ntm.export.parity``).
 """
 
-import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
+from typing import Any
 
+import numpy as np
 import onnx
-from onnx import NodeProto, helper
+from onnx import helper, numpy_helper
 
+from ntm.export.step import shapes
+from ntm.models import NTMCell, addressing
 from ntm.runtime.metadata import INPUTS, OUTPUTS
 
-_X, _Y, _STATE, _NEXT_STATE = INPUTS[0], OUTPUTS[0], INPUTS[1:], OUTPUTS[1:]
+_NEVER = -1e4  # the logit of what has the weight 0
 
 
-def unroll(step: onnx.ModelProto, steps: int) -> onnx.ModelProto:
-    """Repeat a step.
+def unroll(cell: NTMCell, steps: int, opset: int) -> onnx.ModelProto:
+    """Write U steps of a network as a graph.
 
     Args:
-        step: the graph of one step, with the ``INPUTS`` and ``STEP_OUTPUTS`` of ``ntm.runtime.metadata`` in this order.
+        cell: the network.
         steps: U, at least 1.
+        opset: of the graph.
 
     Returns:
-        The graph of U steps: the ``INPUTS`` and ``OUTPUTS``, x ``[U, B, W+1]`` and y ``[U, B, W]``. Its nodes and
-        tensors are called ``step_<i>/...``, or ``all/...`` where they hold all the steps: ``[U * B, ...]``.
+        The graph: the ``INPUTS`` and ``OUTPUTS`` of ``ntm.runtime.metadata``, x ``[U, B, W+1]`` and y ``[U, B, W]``.
+        N is at least S - 1. Its nodes are called ``step_<i>/<what it computes>/...``, or ``all/...`` where they
+        compute something for all steps.
     """
-    constants = {initializer.name for initializer in step.graph.initializer}
-    before, repeated, after = _partition(step.graph.node, constants)
+    graph = _Graph()
+    unrolled = _Unrolled(graph, cell)
+    x, memory, weights, reads = INPUTS
+    chunk = unrolled.begin(x, memory, steps)
+    hidden_of_all, reads_of_all = [], []
+    for i, projected in enumerate(chunk):
+        graph.scope = f"step_{i}"
+        last = i == steps - 1
+        hidden = unrolled.controller(projected, reads)
+        weights = unrolled.address(hidden, memory, weights, OUTPUTS[2] if last else None)
+        reading, *writing = unrolled.split(weights)
+        memory = unrolled.write(hidden, memory, writing, OUTPUTS[1] if last else None)
+        reads = unrolled.read(memory, reading, OUTPUTS[3] if last else None)
+        hidden_of_all.append(hidden)
+        reads_of_all.append(reads)
+    graph.scope = "all"
+    unrolled.output(hidden_of_all, reads_of_all, OUTPUTS[0])
+    return graph.model(cell, steps, opset)
 
-    def of_all(tensor: str) -> str:
-        return tensor if tensor in constants else f"all/{tensor}"
 
-    def of_step(i: int, tensor: str) -> str:
-        if tensor in constants:
-            return tensor
-        if tensor in _STATE:  # what the step before made of it
-            return tensor if i == 0 else of_step(i - 1, _NEXT_STATE[_STATE.index(tensor)])
-        return tensor if tensor in _NEXT_STATE and i == steps - 1 else f"step_{i}/{tensor}"
+class _Graph:
+    """Nodes and constants in the making."""
 
-    nodes = [helper.make_node("Reshape", [_X, "all/x_shape"], [of_all(_X)], "all/join_x")]
-    nodes += [_renamed(node, of_all, "all/") for node in before]
-    for tensor in _shared({_X} | _made_by(before), repeated):
-        pieces = [of_step(i, tensor) for i in range(steps)]
-        nodes.append(
-            helper.make_node("Split", [of_all(tensor)], pieces, f"all/split_{tensor}", axis=0, num_outputs=steps)
+    def __init__(self) -> None:
+        self.scope, self.part = "all", ""
+        self._nodes: list[onnx.NodeProto] = []
+        self._constants: dict[str, onnx.TensorProto] = {}
+
+    def constant(self, name: str, value: Any, dtype: type = np.float32) -> str:
+        """A constant, the same one wherever it has this name."""
+        self._constants.setdefault(name, numpy_helper.from_array(np.ascontiguousarray(value, dtype), name))
+        return name
+
+    def node(self, operation: str, *inputs: str, name: str | None = None, **attributes: Any) -> str:
+        """A node of one output, which is called ``name`` where it is given."""
+        return self.nodes(operation, *inputs, names=[name], **attributes)[0]
+
+    def nodes(self, operation: str, *inputs: str, names: Iterable[str | None], **attributes: Any) -> list[str]:
+        """A node of as many outputs as there are names."""
+        path = f"{self.scope}/{self.part}/{operation}_{len(self._nodes)}"
+        outputs = [name or f"{path}:{i}" for i, name in enumerate(names)]
+        self._nodes.append(helper.make_node(operation, inputs, outputs, path, **attributes))
+        return outputs
+
+    def reshape(self, tensor: str, *shape: int, name: str | None = None) -> str:
+        """A tensor in another shape; 0 stands for a size as it was, -1 for what remains."""
+        target = self.constant("shape_" + "_".join(map(str, shape)), shape, np.int64)
+        return self.node("Reshape", tensor, target, name=name)
+
+    def model(self, cell: NTMCell, steps: int, opset: int) -> onnx.ModelProto:
+        """The finished graph."""
+
+        def value(name: str) -> onnx.ValueInfoProto:
+            time = (steps,) if name in (INPUTS[0], OUTPUTS[0]) else ()
+            return helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, (*time, *shapes(cell.config)[name]))
+
+        graph = helper.make_graph(
+            self._nodes,
+            "ntm",
+            [value(name) for name in INPUTS],
+            [value(name) for name in OUTPUTS],
+            list(self._constants.values()),
+            doc_string="A Neural Turing Machine, unrolled",
         )
-    for i in range(steps):
-        nodes += [_renamed(node, functools.partial(of_step, i), f"step_{i}/") for node in repeated]
-    for tensor in _shared({*_STATE} | _made_by(repeated), after):
-        pieces = [of_step(i, tensor) for i in range(steps)]
-        nodes.append(helper.make_node("Concat", pieces, [of_all(tensor)], f"all/join_{tensor}", axis=0))
-    nodes += [_renamed(node, of_all, "all/") for node in after]
-    nodes.append(helper.make_node("Reshape", [of_all(_Y), "all/y_shape"], [_Y], "all/split_y"))
-
-    unrolled = onnx.ModelProto()
-    unrolled.CopyFrom(step)
-    graph = unrolled.graph
-    del graph.node[:], graph.value_info[:], graph.initializer[:], graph.output[len(OUTPUTS) :]
-    graph.node.extend(nodes)
-    used = {tensor for node in nodes for tensor in node.input}
-    graph.initializer.extend(initializer for initializer in step.graph.initializer if initializer.name in used)
-    x_width, y_width = (_prepend_time(value, steps) for value in (graph.input[0], graph.output[0]))
-    for name, shape in (("all/x_shape", [-1, x_width]), ("all/y_shape", [steps, -1, y_width])):
-        graph.initializer.append(helper.make_tensor(name, onnx.TensorProto.INT64, [len(shape)], shape))
-    return unrolled
+        opsets = [helper.make_opsetid("", opset)]
+        return helper.make_model(graph, opset_imports=opsets, ir_version=helper.find_min_ir_version_for(opsets))
 
 
-def _partition(nodes: Iterable[NodeProto], constants: set[str]) -> tuple[list[NodeProto], ...]:
-    """The nodes that depend on x alone; those that remain; and those that no next state depends on."""
-    nodes = _needed_for(OUTPUTS, nodes)
-    known = {_X, "", *constants}  # "" stands for an input left out
-    before = []
-    for node in nodes:
-        if known.issuperset(node.input):
-            before.append(node)
-            known.update(node.output)
-    for_state = _needed_for(_NEXT_STATE, nodes)
-    rest = [node for node in nodes if node not in before]
-    return before, [node for node in rest if node in for_state], [node for node in rest if node not in for_state]
+class _Unrolled:
+    """The network as nodes of a graph, method by method."""
+
+    def __init__(self, graph: _Graph, cell: NTMCell) -> None:
+        self._graph = graph
+        self._config = cell.config
+        self._first, *self._hidden = [_matrix(layer) for layer in cell.hidden]
+        self._output = _matrix(cell.output)
+        self._addressing, self._erase, self._add = _heads(cell)
+
+    def _gemm(self, name: str, matrix: np.ndarray, x: str, bias: str | None = None) -> str:
+        """X W + b; the last row of ``matrix`` is b, unless ``bias`` is a tensor to add instead."""
+        if bias is None:
+            bias = self._graph.constant(f"{name}/bias", matrix[-1])
+            matrix = matrix[:-1]
+        return self._graph.node("Gemm", x, self._graph.constant(f"{name}/kernel", matrix), bias)
+
+    def begin(self, x: str, memory: str, steps: int) -> list[str]:
+        """What is computed once a chunk; returns what each step's x adds to the first hidden layer, ``[B, H]``."""
+        graph, config = self._graph, self._config
+        graph.part = "sizes"
+        reach = config.shifts // 2
+        if reach:
+            locations = graph.node("Shape", memory, start=2, end=3)
+            between = graph.node("Sub", locations, graph.constant("edges", [2 * reach], np.int64))
+            one = graph.constant("one", [1], np.int64)
+            self._pieces = graph.node("Concat", *[one] * reach, between, *[one] * reach, axis=0)
+        batch = graph.node("Shape", memory, start=0, end=1)
+        channels = graph.node("Mul", batch, graph.constant("M", [config.memory_vector_size], np.int64))
+        self._zeros, self._ones = (
+            graph.node("ConstantOfShape", channels, value=numpy_helper.from_array(np.array([value], np.float32)))
+            for value in (0.0, 1.0)
+        )
+        graph.part = "controller"
+        words = graph.reshape(x, -1, config.input_size)
+        of_x = np.vstack([self._first[: config.input_size], self._first[-1:]])
+        projected = self._gemm("hidden_0/x", of_x, words)  # [U * B, H]
+        return graph.nodes("Split", projected, names=[None] * steps, axis=0, num_outputs=steps)
+
+    def controller(self, projected: str, reads: str) -> str:
+        """The hidden layers; reads is r[t-1], ``[B, R, M]``."""
+        graph = self._graph
+        graph.part = "controller"
+        of_reads = self._first[self._config.input_size : -1]
+        hidden = graph.node("Tanh", self._gemm("hidden_0/reads", of_reads, self._flat(reads), projected))
+        for i, matrix in enumerate(self._hidden, 1):
+            hidden = graph.node("Tanh", self._gemm(f"hidden_{i}", matrix, hidden))
+        return hidden
+
+    def _flat(self, reads: str) -> str:
+        """``[B, R, M]`` as ``[B, R * M]``."""
+        return self._graph.reshape(reads, -1, self._config.read_heads * self._config.memory_vector_size)
+
+    def address(self, hidden: str, memory: str, previous: str, name: str | None) -> str:
+        """Eq. (5) to (9): w[t] of all heads, ``[B, R+K, N]``, from M[t-1] and w[t-1]."""
+        graph, config = self._graph, self._config
+        heads, m, shifts = config.heads, config.memory_vector_size, config.shifts
+        graph.part = "heads"
+        sizes = [m, 1, 1, 2 * shifts * heads]
+        parameters = graph.reshape(self._gemm("addressing", self._addressing, hidden), -1, heads, sum(sizes))
+        split = graph.constant("addressing/split", sizes, np.int64)
+        key, strength, sharpening, mixture = graph.nodes("Split", parameters, split, names=[None] * 4, axis=2)
+
+        graph.part = "content"  # Eq. (5) and (6)
+        key = graph.node("Mul", graph.node("LpNormalization", key, axis=2, p=2), graph.node("Softplus", strength))
+        ones = graph.constant("ones", np.ones([1, m]))
+        square = graph.node("MatMul", ones, graph.node("Mul", memory, memory))  # [B, 1, N]
+        norm = graph.node("Sqrt", graph.node("Add", square, graph.constant("norm_epsilon", addressing.NORM_EPSILON)))
+        content = graph.node("Softmax", graph.node("Div", graph.node("MatMul", key, memory), norm), axis=2)
+
+        graph.part = "location"  # Eq. (7) and (8)
+        focus = graph.node("Concat", content, previous, axis=1)  # [B, 2 (R+K), N]
+        if shifts > 1:
+            # Cut so that a shift is another order of the same pieces.
+            pieces = graph.nodes("Split", focus, self._pieces, names=[None] * shifts, axis=2)
+            reach = range(-(shifts // 2), shifts // 2 + 1)
+            shifted = [pieces[(i - shift) % shifts] for shift in reach for i in range(shifts)]
+            focus = graph.reshape(graph.node("Concat", *shifted, axis=2), 0, 2 * heads * shifts, -1)
+        mixed = graph.node("MatMul", graph.node("Softmax", mixture, axis=2), focus)  # [B, R+K, N]
+
+        graph.part = "sharpen"  # Eq. (9)
+        gamma = graph.node("Add", graph.node("Softplus", sharpening), graph.constant("least_sharpening", 1.0))
+        return graph.node("Softmax", graph.node("Mul", graph.node("Log", mixed), gamma), axis=2, name=name)
+
+    def split(self, weights: str) -> list[str]:
+        """The weightings of the read heads, ``[B, R, N]``, and that of each write head, ``[B, 1, N]``."""
+        config = self._config
+        sizes = self._graph.constant("heads/split", [config.read_heads, *[1] * config.write_heads], np.int64)
+        return self._graph.nodes("Split", weights, sizes, names=[None] * (1 + config.write_heads), axis=1)
+
+    def write(self, hidden: str, memory: str, weights: list[str], name: str | None) -> str:
+        """Eq. (3) and (4): M[t], ``[B, M, N]``; first every head erases, then every head adds."""
+        graph, config = self._graph, self._config
+        graph.part = "write"
+        last = config.write_heads - 1
+        adds = []
+        for k, w in enumerate(weights):
+            erase = graph.node("Sigmoid", self._gemm(f"erase_{k}", self._erase[k], hidden))
+            add = graph.node("Tanh", self._gemm(f"add_{k}", self._add[k], hidden))  # of -a
+            channels = graph.reshape(memory, 1, -1, 0)  # [1, B * M, N]
+            bias = graph.reshape(add, -1) if k == last else self._zeros
+            too_much = graph.node(
+                "BatchNormalization", channels, graph.reshape(erase, -1), bias, self._zeros, self._ones, epsilon=0.0
+            )
+            too_much = graph.node("Mul", graph.reshape(too_much, -1, config.memory_vector_size, 0), w)
+            memory = graph.node("Sub", memory, too_much, name=name if k == last == 0 else None)
+            adds.append(add)
+        for k in range(last):  # -a of the heads before the last
+            added = graph.node("Mul", graph.reshape(adds[k], -1, config.memory_vector_size, 1), weights[k])
+            memory = graph.node("Sub", memory, added, name=name if k == last - 1 else None)
+        return memory
+
+    def read(self, memory: str, weights: str, name: str | None) -> str:
+        """Eq. (2): r[t], ``[B, R, M]``."""
+        graph = self._graph
+        graph.part = "read"
+        return graph.node("MatMul", weights, graph.node("Transpose", memory, perm=[0, 2, 1]), name=name)
+
+    def output(self, hidden: list[str], reads: list[str], name: str) -> None:
+        """The output words of all steps, ``[U, B, W]``."""
+        graph, config = self._graph, self._config
+        graph.part = "output"
+        units = config.controller_sizes[-1]
+        of_hidden, of_reads = np.vstack([self._output[:units], self._output[-1:]]), self._output[units:-1]
+        said = self._gemm("output/hidden", of_hidden, graph.node("Concat", *hidden, axis=0))
+        said = self._gemm("output/reads", of_reads, self._flat(graph.node("Concat", *reads, axis=0)), said)
+        graph.reshape(graph.node("Sigmoid", said), len(hidden), -1, config.word_bits, name=name)
 
 
-def _needed_for(tensors: Iterable[str], nodes: Iterable[NodeProto]) -> list[NodeProto]:
-    """The nodes that these tensors depend on, in the topological order that ONNX keeps."""
-    needed = set(tensors)
-    found: list[NodeProto] = []
-    for node in reversed(list(nodes)):
-        if not needed.isdisjoint(node.output):
-            found.insert(0, node)
-            needed.update(node.input)
-    return found
+def _matrix(layer: Any) -> np.ndarray:
+    """The kernel of a layer, and its bias as one row more: of what the layer does, all is linear in these."""
+    return np.vstack([layer.kernel.numpy(), layer.bias.numpy()])
 
 
-def _made_by(nodes: Iterable[NodeProto]) -> set[str]:
-    return {tensor for node in nodes for tensor in node.output}
+def _heads(cell: NTMCell) -> tuple[np.ndarray, list[np.ndarray], list[np.ndarray]]:
+    """The layer of the heads, cut and arranged as the graph wants it; each matrix with its bias as the last row.
 
-
-def _shared(made: set[str], users: Iterable[NodeProto]) -> list[str]:
-    """The tensors that were made before and are used by these nodes, each once, in the order of their use."""
-    return list(dict.fromkeys(tensor for node in users for tensor in node.input if tensor in made))
-
-
-def _renamed(node: NodeProto, rename: Callable[[str], str], prefix: str) -> NodeProto:
-    renamed = NodeProto()
-    renamed.CopyFrom(node)
-    renamed.name = prefix + node.name
-    renamed.input[:] = [rename(tensor) if tensor else "" for tensor in node.input]
-    renamed.output[:] = [rename(tensor) if tensor else "" for tensor in node.output]
-    return renamed
-
-
-def _prepend_time(value: onnx.ValueInfoProto, steps: int) -> int:
-    """Make ``[B, width]`` into ``[U, B, width]``; returns the width."""
-    shape = value.type.tensor_type.shape
-    batch, width = shape.dim
-    del shape.dim[:]
-    shape.dim.add(dim_value=steps)
-    shape.dim.extend([batch, width])
-    return int(width.dim_value)
+    Returns:
+        For the addressing, ``[H+1, (R+K) * (M + 2 + 2 S (R+K))]``: of each head key, strength, sharpening, and the
+        logits of its mixture, which never takes from another head. Of each write head erase, ``[H+1, M]``, and -add.
+    """
+    config = cell.config
+    heads, m, shifts, writers = config.heads, config.memory_vector_size, config.shifts, config.write_heads
+    matrix = _matrix(cell.heads)
+    rows = len(matrix)
+    addressing_part, erase, add = np.split(matrix, np.cumsum([heads * (m + 3 + shifts), writers * m]), axis=1)
+    of_head = addressing_part.reshape(rows, heads, -1)
+    key, strength, gate, sharpening, shift = np.split(of_head, np.cumsum([m, 1, 1, 1]), axis=2)
+    mixture = np.zeros([rows, heads, 2, heads, shifts], np.float32)
+    mixture[-1] = _NEVER
+    for i in range(heads):
+        mixture[:, i, 0, i] = gate[:, i] + shift[:, i]
+        mixture[:, i, 1, i] = shift[:, i]
+    for_addressing = np.concatenate([key, strength, sharpening, mixture.reshape(rows, heads, -1)], axis=2)
+    # The columns of one head are `writers` apart.
+    return (
+        for_addressing.reshape(rows, -1),
+        [erase[:, k::writers] for k in range(writers)],
+        [-add[:, k::writers] for k in range(writers)],
+    )

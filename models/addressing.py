@@ -6,7 +6,7 @@ Shapes: ``h`` stands for the heads (R+K), which are all addressed at once; see t
 import tensorflow as tf
 
 # Inside the root and the logarithm: at a zero vector or a zero weight both have no finite gradient.
-_NORM_EPSILON = 1e-8
+NORM_EPSILON = 1e-2
 _LOG_EPSILON = 1e-16
 
 
@@ -20,9 +20,9 @@ def cosine_similarity(key: tf.Tensor, memory: tf.Tensor) -> tf.Tensor:
     Returns:
         ``[B, h, N]``, in [-1, 1].
     """
-    key_square = tf.reduce_sum(tf.square(key), axis=2, keepdims=True)  # [B, h, 1]
+    unit_key = tf.math.l2_normalize(key, axis=2)  # [B, h, M]
     memory_square = tf.reduce_sum(tf.square(memory), axis=1, keepdims=True)  # [B, 1, N]
-    return tf.matmul(key, memory) / tf.sqrt(key_square * memory_square + _NORM_EPSILON)  # [B, h, N]
+    return tf.matmul(unit_key, memory) / tf.sqrt(memory_square + NORM_EPSILON)  # [B, h, N]
 
 
 def content_weighting(similarity: tf.Tensor, strength: tf.Tensor) -> tf.Tensor:

@@ -11,7 +11,8 @@ class NTMConfig:
     depends on it, so every ``initial_state`` may be given another.
 
     Raises:
-        ValueError: a size is below 1, or ``shifts`` is even.
+        ValueError: a size is below 1, ``shifts`` is even, or there are fewer memory locations than neighbours to shift
+            to, S - 1.
     """
 
     word_bits: int = 8  # W
@@ -36,6 +37,8 @@ class NTMConfig:
                 raise ValueError(f"{name} must be at least 1, not {size}")
         if self.shifts % 2 == 0:
             raise ValueError(f"shifts must be odd, not {self.shifts}")
+        if self.memory_locations < self.shifts - 1:
+            raise ValueError(f"memory_locations must be at least {self.shifts - 1}, not {self.memory_locations}")
 
     @property
     def heads(self) -> int:

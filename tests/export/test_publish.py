@@ -220,7 +220,7 @@ def test_the_command_knows_every_format() -> None:
 
 # The most nodes that onnxruntime runs for each equation.
 NODES = {
-    "cosine_similarity": 8,
+    "cosine_similarity": 11,
     "content_weighting": 2,
     "interpolate": 3,
     "circular_shift": 9,
@@ -376,14 +376,13 @@ def test_gate_refuses_any_format_that_is_off_by_one_number(  # noqa: PLR0917
 def test_gate_compares_the_unrolled_graph_too(
     monkeypatch: pytest.MonkeyPatch, run: pathlib.Path, tmp_path: pathlib.Path
 ) -> None:
-    correct = unroll.unroll
 
-    def unroll_wrongly(step: onnx.ModelProto, steps: int) -> onnx.ModelProto:
-        model = correct(step, steps)
-        patch(model, "heads/kernel", 0.01)
+    def unroll_wrongly(cell: NTMCell, steps: int, opset: int) -> onnx.ModelProto:
+        model = unroll.unroll(cell, steps, opset)
+        patch(model, "addressing/kernel", 0.01)
         return model
 
-    monkeypatch.setattr(unroll, "unroll", unroll_wrongly)
+    monkeypatch.setattr(onnx_format, "unroll", unroll_wrongly)
     with pytest.raises(publish.DisagreementError, match=r"^not equal to TensorFlow: unrolled.onnx "):
         publish.publish(run, tmp_path / "out", ["onnx"], unroll=8)
     assert list(tmp_path.iterdir()) == []

@@ -1,77 +1,105 @@
-"""Static unrolling on a graph small enough to be checked by hand."""
+"""The unrolled graph is the converted step repeated, however the network is made, and as small as it is meant to be."""
+
+import dataclasses
+import pathlib
+from collections import Counter
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
-from onnx import TensorProto, helper
 
 from ntm.export import onnx_format
+from ntm.export.onnx_format import OPSET
 from ntm.export.unroll import unroll
+from ntm.models import NTMCell, NTMConfig
+from ntm.runtime.metadata import INPUTS, OUTPUTS
+
+SMALL = NTMConfig(word_bits=3, memory_vector_size=4, controller_sizes=(5,))
+CONFIGS = {
+    "default": NTMConfig(),
+    "one layer": SMALL,
+    "no shifts": dataclasses.replace(SMALL, shifts=1),
+    "S=5": dataclasses.replace(SMALL, shifts=5, controller_sizes=(5, 6)),
+    "R=2": dataclasses.replace(SMALL, read_heads=2),
+    "K=2": dataclasses.replace(SMALL, write_heads=2),
+    "R=2, K=3, S=5": dataclasses.replace(SMALL, read_heads=2, write_heads=3, shifts=5),
+}
 
 
-@pytest.fixture
-def step() -> onnx.ModelProto:
-    """y = memory' + reads + 2x, memory' = memory + 2x, weights' = weights memory, reads' = reads, adds = 3 memory'."""
-    nodes = [
-        helper.make_node("Mul", ["x", "two"], ["twice"], "before"),
-        helper.make_node("Add", ["memory", "twice"], ["next_memory"], "repeated_1"),
-        helper.make_node("Mul", ["weights", "memory"], ["next_weights"], "repeated_2"),
-        helper.make_node("Identity", ["reads"], ["next_reads"], "repeated_3"),
-        helper.make_node("Add", ["next_memory", "reads"], ["sum"], "after_1"),
-        helper.make_node("Add", ["sum", "twice"], ["y"], "after_2"),
-        helper.make_node("Mul", ["next_memory", "three"], ["adds"], "left_out"),
-    ]
+def randomised(config: NTMConfig, scale: float = 0.2) -> NTMCell:
+    cell, random = NTMCell(config), np.random.default_rng(0)
+    for variable in cell.variables:
+        variable.assign(random.normal(size=variable.shape, scale=scale))
+    return cell
 
-    def tensors(*names: str) -> list[onnx.ValueInfoProto]:
-        return [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["B", 3]) for name in names]
 
-    graph = helper.make_graph(
-        nodes,
-        "step",
-        tensors("x", "memory", "weights", "reads"),
-        tensors("y", "next_memory", "next_weights", "next_reads", "adds"),
-        [helper.make_tensor(name, TensorProto.FLOAT, [], [value]) for name, value in (("two", 2.0), ("three", 3.0))],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+def compare(cell: NTMCell, steps: int, batch: int, locations: int, chunks: int = 3) -> None:
+    """Run the unrolled graph beside the converted step; each chunk starts from the state of the steps."""
+    model = unroll(cell, steps, OPSET)
     onnx.checker.check_model(model, full_check=True)
-    return model
+    chunk = onnx_format.session(model.SerializeToString())
+    step = onnx_format.session(onnx_format.convert(cell).SerializeToString())
+    random = np.random.default_rng(1)
+    initial = cell.initial_state(batch, locations)
+    state = {name: value.numpy() for name, value in zip(INPUTS[1:], initial, strict=True)}
+    for _ in range(chunks):
+        x = random.integers(0, 2, [steps, batch, cell.config.input_size]).astype(np.float32)
+        actual = chunk({"x": x, **state})
+        for t in range(steps):
+            expected = step({"x": x[t], **state})
+            state = {name: expected[f"next_{name}"] for name in INPUTS[1:]}
+            np.testing.assert_allclose(actual["y"][t], expected["y"], rtol=0, atol=5e-6, err_msg=f"y of step {t}")
+        for name in state:
+            np.testing.assert_allclose(actual[f"next_{name}"], state[name], rtol=0, atol=5e-6, err_msg=name)
 
 
 @pytest.mark.parametrize("steps", [1, 2, 5])
-def test_unrolled_graph_is_the_step_repeated(step: onnx.ModelProto, steps: int) -> None:
-    model = unroll(step, steps)
-    onnx.checker.check_model(model, full_check=True)
-    random = np.random.default_rng(0)
-    x = random.normal(size=[steps, 2, 3]).astype(np.float32)
-    state = {name: random.normal(size=[2, 3]).astype(np.float32) for name in ("memory", "weights", "reads")}
-    actual = onnx_format.session(model.SerializeToString())({"x": x, **state})
-    once = onnx_format.session(step.SerializeToString())
-    for t in range(steps):
-        outputs = once({"x": x[t], **state})
-        np.testing.assert_allclose(actual["y"][t], outputs["y"])
-        state = {name: outputs[f"next_{name}"] for name in state}
-    for name, value in state.items():
-        np.testing.assert_allclose(actual[f"next_{name}"], value)
+@pytest.mark.parametrize("name", CONFIGS)
+def test_unrolled_graph_is_the_step_repeated(name: str, steps: int) -> None:
+    compare(randomised(CONFIGS[name]), steps, batch=2, locations=12)
 
 
-def test_only_what_a_state_needs_is_repeated(step: onnx.ModelProto) -> None:
-    names = [node.name for node in unroll(step, 7).graph.node]
-    for name in ("repeated_1", "repeated_2", "repeated_3"):
-        assert [f"step_{i}/{name}" in names for i in range(7)] == [True] * 7
-    for name in ("before", "after_1", "after_2"):
-        assert names.count(f"all/{name}") == 1
-        assert f"step_0/{name}" not in names
+@pytest.mark.parametrize(("batch", "locations"), [(1, 128), (7, 12), (2, 5)])
+def test_b_and_n_are_open(batch: int, locations: int) -> None:
+    compare(randomised(CONFIGS["R=2, K=3, S=5"]), 2, batch, locations)
+
+
+@pytest.mark.parametrize("name", ["one layer", "S=5"])
+def test_the_fewest_locations_to_shift_over_suffice(name: str) -> None:
+    cell = randomised(CONFIGS[name])
+    compare(cell, 2, batch=2, locations=cell.config.shifts - 1)
+
+
+def test_weights_of_zero_stay_zero_and_make_no_nan() -> None:
+    """A weighting begins one-hot, so most logarithms are of 0; and the heads go to extremes."""
+    compare(randomised(CONFIGS["one layer"], scale=8.0), 1, batch=4, locations=9, chunks=30)
+
+
+def test_what_no_next_state_depends_on_is_computed_once() -> None:
+    seven, eight = (
+        Counter(node.name.partition("/")[0] for node in unroll(NTMCell(NTMConfig()), steps, OPSET).graph.node)
+        for steps in (7, 8)
+    )
+    assert seven["all"] == eight["all"]
+    assert eight - seven == Counter({"step_7": seven["step_0"]})
+    assert {seven[f"step_{i}"] for i in range(7)} == {seven["step_0"]}
+
+
+def test_interface_is_the_contract() -> None:
+    graph = unroll(NTMCell(NTMConfig()), 3, OPSET).graph
+    assert tuple(value.name for value in graph.input) == INPUTS
+    assert tuple(value.name for value in graph.output) == OUTPUTS
+    names = [node.name for node in graph.node]
     assert len(set(names)) == len(names)
+    used = {tensor for node in graph.node for tensor in node.input}
+    assert {constant.name for constant in graph.initializer} <= used
 
 
-def test_what_a_step_tells_beyond_its_state_is_left_out(step: onnx.ModelProto) -> None:
-    graph = unroll(step, 3).graph
-    assert [output.name for output in graph.output] == ["y", "next_memory", "next_weights", "next_reads"]
-    assert not any("left_out" in node.name for node in graph.node)
-    assert "three" not in {initializer.name for initializer in graph.initializer}
-
-
-def test_step_is_left_as_it_was(step: onnx.ModelProto) -> None:
-    before = step.SerializeToString()
-    unroll(step, 3)
-    assert step.SerializeToString() == before
+def test_default_network_takes_at_most_39_nodes_a_step(tmp_path: pathlib.Path) -> None:
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
+    options.log_severity_level = 3
+    onnxruntime.InferenceSession(unroll(randomised(NTMConfig()), 3, OPSET).SerializeToString(), options)
+    names = [node.name.removeprefix("fused ") for node in onnx.load(tmp_path / "optimised.onnx").graph.node]
+    assert sum(name.startswith("step_1/") for name in names) <= 39

@@ -29,8 +29,15 @@ def test_cosine_similarity_is_equation_6(random: np.random.Generator) -> None:
     actual = np.asarray(addressing.cosine_similarity(key, content))
     for b, h, i in np.ndindex(2, 3, 7):
         u, v = key[b, h].astype(float), content[b, :, i].astype(float)
-        expected = sum(u[m] * v[m] for m in range(5)) / (sum(u**2) ** 0.5 * sum(v**2) ** 0.5)
+        expected = sum(u[m] * v[m] for m in range(5)) / (sum(u**2) ** 0.5 * (sum(v**2) + 0.01) ** 0.5)
         assert actual[b, h, i] == pytest.approx(expected, abs=1e-6)
+
+
+def test_only_a_location_that_holds_something_is_similar_to_a_key() -> None:
+    key = np.array([[[3.0, 4.0]]], np.float32)  # [B, h, M]
+    content = np.array([[[30.0, 0.6, 6e-3, 6e-5, 0.0], [40.0, 0.8, 8e-3, 8e-5, 0.0]]], np.float32)  # [B, M, N]
+    similarity = np.asarray(addressing.cosine_similarity(key, content))[0, 0]
+    np.testing.assert_allclose(similarity, [1.0, 0.995, 0.0995, 0.001, 0.0], atol=1e-4)
 
 
 def test_content_weighting_is_equation_5(random: np.random.Generator) -> None:

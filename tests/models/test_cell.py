@@ -74,7 +74,7 @@ def reference_step(
         key, beta, gate, gamma = own[:m], softplus(own[m]), sigmoid(own[m + 1]), 1 + softplus(own[m + 2])
         shift = softmax(own[m + 3 :])
         # Eq. (6), (5): the focus by content.
-        similarity = [sum(key[j] * row[j] for j in range(m)) / (norm(key) * norm(row)) for row in memory]
+        similarity = [sum(key[j] * row[j] for j in range(m)) / (norm(key) * norm([*row, 0.1])) for row in memory]
         content = softmax([beta * value for value in similarity])
         # Eq. (7): interpolation with the previous weighting.
         gated = [gate * content[i] + (1 - gate) * previous[head][i] for i in range(n)]
