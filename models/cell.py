@@ -13,7 +13,7 @@ from ntm.models.memory import add, erase, read
 INITIAL_MEMORY = 1e-6
 # A head begins as one that mostly goes by location and leans forward: with no leaning at all, its weighting is spread
 # over the memory within a few steps, and there is little to learn from.
-_GATE_BIAS, _FORWARD_BIAS = -1.0, 1.0
+_GATE_BIAS, _FORWARD_BIAS = -2.0, 1.0
 # Learned initial weightings begin near the first location: an even spread would have no gradient.
 _W_BIAS = 5.0
 

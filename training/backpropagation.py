@@ -7,14 +7,24 @@ product over all steps and sequences after the loop. The result is the same grad
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
 from ntm.models import NTMCell, State
 
 
-def unroll(cell: NTMCell, x: tf.Tensor, length: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+class Unrolled(NamedTuple):
+    """What the network did at each of T steps, B sequences side by side; it means nothing beyond their length."""
+
+    logits: tf.Tensor  # [T, B, W]
+    weights: tf.Tensor  # [T, B, R+K, N], the weightings of all heads; zero beyond the length
+    gate: tf.Tensor  # [T, B, R+K, 1], g
+    erase: tf.Tensor  # [T, B, M, K], e
+    add: tf.Tensor  # [T, B, M, K], a
+
+
+def unroll(cell: NTMCell, x: tf.Tensor, length: tf.Tensor) -> Unrolled:
     """Run the cell over the first steps of a sequence; differentiable once by its variables.
 
     XLA compiles for one T; how many of the steps are taken need not be known before. What is not taken costs nothing.
@@ -23,10 +33,6 @@ def unroll(cell: NTMCell, x: tf.Tensor, length: tf.Tensor) -> tuple[tf.Tensor, t
         cell: the network.
         x: ``[T, B, W+1]``, T and B static.
         length: how many steps to take, at most T, ``[]``.
-
-    Returns:
-        The logits, ``[T, B, W]``, which mean nothing beyond ``length``; and the weightings of all heads,
-        ``[T, B, R+K, N]``, zero beyond it.
     """
     steps, batch = x.shape[0], x.shape[1]
     state = cell.initial_state(batch)
@@ -34,10 +40,11 @@ def unroll(cell: NTMCell, x: tf.Tensor, length: tf.Tensor) -> tuple[tf.Tensor, t
     matrices = [layer.kernel.read_value() for layer in layers]
     biases = [layer.bias.read_value() for layer in layers]
     hidden, weights, reads = _recurrence(cell, x, length)(*state, *matrices, *biases)
-    flat = cell.output_input(
-        tf.reshape(hidden, [steps * batch, hidden.shape[2]]), tf.reshape(reads, [steps * batch, *reads.shape[2:]])
-    )
-    return tf.reshape(cell.output(flat), [steps, batch, cell.config.word_bits]), weights
+    hidden = _rows(hidden)
+    logits = cell.output(cell.output_input(hidden, tf.reshape(reads, [steps * batch, *reads.shape[2:]])))
+    heads = cell.in_range(cell.heads(hidden))
+    logits, gate, erase, add = (_steps(rows, steps) for rows in (logits, heads.gate, heads.erase, heads.add))
+    return Unrolled(logits, weights, gate, erase, add)
 
 
 def _recurrence(cell: NTMCell, x: tf.Tensor, length: tf.Tensor) -> Callable[..., tuple[tf.Tensor, ...]]:
@@ -118,6 +125,11 @@ def _recurrence(cell: NTMCell, x: tf.Tensor, length: tf.Tensor) -> Callable[...,
         return (last_hidden, saved.weights[1:], saved.reads[1:]), gradient
 
     return recurrence  # type: ignore[no-any-return]
+
+
+def _steps(rows: tf.Tensor, steps: int) -> tf.Tensor:
+    """``[T * B, ...]`` as ``[T, B, ...]``."""
+    return tf.reshape(rows, [steps, -1, *rows.shape[1:]])
 
 
 def _rows(tensor: tf.Tensor) -> tf.Tensor:

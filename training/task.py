@@ -25,19 +25,24 @@ def mixed_lengths(seed: tf.Tensor, batch_size: int, max_length: int) -> tf.Tenso
     return tf.random.stateless_uniform([batch_size], for_lengths, 1, max_length + 1, tf.int32, "philox")
 
 
-def copy_batch(seed: tf.Tensor, lengths: tf.Tensor, max_length: int, word_bits: int) -> Batch:
+def copy_batch(seed: tf.Tensor, lengths: tf.Tensor, max_length: int, word_bits: int, sparse: int = 0) -> Batch:
     """Random sequences; a pure function of the seed.
 
     Args:
         seed: two integers, ``[2]``.
         lengths: how many words each sequence has, from 1 to ``max_length``, ``[B]``.
         max_length: L.
-        word_bits: W.
+        word_bits: W, at most 31.
+        sparse: how many of the sequences, the first ones, have about half of their words replaced by zero. To the
+            network a zero looks like the silence in which it is to answer, and random words hold two in a row once in
+            thousands of sequences: too seldom to be learned from, and not in files.
     """
     _, for_words = _split(seed)
     # Raw random bits, one integer a word: 8 times cheaper than a number a bit.
     words = tf.random.stateless_uniform([max_length, lengths.shape[0], 1], for_words, None, None, tf.int32, "philox")
     bits = tf.cast(tf.bitwise.right_shift(words, tf.range(word_bits)) & 1, tf.float32)  # [L, B, W]
+    of_sparse = tf.range(lengths.shape[0])[:, tf.newaxis] < sparse  # [B, 1]
+    bits = tf.where(of_sparse & (words < 0), 0.0, bits)  # the sign is a random bit that no word uses
 
     step = tf.range(2 * max_length + 1)[:, tf.newaxis]  # [T, 1]
     seen = tf.pad(bits, [[0, max_length + 1], [0, 0], [0, 0]]) * _where(step < lengths)
@@ -78,6 +83,31 @@ def blur(weights: tf.Tensor, batch: Batch) -> tf.Tensor:
     """
     weightings = tf.cast(batch.steps * tf.reduce_prod(weights.shape[1:3]), tf.float32)
     return 1.0 - tf.reduce_sum(tf.square(weights)) / weightings
+
+
+def searching(gate: tf.Tensor, batch: Batch) -> tf.Tensor:
+    """How much heads go by content, the mean of g: a search among random words fails with some rare ones.
+
+    Args:
+        gate: g, ``[T, B, R+K, 1]``.
+        batch: what the network was looking at.
+    """
+    taken = tf.cast(tf.range(gate.shape[0]) < batch.steps, tf.float32)  # [T]
+    return tf.reduce_sum(taken * tf.reduce_mean(gate, axis=[1, 2, 3])) / tf.reduce_sum(taken)
+
+
+def writing(erase: tf.Tensor, add: tf.Tensor, batch: Batch) -> tf.Tensor:
+    """How much is written where there is nothing to write, in the output phase: the mean of e and of a^2; 0 is nothing.
+
+    A write head that wanders through the memory meanwhile destroys, with some rare words, what is yet to be said.
+
+    Args:
+        erase: e, ``[T, B, M, K]``.
+        add: a, ``[T, B, M, K]``.
+        batch: what the network was looking at.
+    """
+    written = tf.reduce_mean(erase + tf.square(add), axis=[2, 3])  # [T, B]
+    return tf.reduce_sum(written * batch.mask[:, :, 0]) / tf.reduce_sum(batch.mask)
 
 
 def wrong_bits(logits: tf.Tensor, batch: Batch) -> tf.Tensor:

@@ -64,11 +64,9 @@ def train(
         progress = dataclasses.asdict(trainer.progress)
         run.save_checkpoint(folder, trainer.variables(), trainer.state(), summary | {"progress": progress})
 
-    def converged() -> bool:
-        wrong = line["check_wrong_bits"] = trainer.check()
-        if wrong == 0 and summary["seconds_to_converge"] is None:
+    def note_convergence() -> None:
+        if summary["seconds_to_converge"] is None:
             summary.update(seconds_to_converge=seconds(), sequences_to_converge=trainer.sequences)
-        return wrong == 0
 
     last_save = time.monotonic()
     steps: list[Step] = []
@@ -78,6 +76,8 @@ def train(
             steps.append(trainer.train())
             if summary["tries"] != trainer.progress.tries:  # what had converged is gone
                 summary |= beginning | {"tries": trainer.progress.tries}
+            if trainer.sharpening:
+                note_convergence()
             ended = trainer.sharpened or trainer.progress.batches >= config.max_batches
             if trainer.progress.batches % _REPORT_BATCHES and not ended:
                 continue
@@ -93,9 +93,10 @@ def train(
             steps.clear()
             if ended:
                 # What counts is the network that is kept, not one on the way to it.
-                summary["converged"] = converged()
-            elif trainer.sharpening and summary["seconds_to_converge"] is None:
-                converged()
+                line["check_wrong_bits"] = trainer.check()
+                summary["converged"] = line["check_wrong_bits"] == 0
+                if summary["converged"]:
+                    note_convergence()
             if trainer.sharpened and not summary["converged"] and trainer.progress.batches < config.max_batches:
                 trainer.relearn()
                 ended = False

@@ -4,7 +4,7 @@ import tensorflow as tf
 
 from ntm.models import NTMCell, NTMConfig
 from ntm.training.backpropagation import unroll
-from ntm.training.task import blur, copy_batch, loss
+from ntm.training.task import blur, copy_batch, loss, searching, writing
 
 CONFIGS = {
     "default": NTMConfig(memory_locations=7),
@@ -27,22 +27,26 @@ def test_is_the_gradient_that_automatic_differentiation_finds(config: NTMConfig,
     batch = copy_batch(tf.constant([1, 2]), tf.constant([2, 3, 1]), 5, 8)  # 7 steps of 11
     variables = cell.trainable_variables
 
+    def objective(
+        logits: tf.Tensor, weights: tf.Tensor, gate: tf.Tensor, erase: tf.Tensor, add: tf.Tensor
+    ) -> tf.Tensor:
+        penalties = blur(weights, batch) + searching(gate, batch) + writing(erase, add, batch)
+        return loss(logits, batch) + penalties
+
     def ours() -> tuple[tf.Tensor, list[tf.Tensor]]:
         with tf.GradientTape() as tape:
-            logits, weights = unroll(cell, batch.x, batch.steps)
-            value = loss(logits, batch) + blur(weights, batch)
+            value = objective(*unroll(cell, batch.x, batch.steps))
         return value, tape.gradient(value, variables)
 
     with tf.GradientTape() as tape:
-        state, logits, weights = cell.initial_state(3), [], []
+        state, steps = cell.initial_state(3), []
         for x in tf.unstack(batch.x)[:7]:
+            heads = cell.in_range(cell.heads(cell.controller(x, state.reads)[-1]))
             y, state = cell(x, state)
-            logits.append(y)
-            weights.append(state.weights)
+            steps.append((y, state.weights, heads.gate, heads.erase, heads.add))
         until_end = [[0, 4], [0, 0], [0, 0]]
-        expected_value = loss(tf.pad(tf.stack(logits), until_end), batch) + blur(
-            tf.pad(tf.stack(weights), [*until_end, [0, 0]]), batch
-        )
+        columns = [tf.stack(column) for column in zip(*steps, strict=True)]
+        expected_value = objective(*(tf.pad(c, [*until_end, [0, 0]][: len(c.shape)]) for c in columns))
     expected = tape.gradient(expected_value, variables)
 
     value, gradients = (tf.function(ours, jit_compile=True, autograph=False) if compiled else ours)()

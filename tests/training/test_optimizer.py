@@ -9,10 +9,12 @@ def adam_in_numpy(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Algorithm 1 of Kingma & Ba (2015) with beta_2 = 0.99, clipping before and an average after."""
     m, v = np.zeros_like(values), np.zeros_like(values)
-    average = values
+    average, usual = values, np.inf
     for t, gradient in enumerate(gradients, start=1):
         norm = np.sqrt((gradient**2).sum())
-        g = gradient * min(1.0, clip / norm)
+        clipped = min(norm, clip, 3 * usual)
+        usual = clipped if t == 1 else usual + (1 - min(0.99, 1 - 1 / t)) * (clipped - usual)
+        g = gradient * clipped / norm
         m = 0.9 * m + 0.1 * g
         v = 0.99 * v + 0.01 * g**2
         values = values - rate * (m / (1 - 0.9**t)) / (np.sqrt(v / (1 - 0.99**t)) + 1e-8)
@@ -42,3 +44,18 @@ def test_a_zero_gradient_moves_nothing() -> None:
     variable = tf.Variable([1.0, 2.0])
     Adam([variable], clip_norm=1.0, average_decay=0.9).apply([tf.zeros(2)], tf.constant(0.1))
     np.testing.assert_array_equal(variable, [1.0, 2.0])
+
+
+def test_after_a_long_calm_an_outlier_moves_no_variable_far() -> None:
+    """Without the clip by the usual norm Adam would move each by some ten learning rates in the steps that follow."""
+    random = np.random.default_rng(0)
+    variable = tf.Variable(tf.zeros(50))
+    optimizer = Adam([variable], clip_norm=1.0, average_decay=0.9)
+    rate = tf.constant(0.001)
+    for _ in range(300):
+        optimizer.apply([tf.constant(1e-5 * random.normal(size=50), tf.float32)], rate)
+    before = variable.numpy()
+    optimizer.apply([tf.fill([50], 0.1)], rate)
+    for _ in range(10):
+        optimizer.apply([tf.zeros(50)], rate)
+    assert np.abs(variable.numpy() - before).mean() < 0.003

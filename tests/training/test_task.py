@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ntm.training.task import Batch, blur, copy_batch, loss, mixed_lengths, one_length, wrong_bits
+from ntm.training.task import Batch, blur, copy_batch, loss, mixed_lengths, one_length, searching, writing, wrong_bits
 
 
 @pytest.fixture(scope="module")
@@ -92,3 +92,37 @@ def test_blur_of_a_sharp_and_of_a_spread_weighting() -> None:
     taken = tf.sequence_mask(3, 5, tf.float32)[:, tf.newaxis, tf.newaxis, tf.newaxis]
     assert float(blur(taken * tf.one_hot(tf.zeros([5, 2, 4], tf.int32), 5), batch)) == 0.0
     assert float(blur(taken * tf.fill([5, 2, 4, 5], 0.2), batch)) == pytest.approx(0.8)
+
+
+def test_writing_is_what_is_erased_and_added_in_the_output_phase() -> None:
+    batch = copy_batch(
+        tf.constant([1, 2]), tf.constant([1, 2]), max_length=2, word_bits=5
+    )  # says step 2; steps 3 and 4
+    ones = tf.ones([5, 2, 4, 3])
+    nothing = tf.zeros_like(ones)
+    said = batch.mask[:, :, :, tf.newaxis]
+    assert float(writing(ones * (1.0 - said), ones * (1.0 - said), batch)) == 0.0
+    assert float(writing(0.5 * ones, nothing, batch)) == pytest.approx(0.5)
+    assert float(writing(nothing, -0.5 * ones, batch)) == pytest.approx(0.25)
+    assert float(writing(0.5 * ones, 0.5 * ones, batch)) == pytest.approx(0.75)
+
+
+def test_only_sparse_sequences_have_many_words_of_zero() -> None:
+    lengths = tf.fill([64], 20)
+    uniform, sparse = (copy_batch(tf.constant([1, 2]), lengths, 20, 8, sparse=n) for n in (0, 16))
+    zeros = (np.asarray(sparse.x)[:20, :, :8] == 0).all(axis=2)  # [L, B]
+    assert zeros[:, :16].mean() == pytest.approx(0.5, abs=0.1)
+    assert zeros[:, 16:].mean() < 0.05
+    np.testing.assert_array_equal(sparse.x[:, 16:], uniform.x[:, 16:])
+    kept = ~zeros[:, :16, np.newaxis]
+    np.testing.assert_array_equal(sparse.x[:20, :16, :8], kept * np.asarray(uniform.x)[:20, :16, :8])
+    np.testing.assert_array_equal(sparse.target[21:], sparse.x[:20, :, :8])
+
+
+def test_searching_is_the_mean_gate_of_the_steps_taken() -> None:
+    batch = copy_batch(tf.constant([1, 2]), tf.constant([1, 1]), max_length=2, word_bits=5)  # 3 steps of 5
+    taken = tf.reshape(tf.constant([1.0, 1.0, 1.0, 0.0, 0.0]), [5, 1, 1, 1])
+    gate = tf.ones([5, 2, 4, 1])
+    assert float(searching(gate, batch)) == pytest.approx(1.0)
+    assert float(searching(0.5 * gate * taken, batch)) == pytest.approx(0.5)
+    assert float(searching(gate * (1.0 - taken), batch)) == 0.0

@@ -19,7 +19,13 @@ CONFIG = TrainingConfig(seed=3, max_length=2, batch_size=8, sharpening_batches=1
 
 
 class Scripted(Trainer):
-    """A trainer whose batches hold as many wrong bits as a test says."""
+    """A trainer whose batches, and checks, hold as many wrong bits as a test says."""
+
+    wrong_bits_of_checks = 0
+
+    def check(self) -> int:
+        self.progress.checks += 1
+        return self.wrong_bits_of_checks
 
     def train_on(self, *, wrong_bits: float) -> None:
         self._step = lambda *_: (0.5, wrong_bits)
@@ -47,14 +53,50 @@ def test_sharpening_begins_after_a_thousand_clean_sequences(trainer: Scripted) -
     assert trainer.learning_rate == 0.0
 
 
-def test_a_wrong_bit_ends_sharpening(trainer: Scripted) -> None:
-    for _ in range(127):
+def test_a_wrong_bit_is_followed_by_another_thousand_clean_sequences(trainer: Scripted) -> None:
+    for _ in range(124):
         trainer.train_on(wrong_bits=0.0)
-    assert trainer.sharpening
     trainer.train_on(wrong_bits=1.0)
-    assert not trainer.sharpening
-    assert trainer.learning_rate == CONFIG.learning_rate
-    assert trainer.progress.clean_sequences == 0
+    for _ in range(124):
+        trainer.train_on(wrong_bits=0.0)
+    assert (trainer.sharpening, trainer.progress.checks) == (False, 0)
+    trainer.train_on(wrong_bits=0.0)
+    assert (trainer.sharpening, trainer.progress.checks) == (True, 1)
+
+
+def test_a_network_that_fails_the_check_learns_on_and_is_checked_again(trainer: Scripted) -> None:
+    trainer.wrong_bits_of_checks = 3
+    for checks in (0, 1, 2):
+        for _ in range(25 if checks else 125):
+            assert trainer.progress.checks == checks
+            trainer.train_on(wrong_bits=0.0)
+        assert not trainer.sharpening
+        assert trainer.learning_rate == CONFIG.learning_rate
+    trainer.wrong_bits_of_checks = 0
+    for _ in range(25):
+        trainer.train_on(wrong_bits=0.0)
+    assert (trainer.sharpening, trainer.progress.checks) == (True, 4)
+
+
+def test_the_learning_rate_never_rises_while_sharpening(trainer: Scripted) -> None:
+    for _ in range(125):
+        trainer.train_on(wrong_bits=0.0)
+    rates = []
+    while not trainer.sharpened:
+        rates.append(trainer.learning_rate)
+        trainer.train_on(wrong_bits=1.0)
+    assert len(rates) == CONFIG.sharpening_batches
+    assert rates == sorted(rates, reverse=True)
+
+
+def test_a_check_is_of_several_thousand_sequences_and_ends_with_the_first_wrong_bit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    trainer = Trainer(NETWORK, CONFIG)
+    wrong = {-1: 0, -2: 0, -3: 0, -4: 0, -5: 0, -6: 5}  # by the number that the sequences are made of
+    monkeypatch.setattr(trainer, "_check", lambda number: wrong.pop(int(number)))
+    assert [trainer.check(), trainer.check()] == [0, 5]
+    assert wrong == {}
 
 
 def test_a_try_that_does_not_learn_is_given_up_and_the_next_may_take_longer(trainer: Scripted) -> None:
@@ -81,7 +123,7 @@ def test_a_new_try_has_new_variables_and_forgets_the_steps_of_the_old(monkeypatc
     started = trainer.state()
     kernels = [value for value in started.values() if value.ndim == 2]
     assert not any(np.array_equal(ours, old) for ours in kernels for old in first)
-    assert not any(value.any() for value in list(started.values())[-4:])  # step, moments, average
+    assert not any(value.any() for value in list(started.values())[-5:])  # of the optimiser
     trainer.train()  # the average begins with the first step
     averaged, now = trainer.variables().values(), list(trainer.state().values())
     for value, variable in zip(averaged, now, strict=False):
@@ -102,16 +144,16 @@ def test_what_an_abandoned_try_has_reached_does_not_count(
 ) -> None:
     """The first try converges and then errs: the summary tells of the last try, the history of all."""
     monkeypatch.setattr(recipe, "_LEARNING_BATCHES", 130)
-    wrong = iter([0.0] * 160 + [1.0] * 10_000)
+    wrong = iter([0.0] * 125 + [1.0] * 10_000)
     monkeypatch.setattr(Trainer, "_train_step", lambda *_: (tf.constant(0.5), tf.constant(0.0)))
     advance = Trainer._advance
     monkeypatch.setattr(Trainer, "_advance", lambda self, **_: advance(self, learned=next(wrong) == 0.0))
-    checks = iter([0] + [7] * 100)
+    checks = iter([0] + [7] * 1_000)
     monkeypatch.setattr(Trainer, "check", lambda _: next(checks))
-    config = TrainingConfig(seed=3, max_length=2, sharpening_batches=500, max_batches=300, xla=False)
+    config = TrainingConfig(seed=3, max_length=2, sharpening_batches=50, max_batches=300, xla=False)
     lines: list[dict[str, Any]] = []
     summary = train(tmp_path, NETWORK, config, started=0.0, report=lines.append)
-    assert any(line.get("check_wrong_bits") == 0 for line in lines)
+    assert any(line["learning_rate"] < config.learning_rate for line in lines)
     assert [line["tries"] for line in lines][:: len(lines) - 1] == [1, summary["tries"]]
     assert summary["tries"] > 1
     assert (summary["converged"], summary["sequences_to_converge"]) == (False, None)
