@@ -15,12 +15,12 @@ from ntm.training.task import Batch, blur, copy_batch, loss, mixed_lengths, one_
 
 # A network may have learned the task when this many sequences in a row had no wrong bit; then it is checked, and where
 # it fails, checked again after so many more.
-_CLEAN_SEQUENCES, _MORE_CLEAN_SEQUENCES = 1_000, 200
+_CLEAN_SEQUENCES, _MORE_CLEAN_SEQUENCES = 2_000, 200
 # Who has not learned the task for good by then had a bad start, and another costs less than waiting; every further try
 # may take so much longer.
-_LEARNING_BATCHES = 1_500
+_LEARNING_BATCHES = 1_100
 # Converged: no wrong bit on so many fresh sequences, so many times: who fails once in a thousand has more to learn.
-_CHECK_SEQUENCES, _CHECK_ROUNDS = 1_000, 4
+_CHECK_SEQUENCES, _CHECK_ROUNDS = 1_000, 2
 
 
 class Step(NamedTuple):
