@@ -48,7 +48,7 @@ CHOICES: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
     "no writing penalty": ({}, {"writing_penalty": 0.0}, {}),
     "writing penalty 0.3": ({}, {"writing_penalty": 0.3}, {}),
     "no searching penalty": ({}, {"searching_penalty": 0.0}, {}),
-    "searching penalty 0.05": ({}, {"searching_penalty": 0.05}, {}),
+    "searching penalty 0.005": ({}, {"searching_penalty": 0.005}, {}),
     "no blur penalty": ({}, {"blur_penalty": 0.0}, {}),
     "no sharpening": ({}, {"sharpening_batches": 0}, {}),
 }

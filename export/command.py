@@ -14,7 +14,7 @@ from ntm import console
 _COMMAND = "ntm-export"
 
 # By benchmarks/export.py: loading takes time that grows with U, and beyond 8 steps a graph runs hardly any faster.
-DEFAULT_UNROLL = 8
+DEFAULT_UNROLL = 12
 
 
 class Format(enum.StrEnum):

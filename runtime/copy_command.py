@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 COMMAND = "ntm-copy"
 
 # Chosen by measurement (benchmarks/RESULTS.md): the cost of a step grows with the memory, which needs a location a
-# byte, and the steps come in whole chunks of the unrolled graph: 11 bytes are 23 steps, 3 chunks of 8.
+# byte, and the steps come in whole chunks of the unrolled graph: 11 bytes are 23 steps, 2 chunks of 12.
 BLOCK_LENGTH = 11
 BATCH_SIZE = 512
 

@@ -23,7 +23,7 @@ class TrainingConfig:
     sharpening_learning_rate: float = 1e-3  # at the beginning of sharpening
     blur_penalty: float = 0.02  # nats per unit of blur, while sharpening
     writing_penalty: float = 0.1  # nats per unit of what is written in the output phase
-    searching_penalty: float = 0.005  # nats per unit of g
+    searching_penalty: float = 0.02  # nats per unit of g
     xla: bool = True
 
     def __post_init__(self) -> None:
