@@ -13,7 +13,8 @@ from ntm import console
 
 _COMMAND = "ntm-export"
 
-# By benchmarks/export.py: loading takes time that grows with U, and beyond 8 steps a graph runs hardly any faster.
+# By benchmarks/export.py: loading takes time that grows with U, and beyond 12 steps a graph runs hardly any faster. A
+# block of ntm-copy is 23 steps.
 DEFAULT_UNROLL = 12
 
 
