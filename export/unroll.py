@@ -168,8 +168,8 @@ class _Unrolled:
         heads, m, shifts = config.heads, config.memory_vector_size, config.shifts
         graph.part = "heads"
         sizes = [m, 1, 1, 2 * shifts * heads]
-        parameters = graph.reshape(self._gemm("addressing", self._addressing, hidden), -1, heads, sum(sizes))
-        split = graph.constant("addressing/split", sizes, np.int64)
+        parameters = graph.reshape(self._gemm("heads/addressing", self._addressing, hidden), -1, heads, sum(sizes))
+        split = graph.constant("heads/addressing/split", sizes, np.int64)
         key, strength, sharpening, mixture = graph.nodes("Split", parameters, split, names=[None] * 4, axis=2)
 
         graph.part = "content"  # Eq. (5) and (6)
@@ -207,8 +207,8 @@ class _Unrolled:
         last = config.write_heads - 1
         adds = []
         for k, w in enumerate(weights):
-            erase = graph.node("Sigmoid", self._gemm(f"erase_{k}", self._erase[k], hidden))
-            add = graph.node("Tanh", self._gemm(f"add_{k}", self._add[k], hidden))  # of -a
+            erase = graph.node("Sigmoid", self._gemm(f"heads/erase_{k}", self._erase[k], hidden))
+            add = graph.node("Tanh", self._gemm(f"heads/add_{k}", self._add[k], hidden))  # of -a
             channels = graph.reshape(memory, 1, -1, 0)  # [1, B * M, N]
             bias = graph.reshape(add, -1) if k == last else self._zeros
             too_much = graph.node(
