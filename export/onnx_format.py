@@ -7,21 +7,22 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import onnx
 import onnxruntime
 import tf2onnx
 from onnx import helper
 
-from ntm.export.parity import Candidate, Graph, compare_chunks, compare_steps
+from ntm.export.parity import Agreement, Candidate, Graph, Tensors, Trajectory, compare_chunks, compare_steps
 from ntm.export.simplify import simplify
 from ntm.export.source import Source
 from ntm.export.step import input_signature, shapes, step_function
-from ntm.export.unroll import unroll
+from ntm.export.unroll import state_after, unroll
 from ntm.models import NTMCell
 from ntm.runtime import folder as model_folder
 from ntm.runtime import onnx_file
 from ntm.runtime.metadata import FILES as FILE_OF
-from ntm.runtime.metadata import INPUTS, STEP, STEP_OUTPUTS, UNROLLED, Metadata
+from ntm.runtime.metadata import INPUTS, OUTPUTS, STEP, STEP_OUTPUTS, UNROLLED, Metadata
 
 FILES = tuple(FILE_OF.values())
 OPSET = 18  # the newest that tf2onnx writes
@@ -70,12 +71,34 @@ def candidates(folder: pathlib.Path) -> list[Candidate]:
 def to_compare(graphs: model_folder.ModelFolder, step_name: str, unrolled_name: str) -> list[Candidate]:
     """The two graphs of a model, to be compared with TensorFlow under these names."""
     step, unrolled = (session(graph.content) for graph in graphs)
-    unroll = graphs.unrolled.metadata.unroll
-    compare_unrolled = functools.partial(compare_chunks, chunk=unrolled, step=step, unroll=unroll)
+    steps = graphs.unrolled.metadata.unroll
+    first = _first_step(graphs.unrolled.content, steps)
+
+    def compare_unrolled(trajectory: Trajectory, agreement: Agreement) -> None:
+        """The first step with TensorFlow, as ``step.onnx`` is, and all of them with the first repeated."""
+        compare_steps(trajectory, agreement, step=first)
+        compare_chunks(trajectory, agreement, chunk=unrolled, step=first, unroll=steps)
+
     return [
         Candidate(step_name, graphs.step.metadata, functools.partial(compare_steps, step=step)),
         Candidate(unrolled_name, graphs.unrolled.metadata, compare_unrolled),
     ]
+
+
+def _first_step(content: bytes, unroll: int) -> Graph:
+    """The first step of an unrolled graph, as a graph of one step."""
+    model = onnx.load_from_string(content)
+    names = OUTPUTS[1:] if unroll == 1 else state_after(0)
+    known = {value.name for value in model.graph.output}
+    model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in known)
+    run = session(model.SerializeToString())
+
+    def step(inputs: Tensors) -> Tensors:
+        x, y = INPUTS[0], OUTPUTS[0]
+        outputs = run({**inputs, x: np.repeat(inputs[x][np.newaxis], unroll, axis=0)})
+        return {y: outputs[y][0]} | {named: outputs[name] for named, name in zip(OUTPUTS[1:], names, strict=True)}
+
+    return step
 
 
 def convert(cell: NTMCell) -> onnx.ModelProto:

@@ -1,8 +1,8 @@
 """The publish gate: a format is published only if it agrees with TensorFlow, tensor by tensor and step by step.
 
-Every step of a graph starts from the state that TensorFlow has, and what repeats a step, the unrolled graph, is
-compared with that step repeated. So the error of the graph is measured and nothing else: left to itself over many
-steps one rounding can grow, and TensorFlow with XLA and TensorFlow without part just as far from each other.
+Every step of a graph starts from the state that TensorFlow has. An unrolled graph is compared so in its first step, and
+then all its steps with that one repeated. So the error of the graph is measured and nothing else: left to itself over
+many steps one rounding can grow, and TensorFlow with XLA and TensorFlow without part just as far from each other.
 
 A quantised graph has other numbers by intent. No bit may differ all the same, and left to itself it may get none
 wrong, at any length.
@@ -136,13 +136,17 @@ def prove(cell: NTMCell, longest: int, candidates: Iterable[Candidate]) -> dict[
 
 
 def compare_steps(trajectory: Trajectory, agreement: Agreement, step: Graph) -> None:
-    """Compare every output of a graph of one step, which takes the ``INPUTS`` and returns the ``STEP_OUTPUTS``."""
+    """Compare every output of a graph of one step, which takes the ``INPUTS`` and returns the ``STEP_OUTPUTS``.
+
+    An unrolled graph's step need not tell its ``adds``.
+    """
     for t, x in enumerate(trajectory.x):
         outputs = step({_X: x, **trajectory.states[t]})
         agreement.note_y(trajectory.y[t], outputs[_Y], trajectory.copying[t])
         for name, expected in trajectory.states[t + 1].items():
             agreement.note(f"next_{name}", expected, outputs[f"next_{name}"])
-        agreement.note(_ADDS, trajectory.adds[t], outputs[_ADDS])
+        if _ADDS in outputs:
+            agreement.note(_ADDS, trajectory.adds[t], outputs[_ADDS])
     agreement.steps += len(trajectory.x)
 
 

@@ -48,17 +48,22 @@ def unroll(cell: NTMCell, steps: int, opset: int) -> onnx.ModelProto:
     hidden_of_all, reads_of_all = [], []
     for i, projected in enumerate(chunk):
         graph.scope = f"step_{i}"
-        last = i == steps - 1
+        next_memory, next_weights, next_reads = OUTPUTS[1:] if i == steps - 1 else state_after(i)
         hidden = unrolled.controller(projected, reads)
-        weights = unrolled.address(hidden, memory, weights, OUTPUTS[2] if last else None)
+        weights = unrolled.address(hidden, memory, weights, next_weights)
         reading, *writing = unrolled.split(weights)
-        memory = unrolled.write(hidden, memory, writing, OUTPUTS[1] if last else None)
-        reads = unrolled.read(memory, reading, OUTPUTS[3] if last else None)
+        memory = unrolled.write(hidden, memory, writing, next_memory)
+        reads = unrolled.read(memory, reading, next_reads)
         hidden_of_all.append(hidden)
         reads_of_all.append(reads)
     graph.scope = "all"
     unrolled.output(hidden_of_all, reads_of_all, OUTPUTS[0])
     return graph.model(cell, steps, opset)
+
+
+def state_after(step: int) -> tuple[str, ...]:
+    """What the state after a step within the graph, not the last one, is called there."""
+    return tuple(f"step_{step}/{name}" for name in OUTPUTS[1:])
 
 
 class _Graph:
@@ -162,7 +167,7 @@ class _Unrolled:
         """``[B, R, M]`` as ``[B, R * M]``."""
         return self._graph.reshape(reads, -1, self._config.read_heads * self._config.memory_vector_size)
 
-    def address(self, hidden: str, memory: str, previous: str, name: str | None) -> str:
+    def address(self, hidden: str, memory: str, previous: str, name: str) -> str:
         """Eq. (5) to (9): w[t] of all heads, ``[B, R+K, N]``, from M[t-1] and w[t-1]."""
         graph, config = self._graph, self._config
         heads, m, shifts = config.heads, config.memory_vector_size, config.shifts
@@ -200,7 +205,7 @@ class _Unrolled:
         sizes = graph.constant("heads/split", [config.read_heads, *[1] * config.write_heads], np.int64)
         return graph.nodes("Split", weights, sizes, names=[None] * (1 + config.write_heads), axis=1)
 
-    def write(self, hidden: str, memory: str, weights: list[str], name: str | None) -> str:
+    def write(self, hidden: str, memory: str, weights: list[str], name: str) -> str:
         """Eq. (3) and (4): M[t], ``[B, M, N]``; first every head erases, then every head adds."""
         graph, config = self._graph, self._config
         graph.part = "write"
@@ -222,7 +227,7 @@ class _Unrolled:
             memory = graph.node("Sub", memory, added, name=name if k == last - 1 else None)
         return memory
 
-    def read(self, memory: str, weights: str, name: str | None) -> str:
+    def read(self, memory: str, weights: str, name: str) -> str:
         """Eq. (2): r[t], ``[B, R, M]``."""
         graph = self._graph
         graph.part = "read"
