@@ -76,7 +76,7 @@ def to_compare(graphs: model_folder.ModelFolder, step_name: str, unrolled_name: 
 
     def compare_unrolled(trajectory: Trajectory, agreement: Agreement) -> None:
         """The first step with TensorFlow, as ``step.onnx`` is, and all of them with the first repeated."""
-        compare_steps(trajectory, agreement, step=first)
+        compare_steps(trajectory, agreement, step=first, adds=False)
         compare_chunks(trajectory, agreement, chunk=unrolled, step=first, unroll=steps)
 
     return [

@@ -135,17 +135,17 @@ def prove(cell: NTMCell, longest: int, candidates: Iterable[Candidate]) -> dict[
     return agreements
 
 
-def compare_steps(trajectory: Trajectory, agreement: Agreement, step: Graph) -> None:
+def compare_steps(trajectory: Trajectory, agreement: Agreement, step: Graph, *, adds: bool = True) -> None:
     """Compare every output of a graph of one step, which takes the ``INPUTS`` and returns the ``STEP_OUTPUTS``.
 
-    An unrolled graph's step need not tell its ``adds``.
+    A step within an unrolled graph does not tell its ``adds``.
     """
     for t, x in enumerate(trajectory.x):
         outputs = step({_X: x, **trajectory.states[t]})
         agreement.note_y(trajectory.y[t], outputs[_Y], trajectory.copying[t])
         for name, expected in trajectory.states[t + 1].items():
             agreement.note(f"next_{name}", expected, outputs[f"next_{name}"])
-        if _ADDS in outputs:
+        if adds:
             agreement.note(_ADDS, trajectory.adds[t], outputs[_ADDS])
     agreement.steps += len(trajectory.x)
 
