@@ -50,10 +50,12 @@ def test_errs_as_the_runtime_errs(tmp_path: pathlib.Path) -> None:
     shutil.copytree(BUNDLED, damaged)
     for path in damaged.glob("*.onnx"):
         model = onnx.load(path)
-        (kernel,) = (tensor for tensor in model.graph.initializer if tensor.name == "output/kernel")
-        values = numpy_helper.to_array(kernel).copy()
-        values[:, 3] *= -1
-        kernel.CopyFrom(numpy_helper.from_array(values, kernel.name))
+        constants = {tensor.name: tensor for tensor in model.graph.initializer}
+        kernels = {"step.onnx": ["output/kernel"], "unrolled.onnx": ["output/hidden/kernel", "output/reads/kernel"]}
+        for name in kernels[path.name]:
+            values = numpy_helper.to_array(constants[name]).copy()
+            values[:, 3] *= -1
+            constants[name].CopyFrom(numpy_helper.from_array(values, name))
         path.write_bytes(onnx_file.sealed(model.SerializeToString()))
     expected = copied_by_the_runtime(damaged, TEXT, 100)
     assert expected != TEXT
