@@ -16,9 +16,10 @@ from ntm.training.task import Batch, blur, copy_batch, loss, mixed_lengths, one_
 # A network may have learned the task when this many sequences in a row had no wrong bit; then it is checked, and where
 # it fails, checked again after so many more.
 _CLEAN_SEQUENCES, _MORE_CLEAN_SEQUENCES = 2_000, 200
-# Who has not learned the task for good by then had a bad start, and another costs less than waiting; every further try
-# may take so much longer.
-_LEARNING_BATCHES = 1_100
+# Who has not begun to learn the task by the first, or not learned it for good by the second, had a bad start, and
+# another costs less than waiting; every further try may take so much longer.
+_BEGINNING_BATCHES, _LEARNING_BATCHES = 450, 1_100
+_BEGUN, _LOSS_DECAY = 0.3, 0.97  # nats per bit, of which chance is 0.69; of their moving average
 # Converged: no wrong bit on so many fresh sequences, so many times: who fails once in a thousand has more to learn.
 _CHECK_SEQUENCES, _CHECK_ROUNDS = 1_000, 2
 
@@ -35,6 +36,7 @@ class Progress:
     """Where the recipe stands; saved with every checkpoint."""
 
     batches: int = 0
+    loss: float = 0.0  # nats per bit, the moving average of this try
     clean_sequences: int = 0  # in a row, without a wrong bit
     learning_batches: int = 0  # of this try, at the full learning rate
     sharpening_since: int | None = None  # batches
@@ -49,8 +51,9 @@ class Trainer:
     learning rate that falls to 0 and a penalty on blurred weightings. Short sequences forgive a head that looks a
     little beside its location, long ones do not. All the while it costs a little to write in the output phase and to
     search by content: what random words forgive a thousand times, and then do not. The result is the moving average of
-    the variables. A try that has not learned the task in good time is given up for another, with other initial
-    variables. The variables, the batches and the checks are pure functions of the seed and their number.
+    the variables. A try that has not begun to learn the task, or not learned it, in good time is given up for another,
+    with other initial variables. The variables, the batches and the checks are pure functions of the seed and their
+    number.
 
     Args:
         network: the network's configuration.
@@ -100,21 +103,23 @@ class Trainer:
             tf.constant(self.config.blur_penalty if self.sharpening else 0.0, tf.float32),
         )
         step = Step(float(step_loss), float(wrong) / self.config.batch_size)
-        self._advance(learned=step.wrong_bits == 0.0)
+        self._advance(step)
         return step
 
-    def _advance(self, *, learned: bool) -> None:
+    def _advance(self, step: Step) -> None:
         """Count a batch, and begin sharpening or start over where it is time to."""
         progress = self.progress
         progress.batches += 1
         progress.learning_batches += not self.sharpening
-        progress.clean_sequences = progress.clean_sequences + self.config.batch_size if learned else 0
+        progress.loss = _LOSS_DECAY * progress.loss + (1 - _LOSS_DECAY) * step.loss
+        progress.clean_sequences = 0 if step.wrong_bits else progress.clean_sequences + self.config.batch_size
         if not self.sharpening and progress.clean_sequences >= _CLEAN_SEQUENCES:
             if self.check() == 0:
                 progress.sharpening_since = progress.batches
             else:
                 progress.clean_sequences -= _MORE_CLEAN_SEQUENCES
-        if not self.sharpening and progress.learning_batches >= progress.tries * _LEARNING_BATCHES:
+        allowed = _LEARNING_BATCHES if progress.loss < _BEGUN else _BEGINNING_BATCHES
+        if not self.sharpening and progress.learning_batches >= progress.tries * allowed:
             self._start_over()
 
     def check(self) -> int:
@@ -141,6 +146,7 @@ class Trainer:
     def _start_over(self) -> None:
         self.progress.tries += 1
         self.progress.learning_batches = self.progress.clean_sequences = 0
+        self.progress.loss = 0.0
         # Far from the other seeds' first tries.
         fresh = NTMCell(self._cell.config, self.config.seed + (self.progress.tries << 32))
         for variable, value in zip(self._cell.trainable_variables, fresh.trainable_variables, strict=True):

@@ -27,8 +27,8 @@ class Scripted(Trainer):
         self.progress.checks += 1
         return self.wrong_bits_of_checks
 
-    def train_on(self, *, wrong_bits: float) -> None:
-        self._step = lambda *_: (0.5, wrong_bits)
+    def train_on(self, *, wrong_bits: float, loss: float = 0.2) -> None:
+        self._step = lambda *_: (loss, wrong_bits)
         self.train()
 
 
@@ -99,12 +99,25 @@ def test_a_check_is_of_two_thousand_sequences_and_ends_with_the_first_wrong_bit(
     assert wrong == {}
 
 
-def test_a_try_that_does_not_learn_is_given_up_and_the_next_may_take_longer(trainer: Scripted) -> None:
-    for tries, batches in ((1, 1_100), (2, 2_200)):
-        for _ in range(batches):
+@pytest.mark.parametrize(("loss", "allowed"), [(0.2, 1_100), (0.5, 450)])
+def test_a_try_that_does_not_learn_is_given_up_and_the_next_may_take_longer(
+    loss: float, allowed: int, trainer: Scripted
+) -> None:
+    """It is given up sooner where it has not even begun to learn."""
+    for tries in (1, 2):
+        for _ in range(tries * allowed):
             assert trainer.progress.tries == tries
-            trainer.train_on(wrong_bits=1.0)
+            trainer.train_on(wrong_bits=1.0, loss=loss)
     assert trainer.progress.tries == 3
+
+
+def test_a_try_that_forgets_again_is_given_up(trainer: Scripted) -> None:
+    for _ in range(500):
+        trainer.train_on(wrong_bits=1.0)
+    assert trainer.progress.tries == 1
+    for _ in range(25):
+        trainer.train_on(wrong_bits=1.0, loss=0.7)
+    assert trainer.progress.tries == 2
 
 
 def test_sharpening_is_not_counted_as_learning(trainer: Scripted) -> None:
@@ -145,9 +158,9 @@ def test_what_an_abandoned_try_has_reached_does_not_count(
     """The first try converges and then errs: the summary tells of the last try, the history of all."""
     monkeypatch.setattr(recipe, "_LEARNING_BATCHES", 260)
     wrong = iter([0.0] * 250 + [1.0] * 10_000)
-    monkeypatch.setattr(Trainer, "_train_step", lambda *_: (tf.constant(0.5), tf.constant(0.0)))
+    monkeypatch.setattr(Trainer, "_train_step", lambda *_: (tf.constant(0.2), tf.constant(0.0)))
     advance = Trainer._advance
-    monkeypatch.setattr(Trainer, "_advance", lambda self, **_: advance(self, learned=next(wrong) == 0.0))
+    monkeypatch.setattr(Trainer, "_advance", lambda self, step: advance(self, step._replace(wrong_bits=next(wrong))))
     checks = iter([0] + [7] * 1_000)
     monkeypatch.setattr(Trainer, "check", lambda _: next(checks))
     config = TrainingConfig(seed=3, max_length=2, sharpening_batches=50, max_batches=600, xla=False)
