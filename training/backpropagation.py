@@ -39,10 +39,10 @@ def unroll(cell: NTMCell, x: tf.Tensor, length: tf.Tensor) -> Unrolled:
     layers = [*cell.hidden, cell.heads]
     matrices = [layer.kernel.read_value() for layer in layers]
     biases = [layer.bias.read_value() for layer in layers]
-    hidden, weights, reads = _recurrence(cell, x, length)(*state, *matrices, *biases)
-    hidden = _rows(hidden)
-    logits = cell.output(cell.output_input(hidden, tf.reshape(reads, [steps * batch, *reads.shape[2:]])))
-    heads = cell.in_range(cell.heads(hidden))
+    hidden, parameters, weights, reads = _recurrence(cell, x, length)(*state, *matrices, *biases)
+    reads = tf.reshape(reads, [steps * batch, *reads.shape[2:]])
+    logits = cell.output(cell.output_input(_rows(hidden), reads))
+    heads = cell.in_range(_rows(parameters))
     logits, gate, erase, add = (_steps(rows, steps) for rows in (logits, heads.gate, heads.erase, heads.add))
     return Unrolled(logits, weights, gate, erase, add)
 
@@ -50,8 +50,9 @@ def unroll(cell: NTMCell, x: tf.Tensor, length: tf.Tensor) -> Unrolled:
 def _recurrence(cell: NTMCell, x: tf.Tensor, length: tf.Tensor) -> Callable[..., tuple[tf.Tensor, ...]]:
     """The part of the network that is a loop: a function of the initial state, the matrices and the biases.
 
-    It returns the last hidden layer ``[T, B, H]``, the weightings ``[T, B, R+K, N]`` and the read vectors
-    ``[T, B, R, M]`` of all steps, zero where none was taken, and knows its gradient.
+    It returns the last hidden layer ``[T, B, H]``, what the layer of the heads made of it, the weightings
+    ``[T, B, R+K, N]`` and the read vectors ``[T, B, R, M]`` of all steps, zero where none was taken, and knows its
+    gradient.
     """
     steps, batch, inputs = x.shape
     units = [*cell.config.controller_sizes, cell.heads.bias.shape[0]]
@@ -86,7 +87,7 @@ def _recurrence(cell: NTMCell, x: tf.Tensor, length: tf.Tensor) -> Callable[...,
         saved_layers = layers.stack()
 
         def gradient(
-            hidden_error: tf.Tensor, weights_error: tf.Tensor, reads_error: tf.Tensor
+            hidden_error: tf.Tensor, parameters_error: tf.Tensor, weights_error: tf.Tensor, reads_error: tf.Tensor
         ) -> tuple[tf.Tensor, ...]:
             """From the errors of the results to those of all arguments."""
 
@@ -98,6 +99,7 @@ def _recurrence(cell: NTMCell, x: tf.Tensor, length: tf.Tensor) -> Callable[...,
                     after = cell.memory_step(cell.in_range(parameters), *before[1:])
                 error = State(error.memory, error.weights + weights_error[t], error.reads + reads_error[t])
                 delta, memory_error, previous_weights_error = tape.gradient(after, before, output_gradients=error)
+                delta += parameters_error[t]
                 deltas = [delta]
                 delta = tf.matmul(delta, matrices[-1], transpose_b=True) + hidden_error[t]
                 for i in reversed(range(len(layers))):
@@ -121,8 +123,8 @@ def _recurrence(cell: NTMCell, x: tf.Tensor, length: tf.Tensor) -> Callable[...,
             by_bias = [tf.reduce_sum(delta, axis=0) for delta in deltas]
             return (*error, *by_matrix, *by_bias)
 
-        last_hidden = tf.split(saved_layers, units, axis=2)[-2]
-        return (last_hidden, saved.weights[1:], saved.reads[1:]), gradient
+        hidden, parameters = tf.split(saved_layers, units, axis=2)[-2:]
+        return (hidden, parameters, saved.weights[1:], saved.reads[1:]), gradient
 
     return recurrence  # type: ignore[no-any-return]
 
