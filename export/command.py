@@ -71,7 +71,7 @@ def export(
     if (output is None) == (check is None):
         raise console.CommandError("give either --output DIR or --check DIR")
     console.require("export", "tensorflow", "tf2onnx", "onnx", "ai_edge_litert")
-    console.silence_libraries()
+    console.import_tensorflow()
     from ntm.export import publish  # noqa: PLC0415  (it imports TensorFlow)
 
     try:

@@ -135,8 +135,7 @@ def _make_folder(folder: pathlib.Path, *, replace: bool) -> None:
 
 
 def set_up_tensorflow() -> None:
-    """What has to stand in the environment before TensorFlow is imported; what the user has set stays."""
-    console.silence_libraries()
+    """Import TensorFlow, with what has to stand in the environment before; what the user has set stays."""
     # The kernels of so small a network compile faster at level 1, and run no slower.
     flags = os.environ.get("XLA_FLAGS", "")
     if "xla_backend_optimization_level" not in flags:
@@ -144,6 +143,7 @@ def set_up_tensorflow() -> None:
     # The second training need not compile again.
     cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache") / console.DISTRIBUTION
     os.environ.setdefault("TF_XLA_FLAGS", f"--tf_xla_persistent_cache_directory={cache / 'xla'}")
+    console.import_tensorflow()
 
 
 def main() -> None:
