@@ -29,7 +29,7 @@ from ntm.export.command import DEFAULT_UNROLL
 from ntm.runtime.copy_command import BATCH_SIZE, BLOCK_LENGTH
 
 STEPS = 2 * BLOCK_LENGTH + 1
-UNROLLS = sorted((1, 2, 4, 8, 16, 32, 64, STEPS))
+UNROLLS = sorted({1, 2, 4, 8, 16, 32, 64, STEPS, DEFAULT_UNROLL})
 WHY = {
     "flat": "the read vectors side by side, for the controller and for the output",
     "controller_input": "the input beside them",
@@ -133,10 +133,10 @@ def _print_nodes(export: pathlib.Path, folder: pathlib.Path) -> bool:
         nodes, optimised = _nodes(export / file, folder)
         print(f"\n| `{file}` | nodes | optimised | why |\n| --- | ---: | ---: | --- |")
         counts, optimised_counts = (Counter(name.split("/")[at] for name in names) for names in (nodes, optimised))
-        for part, reason in why.items():
-            print(f"| `{part}` | {counts[part]} | {optimised_counts[part]} | {reason} |")
-        totals.append(sum(optimised_counts[part] for part in why))
-        print(f"| a step | {sum(counts[part] for part in why)} | {totals[-1]} | |")
+        for part in {**why, **counts}:
+            print(f"| `{part}` | {counts[part]} | {optimised_counts[part]} | {why.get(part, '?')} |")
+        totals.append(optimised_counts.total())
+        print(f"| a step | {counts.total()} | {totals[-1]} | |")
     return totals[0] <= 60
 
 

@@ -44,7 +44,7 @@ CHOICES: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
     "Adam's beta_2 0.999": ({}, {}, {"ntm.training.optimizer:_BETA_2": 0.999}),
     "no clip by the usual norm": ({}, {}, {"ntm.training.optimizer:_OUTLIER": 1e9}),
     "epsilon of the norm 1e-8": ({}, {}, {"ntm.models.addressing:NORM_EPSILON": 1e-8}),
-    "no sparse sequences": ({}, {"sparse_share": 0.0}, {}),
+    "no sparse sequences": ({}, {"sparse_every": 0}, {}),
     "no writing penalty": ({}, {"writing_penalty": 0.0}, {}),
     "writing penalty 0.3": ({}, {"writing_penalty": 0.3}, {}),
     "no searching penalty": ({}, {"searching_penalty": 0.0}, {}),
@@ -141,7 +141,7 @@ def _train(network: dict[str, Any], training: dict[str, Any], seed: int, *, fini
     row["milliseconds"] = 1e3 * (os.times().user - start.user) / trainer.progress.batches
     if finish and trainer.sharpened:
         wrong = {f"wrong_{length}": wrong_bits(trainer.result(), length, n) for length, n in ((120, 128), (1000, 1024))}
-        row |= {"climb": climb, "last_check": trainer.check(), **wrong}
+        row |= {"climb": climb, "last_check": trainer.check().wrong_bits, **wrong}
     return row
 
 

@@ -29,6 +29,8 @@ from typing import Any
 import numpy as np
 from operations import multiply_adds
 
+import ntm
+
 W, M, HEADS = 8, 20, 2
 LATENCY_LOCATIONS = 128
 # (N, B)
@@ -111,16 +113,21 @@ def _measure(case: tuple[str, int], model: pathlib.Path, checkout: pathlib.Path 
 
 
 def onnx_runtime(model: pathlib.Path, cores: int) -> Times:
-    """The model as ``ntm.load`` runs it: on several cores, as many batches at a time, each on one thread."""
+    """The model as ``ntm.load`` runs it: on several cores, as many batches at a time, each on one thread.
+
+    And no larger than the runtime makes them: of more sequences, several follow each other.
+    """
     session, unrolled = _session(model / "step.onnx"), _session(model / "unrolled.onnx")
     unroll = unrolled.get_inputs()[0].shape[0]
     times: Times = {}
     if cores == 1:
         times |= _latency("U-step chunk", _bound(unrolled, 1, LATENCY_LOCATIONS, unroll), unroll)
         times |= _latency("step", _bound(session, 1, LATENCY_LOCATIONS), 1)
+    loaded = ntm.load(model)
     for n, b in BULK:
-        steps = [_bound(unrolled, b, n, unroll) for _ in range(cores)]
-        times[f"{n} {b}"] = _throughput(steps) / (unroll * b)
+        at_once = min(b, loaded.batch_size(n))
+        steps = [_bound(unrolled, at_once, n, unroll) for _ in range(cores)]
+        times[f"{n} {b}"] = _throughput(steps) / (unroll * at_once)
     return times
 
 

@@ -28,7 +28,7 @@ free, the same in every tensor:
 
 To copy a sequence of L words:
 
-1. Choose N: a location for every word, so N = L + 2 or more.
+1. Choose N: a location for every word, so N = L + 2 or more, and no fewer than {least_locations}.
 2. Start from the state of the table below.
 3. Run L steps: the {bits} bits of a word as 0.0 and 1.0, then 0.0.
 4. Run one step, the delimiter: {bits} times 0.0, then 1.0.
@@ -49,7 +49,8 @@ The state, the configuration and the training are in the metadata of every graph
 
 The largest absolute difference to the network as TensorFlow computes it, at every step from the same state, over
 copies of random words that are longer than any it was trained on. At most {tolerance:g} is allowed, and not one
-differing bit. What repeats a step (an unrolled graph, the copy of the SavedModel) is compared with that step repeated.
+differing bit. What repeats a step (an unrolled graph, the copy of the SavedModel) is compared with one step of it
+repeated, and that one with TensorFlow.
 
 {agreements}
 {quantised}

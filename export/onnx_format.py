@@ -33,7 +33,7 @@ _CARD = """\
 `{step}` computes one time step in any runtime of opset {opset}, and `{unrolled}` {unroll} at once: there x is
 `[{unroll}, B, {x_width}]` and y is `[{unroll}, B, {bits}]`, the state is that before the first and after the last of
 them, and there are no `adds`. After the last step more zeros do no harm: a program may fill up the last chunk with
-them. Their metadata are `metadata_props`."""
+them. It is written for onnxruntime, and tested there alone. Their metadata are `metadata_props`."""
 
 _ADDED = "__"  # in the names of what tf2onnx adds to an operation
 # Methods whose names tell nothing of where in a step an operation is.
@@ -72,7 +72,11 @@ def to_compare(graphs: model_folder.ModelFolder, step_name: str, unrolled_name: 
     """The two graphs of a model, to be compared with TensorFlow under these names."""
     step, unrolled = (session(graph.content) for graph in graphs)
     steps = graphs.unrolled.metadata.unroll
-    first = _first_step(graphs.unrolled.content, steps)
+    first_state = _first_state(graphs.unrolled.content, steps)
+
+    def first(inputs: Tensors) -> Tensors:
+        """The first step; y, which the graph computes of all steps at once, is that of ``step.onnx``."""
+        return {**step(inputs), **first_state(inputs)}
 
     def compare_unrolled(trajectory: Trajectory, agreement: Agreement) -> None:
         """The first step with TensorFlow, as ``step.onnx`` is, and all of them with the first repeated."""
@@ -85,20 +89,17 @@ def to_compare(graphs: model_folder.ModelFolder, step_name: str, unrolled_name: 
     ]
 
 
-def _first_step(content: bytes, unroll: int) -> Graph:
-    """The first step of an unrolled graph, as a graph of one step."""
-    model = onnx.load_from_string(content)
+def _first_state(content: bytes, unroll: int) -> Graph:
+    """The part of an unrolled graph that computes the state after its first step."""
     names = OUTPUTS[1:] if unroll == 1 else state_after(0)
-    known = {value.name for value in model.graph.output}
-    model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in known)
-    run = session(model.SerializeToString())
+    part = onnx.utils.Extractor(onnx.load_from_string(content)).extract_model(list(INPUTS), list(names))
+    run = session(part.SerializeToString())
 
-    def step(inputs: Tensors) -> Tensors:
-        x, y = INPUTS[0], OUTPUTS[0]
-        outputs = run({**inputs, x: np.repeat(inputs[x][np.newaxis], unroll, axis=0)})
-        return {y: outputs[y][0]} | {named: outputs[name] for named, name in zip(OUTPUTS[1:], names, strict=True)}
+    def first_state(inputs: Tensors) -> Tensors:
+        outputs = run({**inputs, INPUTS[0]: np.repeat(inputs[INPUTS[0]][np.newaxis], unroll, axis=0)})
+        return dict(zip(OUTPUTS[1:], (outputs[name] for name in names), strict=True))
 
-    return step
+    return first_state
 
 
 def convert(cell: NTMCell) -> onnx.ModelProto:

@@ -40,8 +40,8 @@ def input_signature(config: NTMConfig) -> list[tf.TensorSpec]:
 
 
 def locations_for(config: NTMConfig, length: int | tf.Tensor) -> int | tf.Tensor:
-    """N for a sequence of length L: a location a word and two to spare, and never fewer than were learned of."""
-    return tf.maximum(length + 2, config.memory_locations) if config.learn_w_bias else length + 2
+    """N for a sequence of length L: a location a word and two to spare, and never fewer than the network needs."""
+    return tf.maximum(length + 2, config.memory_locations if config.learn_w_bias else config.shifts - 1)
 
 
 def initial_state(cell: NTMCell) -> InitialState:

@@ -5,13 +5,16 @@ Shapes: ``h`` stands for the heads (R+K), which are all addressed at once; see t
 
 import tensorflow as tf
 
-# Inside the root and the logarithm: at a zero vector or a zero weight both have no finite gradient.
+# Inside the root of a norm, so large that a location which holds next to nothing is similar to no key.
 NORM_EPSILON = 1e-2
+# At a zero weight the logarithm has no finite gradient.
 _LOG_EPSILON = 1e-16
 
 
 def cosine_similarity(key: tf.Tensor, memory: tf.Tensor) -> tf.Tensor:
     """Eq. (6): K[u, v] = u.v / (|u| |v|), between each head's key and each memory location.
+
+    Here |v| is sqrt(v.v + 1e-2): it matters where next to nothing is written.
 
     Args:
         key: ``[B, h, M]``.

@@ -47,7 +47,7 @@ def train(
 ) -> int:
     """Train a Neural Turing Machine on the copy task.
 
-    The exit code is 0 when the network has converged: no wrong bit in 1,000 fresh sequences of 1 to L words. It is
+    The exit code is 0 when the network has converged: no wrong bit in 2,000 fresh sequences of 1 to L words. It is
     1 when it has not.
     """
     console.require("train", "tensorflow")

@@ -14,7 +14,7 @@ class TrainingConfig:
     seed: int = 0
     max_length: int = 20  # L: sequences have 1 to L words
     batch_size: int = 8  # B
-    sparse_share: float = 0.125  # of the sequences of a batch, in which half of the words are zero
+    sparse_every: int = 8  # one sequence in so many has half of its words zero; 0: none
     max_batches: int = 20_000
     learning_rate: float = 2e-3  # of Adam
     clip_norm: float = 1.0  # global norm of the gradient
@@ -35,9 +35,7 @@ class TrainingConfig:
                 raise ValueError(f"{name} must be above 0, not {getattr(self, name)}")
         if not 0 <= self.average_decay < 1:
             raise ValueError(f"average_decay must be at least 0 and below 1, not {self.average_decay}")
-        if not 0 <= self.sparse_share <= 1:
-            raise ValueError(f"sparse_share must be from 0 to 1, not {self.sparse_share}")
-        for name in ("sharpening_batches", "blur_penalty", "writing_penalty", "searching_penalty"):
+        for name in ("sparse_every", "sharpening_batches", "blur_penalty", "writing_penalty", "searching_penalty"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} must be at least 0, not {getattr(self, name)}")
         if not 0 <= self.seed < 2**31:

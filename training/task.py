@@ -25,7 +25,9 @@ def mixed_lengths(seed: tf.Tensor, batch_size: int, max_length: int) -> tf.Tenso
     return tf.random.stateless_uniform([batch_size], for_lengths, 1, max_length + 1, tf.int32, "philox")
 
 
-def copy_batch(seed: tf.Tensor, lengths: tf.Tensor, max_length: int, word_bits: int, sparse: int = 0) -> Batch:
+def copy_batch(
+    seed: tf.Tensor, lengths: tf.Tensor, max_length: int, word_bits: int, sparse: tf.Tensor | bool = False
+) -> Batch:
     """Random sequences; a pure function of the seed.
 
     Args:
@@ -33,16 +35,16 @@ def copy_batch(seed: tf.Tensor, lengths: tf.Tensor, max_length: int, word_bits: 
         lengths: how many words each sequence has, from 1 to ``max_length``, ``[B]``.
         max_length: L.
         word_bits: W, at most 31.
-        sparse: how many of the sequences, the first ones, have about half of their words replaced by zero. To the
-            network a zero looks like the silence in which it is to answer, and random words hold two in a row once in
-            thousands of sequences: too seldom to be learned from, and not in files.
+        sparse: which sequences, ``[B]``, have about half of their words replaced by zero. To the network a zero looks
+            like the silence in which it is to answer, and random words hold two in a row once in thousands of
+            sequences: too seldom to be learned from, and not in files.
     """
     _, for_words = _split(seed)
     # Raw random bits, one integer a word: 8 times cheaper than a number a bit.
     words = tf.random.stateless_uniform([max_length, lengths.shape[0], 1], for_words, None, None, tf.int32, "philox")
     bits = tf.cast(tf.bitwise.right_shift(words, tf.range(word_bits)) & 1, tf.float32)  # [L, B, W]
-    of_sparse = tf.range(lengths.shape[0])[:, tf.newaxis] < sparse  # [B, 1]
-    bits = tf.where(of_sparse & (words < 0), 0.0, bits)  # the sign is a random bit that no word uses
+    zero = tf.reshape(sparse, [-1, 1]) & (words < 0)  # [L, B, 1]; the sign is a random bit that no word uses
+    bits = tf.where(zero, 0.0, bits)
 
     step = tf.range(2 * max_length + 1)[:, tf.newaxis]  # [T, 1]
     seen = tf.pad(bits, [[0, max_length + 1], [0, 0], [0, 0]]) * _where(step < lengths)
@@ -94,6 +96,17 @@ def searching(gate: tf.Tensor, batch: Batch) -> tf.Tensor:
     """
     taken = tf.cast(tf.range(gate.shape[0]) < batch.steps, tf.float32)  # [T]
     return tf.reduce_sum(taken * tf.reduce_mean(gate, axis=[1, 2, 3])) / tf.reduce_sum(taken)
+
+
+def searches(gate: tf.Tensor, batch: Batch) -> tf.Tensor:
+    """In how many sequences a head goes by content rather than by location, g > 0.5, from the delimiter on, ``[]``.
+
+    Args:
+        gate: g, ``[T, B, heads, 1]``, of the heads in question.
+        batch: what the network was looking at.
+    """
+    looking = tf.reduce_max(gate, axis=[2, 3]) * (batch.mask[:, :, 0] + batch.x[:, :, -1])  # [T, B]
+    return tf.math.count_nonzero(tf.reduce_max(looking, axis=0) > 0.5)
 
 
 def writing(erase: tf.Tensor, add: tf.Tensor, batch: Batch) -> tf.Tensor:

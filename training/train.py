@@ -67,9 +67,13 @@ def train(
     def note_convergence() -> None:
         if summary["seconds_to_converge"] is None:
             summary.update(seconds_to_converge=seconds(), sequences_to_converge=trainer.sequences)
+            checked["check_wrong_bits"] = 0
 
+    if summary["converged"] and trainer.sharpened:  # nothing is left to do
+        return summary
     last_save = time.monotonic()
     steps: list[Step] = []
+    checked: dict[str, int] = {}  # the wrong bits of a check since the last line
     ended = False
     with open(folder / run.HISTORY, "a" if resume else "w", encoding="utf-8", buffering=1) as history:
         while not ended:
@@ -81,6 +85,12 @@ def train(
             ended = trainer.sharpened or trainer.progress.batches >= config.max_batches
             if trainer.progress.batches % _REPORT_BATCHES and not ended:
                 continue
+            if ended:
+                # What counts is the network that is kept, not one on the way to it.
+                checked["check_wrong_bits"] = trainer.check().wrong_bits
+                summary["converged"] = checked["check_wrong_bits"] == 0
+                if summary["converged"]:
+                    note_convergence()
             line: dict[str, Any] = {
                 "batches": trainer.progress.batches,
                 "sequences": trainer.sequences,
@@ -89,14 +99,9 @@ def train(
                 "wrong_bits": statistics.fmean(step.wrong_bits for step in steps),
                 "learning_rate": trainer.learning_rate,
                 "tries": trainer.progress.tries,
+                **checked,
             }
-            steps.clear()
-            if ended:
-                # What counts is the network that is kept, not one on the way to it.
-                line["check_wrong_bits"] = trainer.check()
-                summary["converged"] = line["check_wrong_bits"] == 0
-                if summary["converged"]:
-                    note_convergence()
+            steps, checked = [], {}
             if trainer.sharpened and not summary["converged"] and trainer.progress.batches < config.max_batches:
                 trainer.relearn()
                 ended = False

@@ -1,6 +1,7 @@
 """The training of a network on the copy task: one compiled step, and the recipe that calls it."""
 
 import dataclasses
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -11,15 +12,31 @@ from ntm.models import NTMCell, NTMConfig
 from ntm.training.backpropagation import unroll
 from ntm.training.config import TrainingConfig
 from ntm.training.optimizer import Adam
-from ntm.training.task import Batch, blur, copy_batch, loss, mixed_lengths, one_length, searching, writing, wrong_bits
+from ntm.training.task import (
+    Batch,
+    blur,
+    copy_batch,
+    loss,
+    mixed_lengths,
+    one_length,
+    searches,
+    searching,
+    writing,
+    wrong_bits,
+)
 
 # A network may have learned the task when this many sequences in a row had no wrong bit; then it is checked, and where
 # it fails, checked again after so many more.
 _CLEAN_SEQUENCES, _MORE_CLEAN_SEQUENCES = 2_000, 200
-# Who has not begun to learn the task by the first, or not learned it for good by the second, had a bad start, and
-# another costs less than waiting; every further try may take so much longer.
+# Who has not begun to learn the task, or has forgotten it again, after the first, or not learned it for good by the
+# second, had a bad start, and another costs less than waiting; every further try may take so much longer.
 _BEGINNING_BATCHES, _LEARNING_BATCHES = 450, 1_100
 _BEGUN, _LOSS_DECAY = 0.3, 0.97  # nats per bit, of which chance is 0.69; of their moving average
+# A network may find the first word by content instead of having a head wait there. Some rare words it then takes for
+# the first one; so it is given up, too, but not for ever: with other options there may be no other way.
+_TRIES_WITHOUT_SEARCHING = 3
+# While sharpening the learning rate falls as 1/t: to its half after so many batches.
+_HALVING_BATCHES = 200
 # Converged: no wrong bit on so many fresh sequences, so many times: who fails once in a thousand has more to learn.
 _CHECK_SEQUENCES, _CHECK_ROUNDS = 1_000, 2
 
@@ -29,6 +46,13 @@ class Step(NamedTuple):
 
     loss: float  # nats per bit
     wrong_bits: float  # per sequence
+
+
+class Check(NamedTuple):
+    """What a check on fresh sequences tells."""
+
+    wrong_bits: int
+    searches: int  # sequences in which a read head has searched by content for what to say
 
 
 @dataclasses.dataclass
@@ -48,12 +72,12 @@ class Trainer:
     """A network in training.
 
     The recipe: Adam at a constant learning rate until the network has converged, then ``sharpening_batches`` with a
-    learning rate that falls to 0 and a penalty on blurred weightings. Short sequences forgive a head that looks a
+    learning rate that falls as 1/t and a penalty on blurred weightings. Short sequences forgive a head that looks a
     little beside its location, long ones do not. All the while it costs a little to write in the output phase and to
     search by content: what random words forgive a thousand times, and then do not. The result is the moving average of
-    the variables. A try that has not begun to learn the task, or not learned it, in good time is given up for another,
-    with other initial variables. The variables, the batches and the checks are pure functions of the seed and their
-    number.
+    the variables. A try that has not begun to learn the task, or not learned it, in good time, or has learned to search
+    for the first word, is given up for another, with other initial variables. The variables, the batches and the checks
+    are pure functions of the seed and their number.
 
     Args:
         network: the network's configuration.
@@ -68,7 +92,7 @@ class Trainer:
         self._averaged = NTMCell(network, config.seed)
         self._optimizer = Adam(list(self._cell.trainable_variables), config.clip_norm, config.average_decay)
         self._step = tf.function(self._train_step, jit_compile=config.xla, autograph=False)
-        self._check = tf.function(self._count_wrong_bits, autograph=False)
+        self._check = tf.function(self._try, autograph=False)
 
     @property
     def sequences(self) -> int:
@@ -92,8 +116,7 @@ class Trainer:
         since = self.progress.sharpening_since
         if since is None:
             return self.config.learning_rate
-        done = (self.progress.batches - since) / max(self.config.sharpening_batches, 1)
-        return self.config.sharpening_learning_rate * (1 - done)
+        return self.config.sharpening_learning_rate / (1 + (self.progress.batches - since) / _HALVING_BATCHES)
 
     def train(self) -> Step:
         """Train on one batch, and move the recipe on."""
@@ -114,23 +137,27 @@ class Trainer:
         progress.loss = _LOSS_DECAY * progress.loss + (1 - _LOSS_DECAY) * step.loss
         progress.clean_sequences = 0 if step.wrong_bits else progress.clean_sequences + self.config.batch_size
         if not self.sharpening and progress.clean_sequences >= _CLEAN_SEQUENCES:
-            if self.check() == 0:
-                progress.sharpening_since = progress.batches
-            else:
+            found = self.check()
+            if found.wrong_bits:
                 progress.clean_sequences -= _MORE_CLEAN_SEQUENCES
+            elif found.searches and progress.tries <= _TRIES_WITHOUT_SEARCHING:
+                self._start_over()
+            else:
+                progress.sharpening_since = progress.batches
         allowed = _LEARNING_BATCHES if progress.loss < _BEGUN else _BEGINNING_BATCHES
-        if not self.sharpening and progress.learning_batches >= progress.tries * allowed:
+        given_up = not self.sharpening and progress.learning_batches >= progress.tries * allowed
+        if given_up or not math.isfinite(step.loss):
             self._start_over()
 
-    def check(self) -> int:
-        """The wrong bits of the averaged network on fresh sequences, until there are some; 0 means converged."""
+    def check(self) -> Check:
+        """Try the averaged network on fresh sequences, until bits are wrong; none wrong means converged."""
         self.result()
         for _ in range(_CHECK_ROUNDS):
             self.progress.checks += 1
-            wrong = int(self._check(tf.constant(-self.progress.checks)))
-            if wrong:
-                return wrong
-        return 0
+            found = Check(*map(int, self._check(tf.constant(-self.progress.checks))))
+            if found.wrong_bits:
+                break
+        return found
 
     def result(self) -> NTMCell:
         """The averaged network."""
@@ -144,9 +171,8 @@ class Trainer:
         self.progress.clean_sequences = 0
 
     def _start_over(self) -> None:
-        self.progress.tries += 1
-        self.progress.learning_batches = self.progress.clean_sequences = 0
-        self.progress.loss = 0.0
+        progress = self.progress
+        self.progress = Progress(batches=progress.batches, tries=progress.tries + 1, checks=progress.checks)
         # Far from the other seeds' first tries.
         fresh = NTMCell(self._cell.config, self.config.seed + (self.progress.tries << 32))
         for variable, value in zip(self._cell.trainable_variables, fresh.trainable_variables, strict=True):
@@ -186,12 +212,14 @@ class Trainer:
         self._optimizer.apply(tape.gradient(objective, self._cell.trainable_variables), learning_rate)
         return value, wrong_bits(logits, batch)
 
-    def _count_wrong_bits(self, check_number: tf.Tensor) -> tf.Tensor:
+    def _try(self, check_number: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         batch = self._batch(check_number, _CHECK_SEQUENCES, mixed_lengths)
-        return wrong_bits(unroll(self._averaged, batch.x, batch.steps).logits, batch)
+        logits, _, gate, *_ = unroll(self._averaged, batch.x, batch.steps)
+        return wrong_bits(logits, batch), searches(gate[:, :, : self._cell.config.read_heads], batch)
 
     def _batch(self, number: tf.Tensor, size: int, lengths: Callable[[tf.Tensor, int, int], tf.Tensor]) -> Batch:
         # Training counts its batches up from 0, the checks down from -1: no batch is both.
         seed = tf.stack([self._seed, number])
-        longest, sparse = self.config.max_length, int(size * self.config.sparse_share)
-        return copy_batch(seed, lengths(seed, size, longest), longest, self._cell.config.word_bits, sparse)
+        longest, word_bits, every = self.config.max_length, self._cell.config.word_bits, self.config.sparse_every
+        sparse = (number * size + tf.range(size)) % every == 0 if every else False
+        return copy_batch(seed, lengths(seed, size, longest), longest, word_bits, sparse)

@@ -71,9 +71,27 @@ def test_the_fewest_locations_to_shift_over_suffice(name: str) -> None:
     compare(cell, 2, batch=2, locations=cell.config.shifts - 1)
 
 
-def test_weights_of_zero_stay_zero_and_make_no_nan() -> None:
-    """A weighting begins one-hot, so most logarithms are of 0; and the heads go to extremes."""
+def test_heads_may_go_to_extremes() -> None:
     compare(randomised(CONFIGS["one layer"], scale=2.0), 1, batch=4, locations=9, chunks=30)
+
+
+def test_weights_of_zero_stay_zero_and_make_no_nan() -> None:
+    """The heads begin at one location; with g = 0 and one shift of weight 1 they look at one location ever after."""
+    cell = randomised(CONFIGS["one layer"])
+    m, shifts = cell.config.memory_vector_size, cell.config.shifts
+    kernel, bias = cell.heads.kernel.numpy(), cell.heads.bias.numpy()
+    for head in range(cell.config.heads):
+        first = head * (m + 3 + shifts)
+        kernel[:, first + m + 1] = kernel[:, first + m + 3 : first + m + 3 + shifts] = 0.0
+        bias[first + m + 1] = -200.0  # the logit of g
+        bias[first + m + 3 : first + m + 3 + shifts] = [0.0, 0.0, 200.0]
+    cell.heads.kernel.assign(kernel)
+    cell.heads.bias.assign(bias)
+    compare(cell, 2, batch=4, locations=9, chunks=10)
+    chunk = onnx_format.session(unroll(cell, 2, OPSET).SerializeToString())
+    state = {name: value.numpy() for name, value in zip(INPUTS[1:], cell.initial_state(4, 9), strict=True)}
+    weights = chunk({"x": np.ones([2, 4, cell.config.input_size], np.float32), **state})["next_weights"]
+    np.testing.assert_array_equal(weights, np.broadcast_to(np.eye(9)[2], weights.shape))
 
 
 def test_what_no_next_state_depends_on_is_computed_once() -> None:

@@ -221,7 +221,14 @@ def test_source_tells_the_shapes(config: NTMConfig) -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"shifts": 2}, {"word_bits": 0}, {"memory_locations": -1}, {"controller_sizes": ()}, {"controller_sizes": (3, 0)}],
+    [
+        {"shifts": 2},
+        {"word_bits": 0},
+        {"memory_locations": -1},
+        {"memory_locations": 5, "shifts": 7},
+        {"controller_sizes": ()},
+        {"controller_sizes": (3, 0)},
+    ],
     ids=str,
 )
 def test_config_refuses(wrong: dict[str, Any]) -> None:

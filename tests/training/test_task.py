@@ -2,7 +2,18 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ntm.training.task import Batch, blur, copy_batch, loss, mixed_lengths, one_length, searching, writing, wrong_bits
+from ntm.training.task import (
+    Batch,
+    blur,
+    copy_batch,
+    loss,
+    mixed_lengths,
+    one_length,
+    searches,
+    searching,
+    writing,
+    wrong_bits,
+)
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +120,7 @@ def test_writing_is_what_is_erased_and_added_in_the_output_phase() -> None:
 
 def test_only_sparse_sequences_have_many_words_of_zero() -> None:
     lengths = tf.fill([64], 20)
-    uniform, sparse = (copy_batch(tf.constant([1, 2]), lengths, 20, 8, sparse=n) for n in (0, 16))
+    uniform, sparse = (copy_batch(tf.constant([1, 2]), lengths, 20, 8, tf.range(64) < n) for n in (0, 16))
     zeros = (np.asarray(sparse.x)[:20, :, :8] == 0).all(axis=2)  # [L, B]
     assert zeros[:, :16].mean() == pytest.approx(0.5, abs=0.1)
     assert zeros[:, 16:].mean() < 0.05
@@ -126,3 +137,11 @@ def test_searching_is_the_mean_gate_of_the_steps_taken() -> None:
     assert float(searching(gate, batch)) == pytest.approx(1.0)
     assert float(searching(0.5 * gate * taken, batch)) == pytest.approx(0.5)
     assert float(searching(gate * (1.0 - taken), batch)) == 0.0
+
+
+def test_searches_are_of_the_delimiter_and_the_output_phase() -> None:
+    batch = copy_batch(tf.constant([1, 2]), tf.fill([5], 2), max_length=2, word_bits=5)  # of each sequence 5 steps
+    gate = np.full([5, 5, 2, 1], 0.4, np.float32)
+    gate[0, 0] = gate[1, 1] = 0.9  # while it listens
+    gate[2, 2, 1] = gate[4, 3, 0] = 0.9  # at the delimiter, and at the last word
+    assert int(searches(tf.constant(gate), batch)) == 2

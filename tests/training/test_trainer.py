@@ -1,6 +1,8 @@
 """The recipe: when it learns, when it sharpens, when it starts over."""
 
+import dataclasses
 import json
+import math
 import pathlib
 from typing import Any
 
@@ -9,10 +11,12 @@ import pytest
 import tensorflow as tf
 
 from ntm.models import NTMCell, NTMConfig
+from ntm.training import task
 from ntm.training import trainer as recipe
 from ntm.training.config import TrainingConfig
+from ntm.training.task import Batch
 from ntm.training.train import train
-from ntm.training.trainer import Trainer
+from ntm.training.trainer import Check, Trainer
 
 NETWORK = NTMConfig(memory_locations=4, memory_vector_size=3, word_bits=2, controller_sizes=(5,))
 CONFIG = TrainingConfig(seed=3, max_length=2, batch_size=8, sharpening_batches=10, max_batches=1_000, xla=False)
@@ -21,11 +25,11 @@ CONFIG = TrainingConfig(seed=3, max_length=2, batch_size=8, sharpening_batches=1
 class Scripted(Trainer):
     """A trainer whose batches, and checks, hold as many wrong bits as a test says."""
 
-    wrong_bits_of_checks = 0
+    checks_find = Check(wrong_bits=0, searches=0)
 
-    def check(self) -> int:
+    def check(self) -> Check:
         self.progress.checks += 1
-        return self.wrong_bits_of_checks
+        return self.checks_find
 
     def train_on(self, *, wrong_bits: float, loss: float = 0.2) -> None:
         self._step = lambda *_: (loss, wrong_bits)
@@ -37,7 +41,10 @@ def trainer() -> Scripted:
     return Scripted(NETWORK, CONFIG)
 
 
-def test_sharpening_begins_after_two_thousand_clean_sequences(trainer: Scripted) -> None:
+def test_sharpening_begins_after_two_thousand_clean_sequences(
+    trainer: Scripted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recipe, "_HALVING_BATCHES", 10)
     trainer.train_on(wrong_bits=1.0)
     for _ in range(249):
         trainer.train_on(wrong_bits=0.0)
@@ -50,7 +57,7 @@ def test_sharpening_begins_after_two_thousand_clean_sequences(trainer: Scripted)
         assert not trainer.sharpened
         trainer.train_on(wrong_bits=0.0)
     assert trainer.sharpened
-    assert trainer.learning_rate == 0.0
+    assert trainer.learning_rate == CONFIG.sharpening_learning_rate / 2
 
 
 def test_a_wrong_bit_is_followed_by_another_two_thousand_clean_sequences(trainer: Scripted) -> None:
@@ -65,14 +72,14 @@ def test_a_wrong_bit_is_followed_by_another_two_thousand_clean_sequences(trainer
 
 
 def test_a_network_that_fails_the_check_learns_on_and_is_checked_again(trainer: Scripted) -> None:
-    trainer.wrong_bits_of_checks = 3
+    trainer.checks_find = Check(wrong_bits=3, searches=5)
     for checks in (0, 1, 2):
         for _ in range(25 if checks else 250):
             assert trainer.progress.checks == checks
             trainer.train_on(wrong_bits=0.0)
         assert not trainer.sharpening
         assert trainer.learning_rate == CONFIG.learning_rate
-    trainer.wrong_bits_of_checks = 0
+    trainer.checks_find = Check(wrong_bits=0, searches=0)
     for _ in range(25):
         trainer.train_on(wrong_bits=0.0)
     assert (trainer.sharpening, trainer.progress.checks) == (True, 4)
@@ -93,10 +100,21 @@ def test_a_check_is_of_two_thousand_sequences_and_ends_with_the_first_wrong_bit(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     trainer = Trainer(NETWORK, CONFIG)
-    wrong = {-1: 0, -2: 0, -3: 0, -4: 5}  # by the number that the sequences are made of
-    monkeypatch.setattr(trainer, "_check", lambda number: wrong.pop(int(number)))
-    assert [trainer.check(), trainer.check()] == [0, 5]
-    assert wrong == {}
+    found = {-1: (0, 0), -2: (0, 2), -3: (5, 0)}  # by the number that the sequences are made of
+    monkeypatch.setattr(trainer, "_check", lambda number: found.pop(int(number)))
+    assert [trainer.check(), trainer.check()] == [(0, 2), (5, 0)]
+    assert found == {}
+
+
+def test_a_network_that_searches_is_given_up_three_times(trainer: Scripted) -> None:
+    trainer.checks_find = Check(wrong_bits=0, searches=1)
+    for tries in (1, 2, 3):
+        for _ in range(250):
+            assert (trainer.sharpening, trainer.progress.tries) == (False, tries)
+            trainer.train_on(wrong_bits=0.0)
+    for _ in range(250):
+        trainer.train_on(wrong_bits=0.0)
+    assert (trainer.sharpening, trainer.progress.tries) == (True, 4)
 
 
 @pytest.mark.parametrize(("loss", "allowed"), [(0.2, 1_100), (0.5, 450)])
@@ -123,7 +141,57 @@ def test_a_try_that_forgets_again_is_given_up(trainer: Scripted) -> None:
 def test_sharpening_is_not_counted_as_learning(trainer: Scripted) -> None:
     for _ in range(3_000):
         trainer.train_on(wrong_bits=0.0)
-    assert trainer.progress.tries == 1
+    assert (trainer.progress.tries, trainer.progress.learning_batches) == (1, 250)
+
+
+def test_a_network_of_nan_is_given_up_at_once(trainer: Scripted) -> None:
+    for _ in range(251):
+        trainer.train_on(wrong_bits=0.0)
+    assert trainer.sharpening
+    trainer.train_on(wrong_bits=0.0, loss=math.nan)
+    assert (trainer.sharpening, trainer.progress.tries, trainer.progress.batches) == (False, 2, 252)
+    trainer.train_on(wrong_bits=0.0)
+    assert trainer.progress.tries == 2
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 8, 20])
+def test_one_sequence_in_eight_is_sparse(batch_size: int) -> None:
+    config = dataclasses.replace(CONFIG, max_length=20)
+    trainer = Trainer(dataclasses.replace(NETWORK, word_bits=8), config)
+    zeros = []  # of each sequence, the share of words that are zero
+    for number in range(60):
+        batch = trainer._batch(tf.constant(number), batch_size, lambda *_: tf.fill([batch_size], 20))
+        zeros += (batch.x.numpy()[:20, :, :8] == 0).all(axis=2).mean(axis=0).tolist()
+    assert np.mean(zeros[::8]) == pytest.approx(0.5, abs=0.3)
+    assert np.mean(np.delete(zeros, np.s_[::8])) < 0.1
+
+
+@pytest.mark.parametrize("change", ["writing_penalty", "searching_penalty", "sparse_every", "blur_penalty"])
+def test_every_part_of_the_recipe_is_applied(change: str) -> None:
+    """Without it, the first step while sharpening is another."""
+    config = dataclasses.replace(CONFIG, max_length=4)
+    made = []
+    changes: list[dict[str, Any]] = [{}, {change: 0}]
+    for changed in changes:
+        trainer = Trainer(NETWORK, dataclasses.replace(config, **changed))
+        trainer.progress.sharpening_since = 0
+        trainer.train()
+        made.append(np.concatenate([value.ravel() for value in trainer.variables().values()]))
+    assert np.abs(made[0] - made[1]).max() > 1e-6
+
+
+def test_a_check_looks_at_a_thousand_sequences_of_all_lengths(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+
+    def copy_batch(seed: tf.Tensor, lengths: tf.Tensor, *rest: Any) -> Batch:
+        seen.append(lengths.numpy())
+        return task.copy_batch(seed, lengths, *rest)
+
+    monkeypatch.setattr(recipe, "copy_batch", copy_batch)
+    Trainer(NETWORK, CONFIG)._try(tf.constant(-1))
+    (lengths,) = seen
+    assert len(lengths) == 1_000
+    assert set(lengths) == {1, 2}
 
 
 def test_a_new_try_has_new_variables_and_forgets_the_steps_of_the_old(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -161,7 +229,7 @@ def test_what_an_abandoned_try_has_reached_does_not_count(
     monkeypatch.setattr(Trainer, "_train_step", lambda *_: (tf.constant(0.2), tf.constant(0.0)))
     advance = Trainer._advance
     monkeypatch.setattr(Trainer, "_advance", lambda self, step: advance(self, step._replace(wrong_bits=next(wrong))))
-    checks = iter([0] + [7] * 1_000)
+    checks = iter([Check(0, 0)] + [Check(7, 0)] * 1_000)
     monkeypatch.setattr(Trainer, "check", lambda _: next(checks))
     config = TrainingConfig(seed=3, max_length=2, sharpening_batches=50, max_batches=600, xla=False)
     lines: list[dict[str, Any]] = []
