@@ -27,7 +27,7 @@ from ntm.training.task import (
 
 # A network may have learned the task when this many sequences in a row had no wrong bit; then it is checked, and where
 # it fails, checked again after so many more.
-_CLEAN_SEQUENCES, _MORE_CLEAN_SEQUENCES = 2_000, 200
+_CLEAN_SEQUENCES, _MORE_CLEAN_SEQUENCES = 1_600, 200
 # Who has not begun to learn the task, or has forgotten it again, after the first, or not learned it for good by the
 # second, had a bad start, and another costs less than waiting; every further try may take so much longer.
 _BEGINNING_BATCHES, _LEARNING_BATCHES = 450, 1_100

@@ -41,12 +41,12 @@ def trainer() -> Scripted:
     return Scripted(NETWORK, CONFIG)
 
 
-def test_sharpening_begins_after_two_thousand_clean_sequences(
+def test_sharpening_begins_after_1600_clean_sequences(
     trainer: Scripted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(recipe, "_HALVING_BATCHES", 10)
     trainer.train_on(wrong_bits=1.0)
-    for _ in range(249):
+    for _ in range(199):
         trainer.train_on(wrong_bits=0.0)
         assert not trainer.sharpening
         assert trainer.learning_rate == CONFIG.learning_rate
@@ -60,11 +60,11 @@ def test_sharpening_begins_after_two_thousand_clean_sequences(
     assert trainer.learning_rate == CONFIG.sharpening_learning_rate / 2
 
 
-def test_a_wrong_bit_is_followed_by_another_two_thousand_clean_sequences(trainer: Scripted) -> None:
-    for _ in range(249):
+def test_a_wrong_bit_is_followed_by_another_1600_clean_sequences(trainer: Scripted) -> None:
+    for _ in range(199):
         trainer.train_on(wrong_bits=0.0)
     trainer.train_on(wrong_bits=1.0)
-    for _ in range(249):
+    for _ in range(199):
         trainer.train_on(wrong_bits=0.0)
     assert (trainer.sharpening, trainer.progress.checks) == (False, 0)
     trainer.train_on(wrong_bits=0.0)
@@ -74,7 +74,7 @@ def test_a_wrong_bit_is_followed_by_another_two_thousand_clean_sequences(trainer
 def test_a_network_that_fails_the_check_learns_on_and_is_checked_again(trainer: Scripted) -> None:
     trainer.checks_find = Check(wrong_bits=3, searches=5)
     for checks in (0, 1, 2):
-        for _ in range(25 if checks else 250):
+        for _ in range(25 if checks else 200):
             assert trainer.progress.checks == checks
             trainer.train_on(wrong_bits=0.0)
         assert not trainer.sharpening
@@ -86,7 +86,7 @@ def test_a_network_that_fails_the_check_learns_on_and_is_checked_again(trainer: 
 
 
 def test_the_learning_rate_never_rises_while_sharpening(trainer: Scripted) -> None:
-    for _ in range(250):
+    for _ in range(200):
         trainer.train_on(wrong_bits=0.0)
     rates = []
     while not trainer.sharpened:
@@ -109,10 +109,10 @@ def test_a_check_is_of_two_thousand_sequences_and_ends_with_the_first_wrong_bit(
 def test_a_network_that_searches_is_given_up_three_times(trainer: Scripted) -> None:
     trainer.checks_find = Check(wrong_bits=0, searches=1)
     for tries in (1, 2, 3):
-        for _ in range(250):
+        for _ in range(200):
             assert (trainer.sharpening, trainer.progress.tries) == (False, tries)
             trainer.train_on(wrong_bits=0.0)
-    for _ in range(250):
+    for _ in range(200):
         trainer.train_on(wrong_bits=0.0)
     assert (trainer.sharpening, trainer.progress.tries) == (True, 4)
 
@@ -141,15 +141,15 @@ def test_a_try_that_forgets_again_is_given_up(trainer: Scripted) -> None:
 def test_sharpening_is_not_counted_as_learning(trainer: Scripted) -> None:
     for _ in range(3_000):
         trainer.train_on(wrong_bits=0.0)
-    assert (trainer.progress.tries, trainer.progress.learning_batches) == (1, 250)
+    assert (trainer.progress.tries, trainer.progress.learning_batches) == (1, 200)
 
 
 def test_a_network_of_nan_is_given_up_at_once(trainer: Scripted) -> None:
-    for _ in range(251):
+    for _ in range(201):
         trainer.train_on(wrong_bits=0.0)
     assert trainer.sharpening
     trainer.train_on(wrong_bits=0.0, loss=math.nan)
-    assert (trainer.sharpening, trainer.progress.tries, trainer.progress.batches) == (False, 2, 252)
+    assert (trainer.sharpening, trainer.progress.tries, trainer.progress.batches) == (False, 2, 202)
     trainer.train_on(wrong_bits=0.0)
     assert trainer.progress.tries == 2
 
@@ -224,8 +224,8 @@ def test_what_an_abandoned_try_has_reached_does_not_count(
     monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path
 ) -> None:
     """The first try converges and then errs: the summary tells of the last try, the history of all."""
-    monkeypatch.setattr(recipe, "_LEARNING_BATCHES", 260)
-    wrong = iter([0.0] * 250 + [1.0] * 10_000)
+    monkeypatch.setattr(recipe, "_LEARNING_BATCHES", 210)
+    wrong = iter([0.0] * 200 + [1.0] * 10_000)
     monkeypatch.setattr(Trainer, "_train_step", lambda *_: (tf.constant(0.2), tf.constant(0.0)))
     advance = Trainer._advance
     monkeypatch.setattr(Trainer, "_advance", lambda self, step: advance(self, step._replace(wrong_bits=next(wrong))))
