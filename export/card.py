@@ -90,6 +90,7 @@ def text(source: Source, formats: Iterable[str], agreements: Mapping[str, Agreem
         x_width=config.input_size,
         checksum=metadata.checkpoint_sha256,
         tensors=_tensors(shapes(config)),
+        least_locations=metadata.least_locations,
         initial_state=_initial_state(metadata.initial_state),
         formats="\n\n".join(formats),
         tolerance=TOLERANCE,

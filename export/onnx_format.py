@@ -92,7 +92,9 @@ def to_compare(graphs: model_folder.ModelFolder, step_name: str, unrolled_name: 
 def _first_state(content: bytes, unroll: int) -> Graph:
     """The part of an unrolled graph that computes the state after its first step."""
     names = OUTPUTS[1:] if unroll == 1 else state_after(0)
-    part = onnx.utils.Extractor(onnx.load_from_string(content)).extract_model(list(INPUTS), list(names))
+    model = onnx.load_from_string(content)
+    model.graph.value_info.extend(onnx.ValueInfoProto(name=name) for name in names)  # the extractor asks for it
+    part = onnx.utils.Extractor(model).extract_model(list(INPUTS), list(names))
     run = session(part.SerializeToString())
 
     def first_state(inputs: Tensors) -> Tensors:

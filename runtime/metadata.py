@@ -122,7 +122,7 @@ class Metadata:
 
     @property
     def least_locations(self) -> int:
-        """P, the locations that the heads start from: N is never below it."""
+        """P, the locations that the heads start from, or that they need to shift over: N is never below it."""
         return len(self.initial_state.weights[0])
 
     @property

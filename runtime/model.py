@@ -143,7 +143,8 @@ class Model:
             memory_locations: N, by default ``self.memory_locations``.
 
         Raises:
-            ValueError: B is negative, or N smaller than the number of locations that the heads start from.
+            ValueError: B is negative, or N smaller than the number of locations that the heads start from, or need to
+                shift over.
         """
         locations = self.memory_locations if memory_locations is None else memory_locations
         self._check_locations(locations)
