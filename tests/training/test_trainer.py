@@ -41,9 +41,7 @@ def trainer() -> Scripted:
     return Scripted(NETWORK, CONFIG)
 
 
-def test_sharpening_begins_after_1600_clean_sequences(
-    trainer: Scripted, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_sharpening_begins_after_1600_clean_sequences(trainer: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recipe, "_HALVING_BATCHES", 10)
     trainer.train_on(wrong_bits=1.0)
     for _ in range(199):
