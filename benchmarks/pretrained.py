@@ -18,8 +18,8 @@ from ntm.runtime.evaluate import Case, evaluate, table
 from ntm.runtime.patterns import PATTERNS
 
 NAME = "copy-8bit"
-# The default seed 0 copies as well; from seed 1 the numbers in memory are smaller, and the formats agree more closely.
-SEED = 1
+# The default of ntm-train: who types the command of the README gets this network.
+SEED = 0
 CASES = (
     *(Case(length, 128, 1000) for length in (1, 2, 5, 10, 20, 30, 40, 50, 80, 120)),
     Case(1_000, 1_024, 100),

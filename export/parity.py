@@ -37,7 +37,7 @@ class Agreement:
     Attributes:
         tolerance: how far a tensor may stray, None where only bits count.
         steps: the steps compared.
-        difference: the largest absolute difference by output, of those compared.
+        difference: the largest difference by output, of those compared: absolute, and relative to numbers above 1.
         differing_bits: the bits of the copies, y > 0.5, that differ.
         wrong_bits: the bits of the graph's own copies that are not those of the words, by length, where counted.
     """
@@ -57,7 +57,9 @@ class Agreement:
 
     def note(self, name: str, expected: np.ndarray, actual: np.ndarray) -> None:
         """Take two values of an output into account."""
-        difference = np.max(np.abs(expected - actual)) if expected.shape == actual.shape else np.inf
+        # Where a head stays long after a copy memory grows beyond 100, and two floats of there are 1e-5 apart.
+        scale = np.maximum(np.abs(expected), 1.0)
+        difference = np.max(np.abs(expected - actual) / scale) if expected.shape == actual.shape else np.inf
         self.difference[name] = float(np.maximum(self.difference.get(name, 0.0), difference))  # a NaN stays
 
     def note_y(self, expected: np.ndarray, actual: np.ndarray, copying: np.ndarray | slice = slice(None)) -> None:

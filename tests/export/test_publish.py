@@ -400,6 +400,8 @@ def test_gate_compares_the_unrolled_graph_too(
         ([0.5], [0.5 + 2e-5], False),
         ([0.3], [0.3 + 5e-6], True),
         ([0.5 - 1e-6], [0.5 + 1e-6], False),  # within the tolerance, but another bit
+        ([2.0], [2.0 + 5e-5], False),
+        ([200.0], [200.0 + 5e-5], True),  # the next floats are 1.5e-5 apart
         ([0.3], [np.nan], False),
         ([0.3], [[0.3]], False),
     ],
