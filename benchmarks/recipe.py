@@ -51,6 +51,9 @@ CHOICES: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
     "searching penalty 0.005": ({}, {"searching_penalty": 0.005}, {}),
     "no blur penalty": ({}, {"blur_penalty": 0.0}, {}),
     "no sharpening": ({}, {"sharpening_batches": 0}, {}),
+    "a constant learning rate while sharpening": ({}, {}, {"ntm.training.trainer:_HALVING_BATCHES": 1e9}),
+    "who searches is kept": ({}, {}, {"ntm.training.trainer:_TRIES_WITHOUT_SEARCHING": 0}),
+    "a bad start is given up later": ({}, {}, {"ntm.training.trainer:_BEGINNING_BATCHES": 1_100}),
 }
 
 

@@ -252,9 +252,9 @@ def import_tensorflow() -> None:
     gc.disable()
     try:
         importlib.import_module("tensorflow")
+        gc.freeze()  # nor will any later search in what it has loaded
     finally:
         gc.enable()
-    gc.freeze()  # nor will any later search in what it has loaded
 
 
 def silence_libraries() -> None:

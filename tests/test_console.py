@@ -1,3 +1,4 @@
+import gc
 import os
 import pathlib
 import pty
@@ -244,3 +245,22 @@ def test_no_progress_where_nobody_watches() -> None:
     assert _on_terminal("progress", "--quiet") == b""
     assert _on_terminal("progress", TERM="dumb") == b""
     assert run("progress").stderr == ""
+
+
+def test_tensorflow_is_imported_while_no_garbage_is_collected() -> None:
+    code = (
+        "import gc, sys; from ntm import console; "
+        "searching = lambda *_: 'tensorflow' in sys.modules and not gc.get_freeze_count() and print('searching'); "
+        "gc.callbacks.append(searching); "
+        "console.import_tensorflow(); print(gc.isenabled(), 'tensorflow' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("True True\n", "")
+
+
+def test_garbage_is_collected_again_where_tensorflow_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(console, "silence_libraries", lambda: None)
+    monkeypatch.setitem(sys.modules, "tensorflow", None)
+    with pytest.raises(ImportError):
+        console.import_tensorflow()
+    assert gc.isenabled()

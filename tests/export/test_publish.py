@@ -379,13 +379,20 @@ def test_gate_refuses_any_format_that_is_off_by_one_number(  # noqa: PLR0917
 
 
 @pytest.mark.usefixtures("short_gate")
-def test_gate_compares_the_unrolled_graph_too(
-    monkeypatch: pytest.MonkeyPatch, run: pathlib.Path, tmp_path: pathlib.Path
+@pytest.mark.parametrize("steps", ["step_", "step_0/", "step_5/"])
+def test_gate_compares_every_step_of_the_unrolled_graph(
+    monkeypatch: pytest.MonkeyPatch, run: pathlib.Path, tmp_path: pathlib.Path, steps: str
 ) -> None:
+    """Here some of them have another constant."""
 
-    def unroll_wrongly(cell: NTMCell, steps: int, opset: int) -> onnx.ModelProto:
-        model = unroll.unroll(cell, steps, opset)
-        patch(model, "heads/addressing/kernel", 0.01)
+    def unroll_wrongly(cell: NTMCell, unroll_: int, opset: int) -> onnx.ModelProto:
+        model = unroll.unroll(cell, unroll_, opset)
+        name = "heads/addressing/kernel"
+        (constant,) = (constant for constant in model.graph.initializer if constant.name == name)
+        model.graph.initializer.append(numpy_helper.from_array(-numpy_helper.to_array(constant), "wrong"))
+        for node in model.graph.node:
+            if node.name.startswith(steps):
+                node.input[:] = ["wrong" if tensor == name else tensor for tensor in node.input]
         return model
 
     monkeypatch.setattr(onnx_format, "unroll", unroll_wrongly)

@@ -166,14 +166,15 @@ def test_one_sequence_in_eight_is_sparse(batch_size: int) -> None:
 
 @pytest.mark.parametrize("change", ["writing_penalty", "searching_penalty", "sparse_every", "blur_penalty"])
 def test_every_part_of_the_recipe_is_applied(change: str) -> None:
-    """Without it, the first step while sharpening is another."""
+    """Without it, the first steps while sharpening are others."""
     config = dataclasses.replace(CONFIG, max_length=4)
     made = []
     changes: list[dict[str, Any]] = [{}, {change: 0}]
     for changed in changes:
         trainer = Trainer(NETWORK, dataclasses.replace(config, **changed))
         trainer.progress.sharpening_since = 0
-        trainer.train()
+        for _ in range(5):
+            trainer.train()
         made.append(np.concatenate([value.ravel() for value in trainer.variables().values()]))
     assert np.abs(made[0] - made[1]).max() > 1e-6
 
@@ -216,6 +217,20 @@ def test_equal_seeds_start_over_alike(monkeypatch: pytest.MonkeyPatch) -> None:
         trainer.train()
     for name, value in one.state().items():
         np.testing.assert_array_equal(value, other.state()[name])
+
+
+def test_history_tells_of_checks_and_a_finished_run_is_not_trained_on(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path
+) -> None:
+    monkeypatch.setattr(Trainer, "_train_step", lambda *_: (tf.constant(0.1), tf.constant(0.0)))
+    monkeypatch.setattr(Trainer, "check", lambda _: Check(0, 0))
+    config = TrainingConfig(max_length=2, sharpening_batches=50, xla=False)
+    lines: list[dict[str, Any]] = []
+    summary = train(tmp_path, NETWORK, config, started=0.0, report=lines.append)
+    assert [line["batches"] for line in lines if line.get("check_wrong_bits") == 0] == [200, 250]
+    count = len(lines)
+    again = train(tmp_path, NETWORK, config, started=0.0, resume=True, report=lines.append)
+    assert (again, len(lines)) == (summary, count)
 
 
 def test_what_an_abandoned_try_has_reached_does_not_count(
