@@ -92,7 +92,7 @@ class Trainer:
         self._averaged = NTMCell(network, config.seed)
         self._optimizer = Adam(list(self._cell.trainable_variables), config.clip_norm, config.average_decay)
         self._step = tf.function(self._train_step, jit_compile=config.xla, autograph=False)
-        self._check = tf.function(self._try, autograph=False)
+        self._check = tf.function(self._examine, autograph=False)
 
     @property
     def sequences(self) -> int:
@@ -136,16 +136,16 @@ class Trainer:
         progress.learning_batches += not self.sharpening
         progress.loss = _LOSS_DECAY * progress.loss + (1 - _LOSS_DECAY) * step.loss
         progress.clean_sequences = 0 if step.wrong_bits else progress.clean_sequences + self.config.batch_size
+        allowed = _LEARNING_BATCHES if progress.loss < _BEGUN else _BEGINNING_BATCHES
+        given_up = not self.sharpening and progress.learning_batches >= progress.tries * allowed
         if not self.sharpening and progress.clean_sequences >= _CLEAN_SEQUENCES:
             found = self.check()
             if found.wrong_bits:
                 progress.clean_sequences -= _MORE_CLEAN_SEQUENCES
             elif found.searches and progress.tries <= _TRIES_WITHOUT_SEARCHING:
-                self._start_over()
+                given_up = True
             else:
-                progress.sharpening_since = progress.batches
-        allowed = _LEARNING_BATCHES if progress.loss < _BEGUN else _BEGINNING_BATCHES
-        given_up = not self.sharpening and progress.learning_batches >= progress.tries * allowed
+                progress.sharpening_since, given_up = progress.batches, False
         if given_up or not math.isfinite(step.loss):
             self._start_over()
 
@@ -212,7 +212,7 @@ class Trainer:
         self._optimizer.apply(tape.gradient(objective, self._cell.trainable_variables), learning_rate)
         return value, wrong_bits(logits, batch)
 
-    def _try(self, check_number: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def _examine(self, check_number: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         batch = self._batch(check_number, _CHECK_SEQUENCES, mixed_lengths)
         logits, _, gate, *_ = unroll(self._averaged, batch.x, batch.steps)
         return wrong_bits(logits, batch), searches(gate[:, :, : self._cell.config.read_heads], batch)

@@ -107,6 +107,8 @@ def test_a_check_is_of_two_thousand_sequences_and_ends_with_the_first_wrong_bit(
 def test_a_network_that_searches_is_given_up_three_times(trainer: Scripted) -> None:
     trainer.checks_find = Check(wrong_bits=0, searches=1)
     for tries in (1, 2, 3):
+        for _ in range(tries * 1_100 - 200):  # so that it would be given up for its slowness, too
+            trainer.train_on(wrong_bits=1.0)
         for _ in range(200):
             assert (trainer.sharpening, trainer.progress.tries) == (False, tries)
             trainer.train_on(wrong_bits=0.0)
@@ -187,7 +189,7 @@ def test_a_check_looks_at_a_thousand_sequences_of_all_lengths(monkeypatch: pytes
         return task.copy_batch(seed, lengths, *rest)
 
     monkeypatch.setattr(recipe, "copy_batch", copy_batch)
-    Trainer(NETWORK, CONFIG)._try(tf.constant(-1))
+    Trainer(NETWORK, CONFIG)._examine(tf.constant(-1))
     (lengths,) = seen
     assert len(lengths) == 1_000
     assert set(lengths) == {1, 2}
