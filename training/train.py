@@ -64,6 +64,8 @@ def train(
         progress = dataclasses.asdict(trainer.progress)
         run.save_checkpoint(folder, trainer.variables(), trainer.state(), summary | {"progress": progress})
 
+    checked: dict[str, int] = {}  # the wrong bits of a check since the last line
+
     def note_convergence() -> None:
         if summary["seconds_to_converge"] is None:
             summary.update(seconds_to_converge=seconds(), sequences_to_converge=trainer.sequences)
@@ -73,7 +75,6 @@ def train(
         return summary
     last_save = time.monotonic()
     steps: list[Step] = []
-    checked: dict[str, int] = {}  # the wrong bits of a check since the last line
     ended = False
     with open(folder / run.HISTORY, "a" if resume else "w", encoding="utf-8", buffering=1) as history:
         while not ended:

@@ -271,9 +271,14 @@ def test_check_proves_an_export_again(
         assert len(found["difference"]) == (1 if graph == "savedmodel copy" else 4 if "unrolled" in graph else 5)
 
 
+def constant_of(model: onnx.ModelProto, name: str) -> onnx.TensorProto:
+    (constant,) = (constant for constant in model.graph.initializer if constant.name == name)
+    return constant
+
+
 def patch(model: onnx.ModelProto, name: str, amount: float) -> None:
     """Change one number of one constant."""
-    (constant,) = (constant for constant in model.graph.initializer if constant.name == name)
+    constant = constant_of(model, name)
     values = numpy_helper.to_array(constant).copy()
     values.flat[0] += amount
     constant.CopyFrom(numpy_helper.from_array(values, name))
@@ -388,8 +393,8 @@ def test_gate_compares_every_step_of_the_unrolled_graph(
     def unroll_wrongly(cell: NTMCell, unroll_: int, opset: int) -> onnx.ModelProto:
         model = unroll.unroll(cell, unroll_, opset)
         name = "heads/addressing/kernel"
-        (constant,) = (constant for constant in model.graph.initializer if constant.name == name)
-        model.graph.initializer.append(numpy_helper.from_array(-numpy_helper.to_array(constant), "wrong"))
+        right = numpy_helper.to_array(constant_of(model, name))
+        model.graph.initializer.append(numpy_helper.from_array(-right, "wrong"))
         for node in model.graph.node:
             if node.name.startswith(steps):
                 node.input[:] = ["wrong" if tensor == name else tensor for tensor in node.input]
