@@ -123,7 +123,7 @@ def _print_speeds(exports: dict[int, pathlib.Path], repeats: int) -> bool:
 
 def _load(folder: pathlib.Path) -> ntm.Model:
     model = ntm.load(folder)
-    model.prepare()
+    model.prepare(1, N)
     return model
 
 

@@ -13,9 +13,8 @@ from ntm import console
 
 _COMMAND = "ntm-export"
 
-# By benchmarks/export.py: loading takes time that grows with U, and beyond 12 steps a graph runs hardly any faster. A
-# block of ntm-copy is 23 steps.
-DEFAULT_UNROLL = 12
+# By benchmarks/export.py: loading takes time that grows with U, and beyond 24 steps a graph runs hardly any faster.
+DEFAULT_UNROLL = 24
 
 
 class Format(enum.StrEnum):
@@ -38,7 +37,7 @@ def export(
         list[Format], typer.Option("--format", help="What the folder is to hold; may be given several times.")
     ] = [Format.ONNX],  # noqa: B006  (typer copies it)
     unroll: Annotated[
-        int, typer.Option(min=1, max=1024, metavar="U", help="Time steps in the unrolled ONNX graph.")
+        int, typer.Option(min=1, max=1024, metavar="U", help="Time steps in `unrolled.onnx`.")
     ] = DEFAULT_UNROLL,
     memory_locations: Annotated[
         int | None,

@@ -1,10 +1,13 @@
-"""ONNX: ``step.onnx``, a step converted by tf2onnx, and ``unrolled.onnx``, U steps in their fastest form."""
+"""ONNX: ``step.onnx``, a step converted by tf2onnx, and several steps in their fastest forms.
+
+``unrolled.onnx`` is the fastest for one sequence, or long ones; ``batched.onnx`` for many short ones.
+"""
 
 import functools
 import inspect
 import logging
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -13,16 +16,16 @@ import onnxruntime
 import tf2onnx
 from onnx import helper
 
+from ntm.export import batched, unroll
 from ntm.export.parity import Agreement, Candidate, Graph, Tensors, Trajectory, compare_chunks, compare_steps
 from ntm.export.simplify import simplify
-from ntm.export.source import Source
+from ntm.export.source import BATCHED_UNROLL, Source
 from ntm.export.step import input_signature, shapes, step_function
-from ntm.export.unroll import state_after, unroll
 from ntm.models import NTMCell
 from ntm.runtime import folder as model_folder
 from ntm.runtime import onnx_file
+from ntm.runtime.metadata import BATCHED, INPUTS, OUTPUTS, STEP, STEP_OUTPUTS, UNROLLED, Metadata
 from ntm.runtime.metadata import FILES as FILE_OF
-from ntm.runtime.metadata import INPUTS, OUTPUTS, STEP, STEP_OUTPUTS, UNROLLED, Metadata
 
 FILES = tuple(FILE_OF.values())
 OPSET = 18  # the newest that tf2onnx writes
@@ -33,7 +36,9 @@ _CARD = """\
 `{step}` computes one time step in any runtime of opset {opset}, and `{unrolled}` {unroll} at once: there x is
 `[{unroll}, B, {x_width}]` and y is `[{unroll}, B, {bits}]`, the state is that before the first and after the last of
 them, and there are no `adds`. After the last step more zeros do no harm: a program may fill up the last chunk with
-them. It is written for onnxruntime, and tested there alone. Their metadata are `metadata_props`."""
+them. `{batched}` is alike with {batched_unroll} steps, and faster where many short sequences run side by side, from
+some 4 N of N up to 40. The two are written for onnxruntime, and tested there alone. Their metadata are
+`metadata_props`."""
 
 _ADDED = "__"  # in the names of what tf2onnx adds to an operation
 # Methods whose names tell nothing of where in a step an operation is.
@@ -41,10 +46,15 @@ _WHOLE_STEP = ("__call__", "step_with_adds")
 
 
 def write(source: Source, folder: pathlib.Path) -> None:
-    """Write both graphs."""
+    """Write the graphs."""
     cell = source.run.cell
-    save(convert(cell), source.metadata(STEP), folder / FILE_OF[STEP])
-    save(unroll(cell, source.unroll, OPSET), source.metadata(UNROLLED), folder / FILE_OF[UNROLLED])
+    graphs = {
+        STEP: convert(cell),
+        UNROLLED: unroll.unroll(cell, source.unroll, OPSET),
+        BATCHED: batched.unroll(cell, BATCHED_UNROLL, OPSET),
+    }
+    for kind, graph in graphs.items():
+        save(graph, source.metadata(kind), folder / FILE_OF[kind])
 
 
 def describe(source: Source, _: pathlib.Path) -> str:
@@ -55,6 +65,8 @@ def describe(source: Source, _: pathlib.Path) -> str:
         unrolled=FILE_OF[UNROLLED],
         opset=OPSET,
         unroll=source.unroll,
+        batched=FILE_OF[BATCHED],
+        batched_unroll=BATCHED_UNROLL,
         x_width=config.input_size,
         bits=config.word_bits,
     )
@@ -65,41 +77,49 @@ def candidates(folder: pathlib.Path) -> list[Candidate]:
     if not any((folder / file).exists() for file in FILES):
         return []
     graphs = model_folder.read(folder)  # as the runtime reads it, with all its checks
-    return to_compare(graphs, graphs.step.path.name, graphs.unrolled.path.name)
+    return to_compare(graphs, [graph.path.name for graph in graphs])
 
 
-def to_compare(graphs: model_folder.ModelFolder, step_name: str, unrolled_name: str) -> list[Candidate]:
-    """The two graphs of a model, to be compared with TensorFlow under these names."""
-    step, unrolled = (session(graph.content) for graph in graphs)
-    steps = graphs.unrolled.metadata.unroll
-    first_state = _first_state(graphs.unrolled.content, steps)
+def to_compare(graphs: model_folder.ModelFolder, names: Iterable[str]) -> list[Candidate]:
+    """The graphs of a model, to be compared with TensorFlow under these names."""
+    step = session(graphs.step.content)
+    step_name, *chunk_names = names
+    return [
+        Candidate(step_name, graphs.step.metadata, functools.partial(compare_steps, step=step)),
+        *(_chunks(name, graph, step) for name, graph in zip(chunk_names, graphs[1:], strict=True)),
+    ]
+
+
+def _chunks(name: str, graph: model_folder.Graph, step: Graph) -> Candidate:
+    """A graph of several steps, to be compared; ``step`` is ``step.onnx``."""
+    steps = graph.metadata.unroll
+    chunk, first_state = session(graph.content), _first_state(graph)
 
     def first(inputs: Tensors) -> Tensors:
         """The first step; y, which the graph computes of all steps at once, is that of ``step.onnx``."""
         return {**step(inputs), **first_state(inputs)}
 
-    def compare_unrolled(trajectory: Trajectory, agreement: Agreement) -> None:
+    def compare(trajectory: Trajectory, agreement: Agreement) -> None:
         """The first step with TensorFlow, as ``step.onnx`` is, and all of them with the first repeated."""
         compare_steps(trajectory, agreement, step=first, adds=False)
-        compare_chunks(trajectory, agreement, chunk=unrolled, step=first, unroll=steps)
+        compare_chunks(trajectory, agreement, chunk=chunk, step=first, unroll=steps)
 
-    return [
-        Candidate(step_name, graphs.step.metadata, functools.partial(compare_steps, step=step)),
-        Candidate(unrolled_name, graphs.unrolled.metadata, compare_unrolled),
-    ]
+    return Candidate(name, graph.metadata, compare)
 
 
-def _first_state(content: bytes, unroll: int) -> Graph:
-    """The part of an unrolled graph that computes the state after its first step."""
-    names = OUTPUTS[1:] if unroll == 1 else state_after(0)
-    model = onnx.load_from_string(content)
+def _first_state(graph: model_folder.Graph) -> Graph:
+    """The part of a graph of several steps that computes the state after its first step."""
+    steps, batch_last = graph.metadata.unroll, graph.metadata.graph == BATCHED
+    names = batched.state_after(0) if batch_last else unroll.state_after(0, steps)
+    model = onnx.load_from_string(graph.content)
     model.graph.value_info.extend(onnx.ValueInfoProto(name=name) for name in names)  # the extractor asks for it
     part = onnx.utils.Extractor(model).extract_model(list(INPUTS), list(names))
     run = session(part.SerializeToString())
 
     def first_state(inputs: Tensors) -> Tensors:
-        outputs = run({**inputs, INPUTS[0]: np.repeat(inputs[INPUTS[0]][np.newaxis], unroll, axis=0)})
-        return dict(zip(OUTPUTS[1:], (outputs[name] for name in names), strict=True))
+        outputs = run({**inputs, INPUTS[0]: np.repeat(inputs[INPUTS[0]][np.newaxis], steps, axis=0)})
+        values = (np.moveaxis(outputs[name], -1, 0) if batch_last else outputs[name] for name in names)
+        return dict(zip(OUTPUTS[1:], values, strict=True))
 
     return first_state
 

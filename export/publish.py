@@ -57,7 +57,7 @@ def publish(
         run: the run folder of a training.
         folder: the folder to make.
         formats: names of ``FORMATS``.
-        unroll: U, the steps in the unrolled graph.
+        unroll: U, the steps in ``unrolled.onnx``.
         memory_locations: N of a sequence that Triton keeps; by default 128, or the network's own if that is more.
         model_name: what the model is called; by default as the folder.
         replace: whether an export that is there already is replaced.
@@ -122,7 +122,8 @@ def verify(run: pathlib.Path, folder: pathlib.Path) -> dict[str, Agreement]:
         said = candidate.metadata
         if said.checkpoint_sha256 != trained.checkpoint_sha256:
             raise CommandError(f"{candidate.name} in {folder} was exported from another checkpoint than that of {run}")
-        if not _same(said, Source(trained, said.model_name, said.unroll).metadata(said.graph)):
+        expected = dataclasses.replace(Source(trained, said.model_name, 1).metadata(said.graph), unroll=said.unroll)
+        if not _same(said, expected):
             raise CommandError(f"what {candidate.name} in {folder} says of itself is not what {run} holds")
     agreements = _measure(run, trained, candidates)
     _demand(agreements)

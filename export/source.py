@@ -3,10 +3,12 @@
 import dataclasses
 
 from ntm.export.step import initial_state
-from ntm.runtime.metadata import STEP, Metadata
+from ntm.runtime.copy_command import BLOCK_LENGTH
+from ntm.runtime.metadata import BATCHED, STEP, UNROLLED, Metadata
 from ntm.training.run import TrainedRun
 
 LOCATIONS = 128
+BATCHED_UNROLL = 2 * BLOCK_LENGTH + 1  # a block of ntm-copy, which is there to be shown, and to be recalled
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,7 +18,7 @@ class Source:
     Attributes:
         run: the trained network.
         model_name: what the model is called.
-        unroll: U, the steps in the unrolled graph.
+        unroll: U, the steps in ``unrolled.onnx``.
         memory_locations: N of what is exported for one N only, a sequence that Triton keeps.
     """
 
@@ -29,7 +31,7 @@ class Source:
         """What an exported graph says of itself."""
         return Metadata(
             graph=graph,
-            unroll=1 if graph == STEP else self.unroll,
+            unroll={STEP: 1, UNROLLED: self.unroll, BATCHED: BATCHED_UNROLL}[graph],
             model_name=self.model_name,
             config=dataclasses.asdict(self.run.cell.config),
             initial_state=initial_state(self.run.cell),

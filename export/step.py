@@ -48,7 +48,7 @@ def initial_state(cell: NTMCell) -> InitialState:
     """The state of one sequence before the first step, for any N.
 
     It holds the vector that fills every location, and the weightings up to the last location any head looks at, or up
-    to the fewest locations that the unrolled graph can shift over.
+    to the fewest locations that an unrolled graph can shift over.
     """
     state = cell.initial_state(batch_size=1)
     weights = state.weights[0].numpy()  # [R+K, N]

@@ -1,23 +1,23 @@
 """Triton: ``triton``, a model repository that the NVIDIA Triton Inference Server serves as it lies.
 
 Its model ``step`` keeps the state of every sequence in the server: a client sends x and gets y, step by step, and the
-server's sequence batcher runs the steps of many clients side by side. Its model ``unrolled`` is the unrolled graph,
-with the state in and out, for any B and N.
+server's sequence batcher runs the steps of many clients side by side. Its models ``unrolled`` and ``batched`` are
+the graphs of several steps, with the state in and out, for any B and N.
 """
 
 import dataclasses
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
 from ntm.export import onnx_format, parity
-from ntm.export.source import Source
+from ntm.export.source import BATCHED_UNROLL, Source
 from ntm.runtime import folder as model_folder
 from ntm.runtime import onnx_file
 from ntm.runtime.folder import Graph, ModelFolder
 from ntm.runtime.metadata import FILES as ONNX_FILES
-from ntm.runtime.metadata import INPUTS, STEP, UNROLLED, Metadata
+from ntm.runtime.metadata import INPUTS, STEP, Metadata
 
 FILES = ("triton",)
 _CONFIG, _INITIAL_STATE = "config.pbtxt", "initial_state"  # as Triton wants them called
@@ -47,8 +47,8 @@ curl -d '{{"parameters": {{"sequence_id": 1, "sequence_start": false, "sequence_
 ```
 
 Its model `unrolled` is {unroll} time steps at once for any B and N, x `[{unroll}, B, {x_width}]` and y
-`[{unroll}, B, {bits}]`, with the state in and out. `--memory-locations` of `ntm-export` sets N of the one, `--unroll`
-the steps of the other."""
+`[{unroll}, B, {bits}]`, with the state in and out; `batched` is {batched_unroll}, for many short sequences.
+`--memory-locations` of `ntm-export` sets N of `step`, `--unroll` the steps of `unrolled`."""
 
 
 def write(source: Source, folder: pathlib.Path) -> None:
@@ -64,7 +64,7 @@ def write(source: Source, folder: pathlib.Path) -> None:
     (repository / STEP / _INITIAL_STATE).mkdir()
     for name, value in zip(_STATE, state, strict=True):
         (repository / STEP / _INITIAL_STATE / name).write_bytes(value.numpy().astype("<f4").tobytes())
-    for kind, text in _configs(source.metadata(STEP), source.metadata(UNROLLED), source.memory_locations).items():
+    for kind, text in _configs(map(source.metadata, ONNX_FILES), source.memory_locations).items():
         (repository / kind / _CONFIG).write_text(text, encoding="utf-8")
 
 
@@ -78,6 +78,7 @@ def describe(source: Source, _: pathlib.Path) -> str:
         bits=config.word_bits,
         delimiter=[0] * config.word_bits + [1],
         unroll=source.unroll,
+        batched_unroll=BATCHED_UNROLL,
     )
 
 
@@ -86,16 +87,16 @@ def candidates(folder: pathlib.Path) -> list[parity.Candidate]:
     repository = folder / FILES[0]
     if not repository.exists():
         return []
-    graphs = ModelFolder(*(_read(repository / kind / _GRAPH) for kind in (STEP, UNROLLED)))
+    graphs = ModelFolder(*(_read(repository / kind / _GRAPH) for kind in ONNX_FILES))
     states = {name: np.fromfile(repository / STEP / _INITIAL_STATE / name, "<f4") for name in _STATE}
     locations = states["memory"].size // graphs.metadata.memory_vector_size
     shapes = model_folder.shapes(graphs.metadata, 1, locations)
-    for kind, text in _configs(graphs.step.metadata, graphs.unrolled.metadata, locations).items():
+    for kind, text in _configs((graph.metadata for graph in graphs), locations).items():
         if (repository / kind / _CONFIG).read_text(encoding="utf-8") != text:
             raise ValueError(f"{kind}/{_CONFIG} is not that of its graph")
-    step, unrolled = onnx_format.to_compare(graphs, "triton step", "triton unrolled")
+    step, *chunks = onnx_format.to_compare(graphs, [f"triton {kind}" for kind in ONNX_FILES])
     start = {name: value.reshape([size or -1 for size in shapes[name]]) for name, value in states.items()}
-    return [dataclasses.replace(step, start=start), unrolled]
+    return [dataclasses.replace(step, start=start), *chunks]
 
 
 def _read(path: pathlib.Path) -> Graph:
@@ -103,15 +104,12 @@ def _read(path: pathlib.Path) -> Graph:
     return Graph(path, content, Metadata.from_props(onnx_file.read_header(content).metadata))
 
 
-def _configs(step: Metadata, unrolled: Metadata, locations: int) -> dict[str, str]:
+def _configs(graphs: Iterable[Metadata], locations: int) -> dict[str, str]:
     """The configurations of the models: messages ``ModelConfig`` of Triton in protobuf's text format."""
+    step, *chunks = graphs
     shapes = {name: shape[1:] for name, shape in model_folder.shapes(step, 1, locations).items()}  # Triton adds B
-    any_size = {
-        name: tuple(-1 if size is None else size for size in shape)
-        for name, shape in model_folder.shapes(unrolled).items()
-    }
     next_states = {f"next_{name}" for name in _STATE}
-    return {
+    configs = {
         STEP: _STEP_CONFIG.format(
             batch=_BATCH,
             sequences=_SEQUENCES,
@@ -120,11 +118,17 @@ def _configs(step: Metadata, unrolled: Metadata, locations: int) -> dict[str, st
             outputs=_tensors({name: shapes[name] for name in step.outputs if name not in next_states}),
             states=",\n".join(_STATE_CONFIG.format(name=name, dims=_dims(shapes[name])) for name in _STATE),
         ),
-        UNROLLED: _UNROLLED_CONFIG.format(
-            inputs=_tensors({name: any_size[name] for name in INPUTS}),
-            outputs=_tensors({name: any_size[name] for name in unrolled.outputs}),
-        ),
     }
+    for chunk in chunks:
+        any_size = {
+            name: tuple(-1 if size is None else size for size in shape)
+            for name, shape in model_folder.shapes(chunk).items()
+        }
+        configs[chunk.graph] = _CHUNK_CONFIG.format(
+            inputs=_tensors({name: any_size[name] for name in INPUTS}),
+            outputs=_tensors({name: any_size[name] for name in chunk.outputs}),
+        )
+    return configs
 
 
 # N has a number here: Triton takes an open size to be 1 at the start of a sequence.
@@ -157,7 +161,7 @@ _STATE_CONFIG = """\
       initial_state {{ name: "{name}" data_type: TYPE_FP32 dims: {dims} data_file: "{name}" }}
     }}"""
 
-_UNROLLED_CONFIG = """\
+_CHUNK_CONFIG = """\
 # Several time steps at once, of any number of sequences. The client keeps the state: send it, get the next.
 backend: "onnxruntime"
 max_batch_size: 0

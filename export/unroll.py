@@ -14,14 +14,11 @@ standard ONNX all the same:
 That all this is the same network is proved before anything is published (``ntm.export.parity``).
 """
 
-from collections.abc import Iterable
-from typing import Any
-
 import numpy as np
 import onnx
-from onnx import helper, numpy_helper
+from onnx import numpy_helper
 
-from ntm.export.step import shapes
+from ntm.export.graph import Graph, matrix
 from ntm.models import NTMCell, addressing
 from ntm.runtime.metadata import INPUTS, OUTPUTS
 
@@ -41,14 +38,14 @@ def unroll(cell: NTMCell, steps: int, opset: int) -> onnx.ModelProto:
         N is at least S - 1. Its nodes are called ``step_<i>/<what it computes>/...``, or ``all/...`` where they
         compute something for all steps.
     """
-    graph = _Graph()
+    graph = Graph()
     unrolled = _Unrolled(graph, cell)
     x, memory, weights, reads = INPUTS
     chunk = unrolled.begin(x, memory, steps)
     hidden_of_all, reads_of_all = [], []
     for i, projected in enumerate(chunk):
         graph.scope = f"step_{i}"
-        next_memory, next_weights, next_reads = OUTPUTS[1:] if i == steps - 1 else state_after(i)
+        next_memory, next_weights, next_reads = state_after(i, steps)
         hidden = unrolled.controller(projected, reads)
         weights = unrolled.address(hidden, memory, weights, next_weights)
         reading, *writing = unrolled.split(weights)
@@ -61,67 +58,20 @@ def unroll(cell: NTMCell, steps: int, opset: int) -> onnx.ModelProto:
     return graph.model(cell, steps, opset)
 
 
-def state_after(step: int) -> tuple[str, ...]:
-    """What the state after a step within the graph, not the last one, is called there."""
-    return tuple(f"step_{step}/{name}" for name in OUTPUTS[1:])
-
-
-class _Graph:
-    """Nodes and constants in the making."""
-
-    def __init__(self) -> None:
-        self.scope, self.part = "all", ""
-        self._nodes: list[onnx.NodeProto] = []
-        self._constants: dict[str, onnx.TensorProto] = {}
-
-    def constant(self, name: str, value: Any, dtype: type = np.float32) -> str:
-        """A constant, the same one wherever it has this name."""
-        self._constants.setdefault(name, numpy_helper.from_array(np.ascontiguousarray(value, dtype), name))
-        return name
-
-    def node(self, operation: str, *inputs: str, name: str | None = None, **attributes: Any) -> str:
-        """A node of one output, which is called ``name`` where it is given."""
-        return self.nodes(operation, *inputs, names=[name], **attributes)[0]
-
-    def nodes(self, operation: str, *inputs: str, names: Iterable[str | None], **attributes: Any) -> list[str]:
-        """A node of as many outputs as there are names."""
-        path = f"{self.scope}/{self.part}/{operation}_{len(self._nodes)}"
-        outputs = [name or f"{path}:{i}" for i, name in enumerate(names)]
-        self._nodes.append(helper.make_node(operation, inputs, outputs, path, **attributes))
-        return outputs
-
-    def reshape(self, tensor: str, *shape: int, name: str | None = None) -> str:
-        """A tensor in another shape; 0 stands for a size as it was, -1 for what remains."""
-        target = self.constant("shape_" + "_".join(map(str, shape)), shape, np.int64)
-        return self.node("Reshape", tensor, target, name=name)
-
-    def model(self, cell: NTMCell, steps: int, opset: int) -> onnx.ModelProto:
-        """The finished graph."""
-
-        def value(name: str) -> onnx.ValueInfoProto:
-            time = (steps,) if name in (INPUTS[0], OUTPUTS[0]) else ()
-            return helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, (*time, *shapes(cell.config)[name]))
-
-        graph = helper.make_graph(
-            self._nodes,
-            "ntm",
-            [value(name) for name in INPUTS],
-            [value(name) for name in OUTPUTS],
-            list(self._constants.values()),
-            doc_string="A Neural Turing Machine, unrolled",
-        )
-        opsets = [helper.make_opsetid("", opset)]
-        return helper.make_model(graph, opset_imports=opsets, ir_version=helper.find_min_ir_version_for(opsets))
+def state_after(step: int, steps: int) -> tuple[str, ...]:
+    """What the state after a step is called within a graph of so many."""
+    names = OUTPUTS[1:]
+    return names if step == steps - 1 else tuple(f"step_{step}/{name}" for name in names)
 
 
 class _Unrolled:
     """The network as nodes of a graph, method by method."""
 
-    def __init__(self, graph: _Graph, cell: NTMCell) -> None:
+    def __init__(self, graph: Graph, cell: NTMCell) -> None:
         self._graph = graph
         self._config = cell.config
-        self._first, *self._hidden = [_matrix(layer) for layer in cell.hidden]
-        self._output = _matrix(cell.output)
+        self._first, *self._hidden = [matrix(layer) for layer in cell.hidden]
+        self._output = matrix(cell.output)
         self._addressing, self._erase, self._add = _heads(cell)
 
     def _gemm(self, name: str, matrix: np.ndarray, x: str, bias: str | None = None) -> str:
@@ -159,8 +109,8 @@ class _Unrolled:
         graph.part = "controller"
         of_reads = self._first[self._config.input_size : -1]
         hidden = graph.node("Tanh", self._gemm("hidden_0/reads", of_reads, self._flat(reads), projected))
-        for i, matrix in enumerate(self._hidden, 1):
-            hidden = graph.node("Tanh", self._gemm(f"hidden_{i}", matrix, hidden))
+        for i, layer in enumerate(self._hidden, 1):
+            hidden = graph.node("Tanh", self._gemm(f"hidden_{i}", layer, hidden))
         return hidden
 
     def _flat(self, reads: str) -> str:
@@ -244,11 +194,6 @@ class _Unrolled:
         graph.reshape(graph.node("Sigmoid", said), len(hidden), -1, config.word_bits, name=name)
 
 
-def _matrix(layer: Any) -> np.ndarray:
-    """The kernel of a layer, and its bias as one row more: of what the layer does, all is linear in these."""
-    return np.vstack([layer.kernel.numpy(), layer.bias.numpy()])
-
-
 def _heads(cell: NTMCell) -> tuple[np.ndarray, list[np.ndarray], list[np.ndarray]]:
     """The layer of the heads, cut and arranged as the graph wants it; each matrix with its bias as the last row.
 
@@ -258,9 +203,9 @@ def _heads(cell: NTMCell) -> tuple[np.ndarray, list[np.ndarray], list[np.ndarray
     """
     config = cell.config
     heads, m, shifts, writers = config.heads, config.memory_vector_size, config.shifts, config.write_heads
-    matrix = _matrix(cell.heads)
-    rows = len(matrix)
-    addressing_part, erase, add = np.split(matrix, np.cumsum([heads * (m + 3 + shifts), writers * m]), axis=1)
+    of_heads = matrix(cell.heads)
+    rows = len(of_heads)
+    addressing_part, erase, add = np.split(of_heads, np.cumsum([heads * (m + 3 + shifts), writers * m]), axis=1)
     of_head = addressing_part.reshape(rows, heads, -1)
     key, strength, gate, sharpening, shift = np.split(of_head, np.cumsum([m, 1, 1, 1]), axis=2)
     mixture = np.zeros([rows, heads, 2, heads, shifts], np.float32)

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 COMMAND = "ntm-copy"
 
 # Chosen by measurement (benchmarks/RESULTS.md): the cost of a step grows with the memory, which needs a location a
-# byte, and the steps come in whole chunks of the unrolled graph: 11 bytes are 23 steps, 2 chunks of 12.
-BLOCK_LENGTH = 11
-BATCH_SIZE = 512
+# byte, and 2 L + 1 steps go to L bytes. The batched graph is exported with the steps of one such block.
+BLOCK_LENGTH = 7
+BATCH_SIZE = 1024
 
 _BYTE = 8
 _STANDARD = "-"
@@ -246,7 +246,8 @@ def _copy_batches(
         network = model.Model(files, locations)
     except ValueError as error:
         raise console.CommandError(str(error)) from error
-    network.prepare()
+    for blocks in (len(first) // block_length, 1):  # of the first batch, and what may remain at the end
+        network.prepare(blocks, locations)
     return stream.copy_batches(network, itertools.chain([first], batches), block_length, threads)
 
 

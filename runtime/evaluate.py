@@ -105,7 +105,7 @@ def evaluate(model: Model, case: Case, *, threads: int = 1, report: Callable[[fl
             if stopped.is_set():
                 raise CancelledError
             y.append(chunk)
-            done[index] += len(words) / -(-case.steps // model.unroll)
+            done[index] += len(words) / -(-case.steps // model.unroll(len(words), case.memory_locations))
         return _score(case, words, np.concatenate(y).transpose(1, 0, 2))
 
     # onnxruntime gives up the interpreter's lock while it computes, so threads suffice.

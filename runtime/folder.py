@@ -1,4 +1,4 @@
-"""The folder of an exported model: two ONNX files that describe themselves, checked before anything runs."""
+"""The folder of an exported model: ONNX files that describe themselves, checked before anything runs."""
 
 import dataclasses
 import os
@@ -7,7 +7,7 @@ import stat
 from typing import NamedTuple
 
 from ntm.runtime import metadata, onnx_file
-from ntm.runtime.metadata import STEP, UNROLLED, Metadata
+from ntm.runtime.metadata import STEP, Metadata
 from ntm.text import one_line
 
 BUNDLED = pathlib.Path(__file__).parent / "pretrained" / "copy-8bit"
@@ -36,6 +36,7 @@ class ModelFolder(NamedTuple):
 
     step: Graph
     unrolled: Graph
+    batched: Graph
 
     @property
     def metadata(self) -> Metadata:
@@ -47,20 +48,21 @@ def read(path: str | os.PathLike[str]) -> ModelFolder:
     """Read and check the files of a model; other files in the folder are ignored.
 
     Raises:
-        ModelError: a file is missing, damaged, foreign or of another schema, or the two are not of one model.
+        ModelError: a file is missing, damaged, foreign or of another schema, or they are not of one model.
     """
     folder = pathlib.Path(path)
     if not folder.is_dir():
         raise ModelError(f"{folder} is not a model folder" if folder.exists() else f"there is no model folder {folder}")
-    step, unrolled = (_read_graph(folder / metadata.FILES[kind], kind) for kind in (STEP, UNROLLED))
-    if dataclasses.replace(unrolled.metadata, graph=STEP, unroll=1) != step.metadata:
-        raise ModelError(f"{step.path.name} and {unrolled.path.name} in {folder} are not of the same model")
-    return ModelFolder(step, unrolled)
+    graphs = ModelFolder(*(_read_graph(folder / file, kind) for kind, file in metadata.FILES.items()))
+    for graph in graphs[1:]:
+        if dataclasses.replace(graph.metadata, graph=STEP, unroll=1) != graphs.metadata:
+            raise ModelError(f"{graphs.step.path.name} and {graph.path.name} in {folder} are not of the same model")
+    return graphs
 
 
 def shapes(data: Metadata, batch: int | None = None, locations: int | None = None) -> dict[str, tuple[int | None, ...]]:
     """The shapes of the inputs and outputs of a graph by name; None where B or N is not given."""
-    time = (data.unroll,) if data.graph == UNROLLED else ()
+    time = () if data.graph == STEP else (data.unroll,)
     memory = (batch, data.memory_vector_size, locations)  # [B, M, N]
     weights = (batch, data.heads, locations)  # [B, R+K, N]
     reads = (batch, data.read_heads, data.memory_vector_size)  # [B, R, M]

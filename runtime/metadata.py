@@ -11,12 +11,12 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-SCHEMA_VERSION = "2"
+SCHEMA_VERSION = "3"
 
 # The files of a model folder by the kind of their graph, and the names of a graph's inputs and outputs, in order. A
 # graph of one step has one output more: what the write heads add to the memory, for those who look inside.
-STEP, UNROLLED = "step", "unrolled"
-FILES = {STEP: "step.onnx", UNROLLED: "unrolled.onnx"}
+STEP, UNROLLED, BATCHED = "step", "unrolled", "batched"
+FILES = {STEP: "step.onnx", UNROLLED: "unrolled.onnx", BATCHED: "batched.onnx"}
 INPUTS = ("x", "memory", "weights", "reads")
 OUTPUTS = ("y", "next_memory", "next_weights", "next_reads")
 STEP_OUTPUTS = (*OUTPUTS, "adds")
@@ -59,7 +59,7 @@ class Metadata:
     """What an exported graph says of itself.
 
     Attributes:
-        graph: ``"step"`` or ``"unrolled"``.
+        graph: ``"step"``; ``"unrolled"``, several steps at once; or ``"batched"``, several of many short sequences.
         unroll: U, the steps in the graph; 1 for ``"step"``.
         model_name: what the model is called, e.g. ``copy-8bit``.
         config: the fields of ``ntm.models.NTMConfig``, of JSON types.
@@ -176,7 +176,7 @@ class Metadata:
         if self.graph not in FILES:
             raise MetadataError(f"graph must be one of {', '.join(FILES)}")
         if not (self.unroll == 1 if self.graph == STEP else 1 <= self.unroll <= LARGEST_SIZE):
-            raise MetadataError("unroll must be 1 for a step and at least 1 for an unrolled graph")
+            raise MetadataError("unroll must be 1 for a step and at least 1 for another graph")
         if not self.model_name.strip() or not self.model_name.isprintable():
             raise MetadataError("model_name must be printable")
         if len(self.checkpoint_sha256) != 64 or set(self.checkpoint_sha256) - set("0123456789abcdef"):

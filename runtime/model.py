@@ -21,6 +21,8 @@ __all__ = ["Model", "ModelError", "State", "Trace", "load"]
 
 # Locations side by side, B * N. More run no faster (8,000 to 32,000 are best at every N measured), and take memory.
 _LOCATIONS_AT_ONCE = 1 << 15
+# Where the batched graph is the faster one (benchmarks/RESULTS.md): B is at least so many times N, and N at most this.
+_BATCHED_RATIO, _BATCHED_LOCATIONS = 4, 40
 
 Floats = npt.NDArray[np.float32]
 Words = TypeVar("Words", npt.NDArray[np.uint8], npt.NDArray[np.bool_])
@@ -114,6 +116,7 @@ class Model:
         self._check_locations(self.memory_locations)
         self._step = _Session(files.step, threads)
         self._unrolled = _Session(files.unrolled, threads)
+        self._batched = _Session(files.batched, threads)
 
     @property
     def config(self) -> dict[str, Any]:
@@ -125,10 +128,9 @@ class Model:
         """N of a state, unless another is asked for."""
         return self.metadata.memory_locations if self._given_locations is None else self._given_locations
 
-    @property
-    def unroll(self) -> int:
-        """U, the time steps that ``recall`` takes at once."""
-        return self._unrolled.metadata.unroll
+    def unroll(self, batch_size: int, memory_locations: int) -> int:
+        """U, the time steps that ``recall`` takes at once of so many sequences in so many locations."""
+        return self._session(batch_size, memory_locations).metadata.unroll
 
     def batch_size(self, memory_locations: int) -> int:
         """B, the most sequences that run side by side in so many locations."""
@@ -225,7 +227,7 @@ class Model:
             state: the state to start from, for B sequences side by side, and N of the caller's choice.
 
         Returns:
-            An iterator: after every chunk of the unrolled graph, the probabilities of the output words that it gave,
+            An iterator: after every chunk of ``unroll`` steps, the probabilities of the output words that it gave,
             ``[n, B, W]``. n is 0 while the network still listens; all together are L.
 
         Raises:
@@ -234,13 +236,14 @@ class Model:
         """
         self._check_words(words)
         steps, first = 2 * words.shape[1] + 1, words.shape[1] + 1
-        unroll = self.unroll
+        session = self._session(len(words), state.memory.shape[-1])
+        unroll = session.metadata.unroll
         # In whole chunks of the graph: steps beyond the last output word change nothing that is looked at.
         x = self._inputs(words, -(-steps // unroll) * unroll)
 
         def chunks(state: State) -> Iterator[Floats]:
             for start in range(0, len(x), unroll):
-                y, *next_state = self._unrolled.run(x[start : start + unroll], *state)
+                y, *next_state = session.run(x[start : start + unroll], *state)
                 state = State(*next_state)
                 yield y[max(first - start, 0) : steps - start]
 
@@ -270,9 +273,14 @@ class Model:
         x, y, adds, weights, reads = (np.stack(column) for column in zip(*rows, strict=True))
         return Trace(x, y, adds, weights, reads, memory[0])
 
-    def prepare(self) -> None:
-        """Do now what ``copy`` would do when it is first called, and raise its ``ModelError``."""
-        self._unrolled.prepare()
+    def prepare(self, batch_size: int, memory_locations: int) -> None:
+        """Do now what ``copy`` would do when it is first called with such a batch, and raise its ``ModelError``."""
+        self._session(batch_size, memory_locations).prepare()
+
+    def _session(self, batch_size: int, memory_locations: int) -> "_Session":
+        """The graph that is the fastest for so many sequences in so many locations."""
+        many_and_short = batch_size >= _BATCHED_RATIO * memory_locations <= _BATCHED_RATIO * _BATCHED_LOCATIONS
+        return self._batched if many_and_short else self._unrolled
 
     def _check_words(self, words: npt.NDArray[Any]) -> None:
         w = self.metadata.word_bits

@@ -68,7 +68,7 @@ def ntm_copy(command: list[str]) -> Callable[..., subprocess.CompletedProcess[by
 
 @pytest.fixture
 def edited_model(tiny_model: pathlib.Path, tmp_path: pathlib.Path) -> Callable[..., pathlib.Path]:
-    """Copy the tiny model, with both of its files changed."""
+    """Copy the tiny model, with all of its files changed."""
 
     def edit(
         *,

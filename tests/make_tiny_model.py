@@ -15,13 +15,13 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from ntm.runtime import onnx_file
-from ntm.runtime.metadata import FILES, INPUTS, OUTPUTS, STEP, STEP_OUTPUTS, UNROLLED, InitialState, Metadata
+from ntm.runtime.metadata import FILES, INPUTS, OUTPUTS, STEP, STEP_OUTPUTS, InitialState, Metadata
 
 UNROLL = 8
 
 
 def make_tiny_model(folder: pathlib.Path, word_bits: int = 8) -> None:
-    """Make a folder and write ``step.onnx`` and ``unrolled.onnx`` into it."""
+    """Make a folder and write its graphs into it."""
     folder.mkdir(parents=True)
     config = {
         "word_bits": word_bits,
@@ -33,7 +33,8 @@ def make_tiny_model(folder: pathlib.Path, word_bits: int = 8) -> None:
         "write_heads": 1,
     }
     state = InitialState((0.0,) * (word_bits + 1), ((1.0,), (1.0,)), ((0.0,) * (word_bits + 1),))
-    for kind, unroll in ((STEP, 1), (UNROLLED, UNROLL)):
+    for kind in FILES:
+        unroll = 1 if kind == STEP else UNROLL
         model = _model(kind, unroll, word_bits)
         data = Metadata(kind, unroll, "tiny", config, state, {"by": "hand"}, "0" * 64)
         helper.set_model_props(model, data.to_props())

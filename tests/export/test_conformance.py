@@ -10,7 +10,7 @@ import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
 
 from ntm.export import onnx_format, parity, savedmodel, tflite
-from ntm.export.source import Source
+from ntm.export.source import BATCHED_UNROLL, Source
 from ntm.export.step import step_function
 from ntm.models import NTMCell, NTMConfig
 from ntm.runtime.metadata import INPUTS, OUTPUTS, STEP_OUTPUTS
@@ -106,13 +106,15 @@ def test_step_is_the_same_everywhere(network: Network, implementation: Callable[
 
 
 @pytest.mark.parametrize("optimised", [True, False])
-def test_unrolled_graph_is_the_same(network: Network, optimised: bool) -> None:
-    graph = onnx_format.session((network.folder / "unrolled.onnx").read_bytes(), optimised=optimised)
-    chunks = network.x.reshape(-1, UNROLL, *network.x.shape[1:])
+@pytest.mark.parametrize(("file", "unroll"), [("unrolled.onnx", UNROLL), ("batched.onnx", BATCHED_UNROLL)])
+def test_graphs_of_several_steps_are_the_same(network: Network, file: str, unroll: int, optimised: bool) -> None:
+    graph = onnx_format.session((network.folder / file).read_bytes(), optimised=optimised)
+    steps = len(network.x) // unroll * unroll
+    chunks = network.x[:steps].reshape(-1, unroll, *network.x.shape[1:])
     actual = roll_out(graph, chunks, network.state)
-    y = actual.pop("y").reshape(network.expected["y"].shape)
-    states = {name: network.expected[name][UNROLL - 1 :: UNROLL] for name in OUTPUTS[1:]}
-    assert_equal({"y": y, **actual}, {"y": network.expected["y"], **states})
+    y = actual.pop("y").reshape(steps, *network.expected["y"].shape[1:])
+    states = {name: network.expected[name][unroll - 1 :: unroll] for name in OUTPUTS[1:]}
+    assert_equal({"y": y, **actual}, {"y": network.expected["y"][:steps], **states})
 
 
 def assert_equal(actual: Tensors, expected: Tensors) -> None:

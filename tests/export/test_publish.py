@@ -11,6 +11,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import onnx
@@ -20,11 +21,11 @@ from ai_edge_litert import schema_py_generated as schema
 from onnx import numpy_helper
 
 from ntm import console
-from ntm.export import command, onnx_format, parity, publish, savedmodel, tflite, unroll
+from ntm.export import batched, command, onnx_format, parity, publish, savedmodel, tflite, unroll
 from ntm.export.source import Source
 from ntm.models import NTMCell, NTMConfig
 from ntm.runtime import onnx_file
-from ntm.runtime.metadata import Metadata
+from ntm.runtime.metadata import FILES, Metadata
 from ntm.runtime.model import load
 from ntm.training.config import TrainingConfig
 from ntm.training.run import load_run, save_checkpoint, save_config
@@ -93,6 +94,7 @@ def short_gate(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_an_export_is_whole_and_nothing_else_is_left(exported: pathlib.Path) -> None:
     assert {path.name for path in exported.iterdir()} == {
+        "batched.onnx",
         "card.md",
         "savedmodel",
         "step.onnx",
@@ -107,10 +109,10 @@ def test_an_export_is_whole_and_nothing_else_is_left(exported: pathlib.Path) -> 
     assert exported.stat().st_mode & 0o777 == 0o777 & ~umask
 
 
-@pytest.mark.parametrize("file", ["step.onnx", "unrolled.onnx"])
+@pytest.mark.parametrize("file", ["step.onnx", "unrolled.onnx", "batched.onnx"])
 def test_names_and_shapes_are_the_contract(exported: pathlib.Path, file: str) -> None:
     graph = onnx.load(exported / file).graph
-    time = [8] if file == "unrolled.onnx" else []
+    time = {"step.onnx": [], "unrolled.onnx": [8], "batched.onnx": [15]}[file]
 
     def shapes(values: object) -> dict[str, list[int | str]]:
         return {
@@ -128,7 +130,7 @@ def test_names_and_shapes_are_the_contract(exported: pathlib.Path, file: str) ->
     assert shapes(graph.output) == {"y": [*time, "B", 5], **next_state, **adds}
 
 
-@pytest.mark.parametrize("file", ["step.onnx", "unrolled.onnx"])
+@pytest.mark.parametrize("file", ["step.onnx", "unrolled.onnx", "batched.onnx"])
 def test_graphs_stand_the_full_check_and_every_shape_follows(exported: pathlib.Path, file: str) -> None:
     model = onnx.load(exported / file)
     onnx.checker.check_model(model, full_check=True)
@@ -138,7 +140,7 @@ def test_graphs_stand_the_full_check_and_every_shape_follows(exported: pathlib.P
 
 
 def test_names_of_nodes_tell_where_they_come_from(exported: pathlib.Path) -> None:
-    step, unrolled = (onnx.load(exported / file).graph for file in ("step.onnx", "unrolled.onnx"))
+    step, unrolled, batched = (onnx.load(exported / file).graph for file in FILES.values())
     functions = {node.name.split("/")[0] for node in step.node}
     assert functions >= {"cosine_similarity", "content_weighting", "interpolate", "circular_shift", "sharpen"}
     assert functions >= {"erase", "add", "read"}
@@ -146,7 +148,8 @@ def test_names_of_nodes_tell_where_they_come_from(exported: pathlib.Path) -> Non
     constants = {initializer.name for initializer in step.initializer}
     assert "flat/Reshape/shape" in constants
     assert not any("__" in constant for constant in constants)  # as tf2onnx calls what it makes
-    assert {node.name.split("/")[0] for node in unrolled.node} == {"all", *(f"step_{i}" for i in range(8))}
+    for graph, steps in ((unrolled, 8), (batched, 15)):
+        assert {node.name.split("/")[0] for node in graph.node} == {"all", *(f"step_{i}" for i in range(steps))}
     assert constants >= {"hidden_0/kernel", "hidden_1/bias", "heads/kernel", "output/kernel"}
     parts = {
         "hidden_0/reads/kernel",
@@ -156,9 +159,11 @@ def test_names_of_nodes_tell_where_they_come_from(exported: pathlib.Path) -> Non
         "output/reads/kernel",
     }
     assert {initializer.name for initializer in unrolled.initializer} >= parts
+    parts = {"hidden_0/kernel", "hidden_1/bias", "heads_and_output/kernel", "output/reads/kernel"}
+    assert {initializer.name for initializer in batched.initializer} >= parts
 
 
-@pytest.mark.parametrize("file", ["step.onnx", "unrolled.onnx"])
+@pytest.mark.parametrize("file", ["step.onnx", "unrolled.onnx", "batched.onnx"])
 def test_metadata_round_trips(run: pathlib.Path, exported: pathlib.Path, file: str) -> None:
     metadata = Metadata.from_props({prop.key: prop.value for prop in onnx.load(exported / file).metadata_props})
     trained = load_run(run)
@@ -195,7 +200,7 @@ def test_card_tells_how_to_run_it(exported: pathlib.Path, run: pathlib.Path) -> 
     assert "| `memory` | `[B, 6, N]` | | `next_memory` | `[B, 6, N]` |" in card
     assert "|  | | | `adds` | `[B, 1, 6]` |" in card
     assert load_run(run).checkpoint_sha256 in card
-    for graph in ("step.onnx", "unrolled.onnx", "savedmodel", "step.tflite", "triton step"):
+    for graph in (*FILES.values(), "savedmodel", "step.tflite", "triton step"):
         assert graph in card
     assert [line for line in card.splitlines() if line.startswith("### ")] == [
         "### ONNX",
@@ -258,17 +263,21 @@ def test_check_proves_an_export_again(
     assert set(result) == {
         "step.onnx",
         "unrolled.onnx",
+        "batched.onnx",
         "savedmodel step",
         "savedmodel copy",
         "step.tflite",
         "triton step",
         "triton unrolled",
+        "triton batched",
     }
     for graph, found in result.items():
         assert found["steps"] > 1000
         assert found["differing_bits"] == 0
         assert max(found["difference"].values()) <= 1e-5
-        assert len(found["difference"]) == (1 if graph == "savedmodel copy" else 4 if "unrolled" in graph else 5)
+        assert len(found["difference"]) == (
+            1 if graph == "savedmodel copy" else 4 if "unrolled" in graph or "batched" in graph else 5
+        )
 
 
 def constant_of(model: onnx.ModelProto, name: str) -> onnx.TensorProto:
@@ -385,23 +394,27 @@ def test_gate_refuses_any_format_that_is_off_by_one_number(  # noqa: PLR0917
 
 @pytest.mark.usefixtures("short_gate")
 @pytest.mark.parametrize("steps", ["step_", "step_0/", "step_5/"])
-def test_gate_compares_every_step_of_the_unrolled_graph(
-    monkeypatch: pytest.MonkeyPatch, run: pathlib.Path, tmp_path: pathlib.Path, steps: str
+@pytest.mark.parametrize(
+    ("module", "constant"), [(unroll, "heads/addressing/kernel"), (batched, "heads_and_output/kernel")]
+)
+def test_gate_compares_every_step_of_a_graph_of_several(  # noqa: PLR0917  (fixtures)
+    monkeypatch: pytest.MonkeyPatch, run: pathlib.Path, tmp_path: pathlib.Path, module: Any, constant: str, steps: str
 ) -> None:
     """Here some of them have another constant."""
+    write = module.unroll
 
-    def unroll_wrongly(cell: NTMCell, unroll_: int, opset: int) -> onnx.ModelProto:
-        model = unroll.unroll(cell, unroll_, opset)
-        name = "heads/addressing/kernel"
-        right = numpy_helper.to_array(constant_of(model, name))
+    def write_wrongly(cell: NTMCell, unroll_: int, opset: int) -> onnx.ModelProto:
+        model = write(cell, unroll_, opset)
+        right = numpy_helper.to_array(constant_of(model, constant))
         model.graph.initializer.append(numpy_helper.from_array(-right, "wrong"))
         for node in model.graph.node:
             if node.name.startswith(steps):
-                node.input[:] = ["wrong" if tensor == name else tensor for tensor in node.input]
+                node.input[:] = ["wrong" if tensor == constant else tensor for tensor in node.input]
         return model
 
-    monkeypatch.setattr(onnx_format, "unroll", unroll_wrongly)
-    with pytest.raises(publish.DisagreementError, match=r"^not equal to TensorFlow: unrolled.onnx "):
+    monkeypatch.setattr(module, "unroll", write_wrongly)
+    file = "unrolled.onnx" if module is unroll else "batched.onnx"
+    with pytest.raises(publish.DisagreementError, match=rf"^not equal to TensorFlow: {file} "):
         publish.publish(run, tmp_path / "out", ["onnx"], unroll=8)
     assert list(tmp_path.iterdir()) == []
 

@@ -70,7 +70,8 @@ def test_step_by_step_is_the_copy(tiny_model: pathlib.Path) -> None:
 def test_recall_is_the_copy_as_probabilities(tiny_model: pathlib.Path, length: int) -> None:
     model, words = ntm.load(tiny_model), random_words(3, length, 8)
     chunks = list(model.recall(words, model.initial_state(3, length + 2)))
-    assert len(chunks) == -(-(2 * length + 1) // model.unroll)  # also those that the network only listens in
+    # Also those that the network only listens in.
+    assert len(chunks) == -(-(2 * length + 1) // model.unroll(3, length + 2))
     y = np.concatenate(chunks).transpose(1, 0, 2)
     assert y.shape == words.shape
     np.testing.assert_allclose(y, words, atol=1e-4)
@@ -209,14 +210,14 @@ def test_there_is_no_model(tmp_path: pathlib.Path, tiny_model: pathlib.Path) -> 
 
 
 @pytest.mark.parametrize("content", [b"", b"# A text file\n" * 100, b"\x7fELF" + bytes(100), bytes(100)])
-@pytest.mark.parametrize("name", ["step.onnx", "unrolled.onnx"])
+@pytest.mark.parametrize("name", ["step.onnx", "unrolled.onnx", "batched.onnx"])
 def test_a_foreign_file(tiny_model: pathlib.Path, tmp_path: pathlib.Path, name: str, content: bytes) -> None:
     shutil.copytree(tiny_model, tmp_path / "model")
     (tmp_path / "model" / name).write_bytes(content)
     assert "ntm-export did not write it, or it is cut short" in refused(tmp_path / "model")
 
 
-@pytest.mark.parametrize("name", ["step.onnx", "unrolled.onnx"])
+@pytest.mark.parametrize("name", ["step.onnx", "unrolled.onnx", "batched.onnx"])
 def test_a_flipped_bit(tiny_model: pathlib.Path, tmp_path: pathlib.Path, name: str) -> None:
     shutil.copytree(tiny_model, tmp_path / "model")
     content = bytearray((tiny_model / name).read_bytes())

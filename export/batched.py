@@ -1,0 +1,227 @@
+"""Static unrolling for many short sequences side by side: the batch is the last axis of everything inside.
+
+``unrolled.onnx`` has few nodes, and hands onnxruntime a matrix product a sequence and a vector a location at a time.
+Where a hundred sequences of a dozen locations run side by side, each of those is over before it has begun; here the
+same network has some 80 nodes a step, and each of them works on one number of all sequences at a time, B in a row. The
+controller's products are as before, with the batch as their columns.
+
+Inputs and outputs are those of ``unrolled.onnx``, and the same proof stands before publication (``ntm.export.parity``).
+"""
+
+import numpy as np
+import onnx
+
+from ntm.export.graph import Graph, matrix
+from ntm.models import NTMCell, addressing
+from ntm.runtime.metadata import INPUTS, OUTPUTS
+
+_LEAST_SQUARE = 1e-12  # of a key, as TensorFlow has it where it normalises
+
+
+def unroll(cell: NTMCell, steps: int, opset: int) -> onnx.ModelProto:
+    """Write U steps of a network as a graph for many sequences.
+
+    Args:
+        cell: the network.
+        steps: U, at least 1.
+        opset: of the graph.
+
+    Returns:
+        The graph: the ``INPUTS`` and ``OUTPUTS`` of ``ntm.runtime.metadata``, x ``[U, B, W+1]`` and y ``[U, B, W]``.
+        N is at least S - 1. Its nodes are named as those of ``ntm.export.unroll``.
+    """
+    graph, config = Graph(), cell.config
+    batched = _Batched(graph, cell)
+    words = batched.begin(steps)
+    memory, weights, reads = (batched.batch_last(tensor) for tensor in INPUTS[1:])
+    said = []
+    for i, word in enumerate(words):
+        graph.scope = f"step_{i}"
+        next_memory, next_weights, next_reads = state_after(i)
+        parameters = batched.controller(word, reads)
+        weights = batched.address(parameters, memory, weights, next_weights)
+        memory = batched.write(parameters, memory, weights, next_memory)
+        reads = batched.read(memory, next_reads)
+        said.append(batched.output(parameters, reads))
+    graph.scope, graph.part = "all", "output"
+    y = graph.reshape(graph.node("Sigmoid", graph.node("Concat", *said, axis=0)), steps, config.word_bits, -1)
+    graph.node("Transpose", y, perm=[0, 2, 1], name=OUTPUTS[0])
+    for tensor, name in zip((memory, weights, reads), OUTPUTS[1:], strict=True):
+        graph.node("Transpose", tensor, perm=[2, 0, 1], name=name)
+    return graph.model(cell, steps, opset)
+
+
+def state_after(step: int) -> tuple[str, ...]:
+    """What the state after a step is called within the graph; there the batch is its last axis."""
+    return tuple(f"step_{step}/{name}" for name in OUTPUTS[1:])
+
+
+class _Batched:
+    """The network as nodes of a graph, method by method; N and B are open, and B is last."""
+
+    def __init__(self, graph: Graph, cell: NTMCell) -> None:
+        self._graph = graph
+        self._config = cell.config
+        self._hidden = [matrix(layer) for layer in cell.hidden]
+        output, units = matrix(cell.output), cell.config.controller_sizes[-1]
+        of_hidden, self._output_of_reads = np.vstack([output[:units], output[-1:]]), output[units:-1]
+        # What follows from the last hidden layer alone is one product.
+        self._parameters = {**_heads(cell), "output": of_hidden}
+        self._axes = [graph.constant(f"axis_{axis}", [axis], np.int64) for axis in range(3)]
+
+    def _product(self, name: str, weights: np.ndarray, x: str, bias: str) -> str:
+        """W^T x + b."""
+        kernel = self._graph.constant(f"{name}/kernel", weights.T)
+        return self._graph.node("Gemm", kernel, x, bias)
+
+    def _layer(self, name: str, weights: np.ndarray, x: str) -> str:
+        """W^T x + b; the last row of ``weights`` is b."""
+        bias = self._graph.constant(f"{name}/bias", weights[-1][:, np.newaxis])
+        return self._product(name, weights[:-1], x, bias)
+
+    def _sum(self, tensor: str, axis: int, name: str | None = None) -> str:
+        return self._graph.node("ReduceSum", tensor, self._axes[axis], name=name, keepdims=0)
+
+    def _softmax(self, logits: str, axis: int, name: str | None = None) -> str:
+        """Written out, since onnxruntime's own would transpose, over an axis that is not the last."""
+        graph = self._graph
+        largest = graph.node("ReduceMax", logits, self._axes[axis], keepdims=1)
+        power = graph.node("Exp", graph.node("Sub", logits, largest))
+        return graph.node("Div", power, graph.node("ReduceSum", power, self._axes[axis], keepdims=1), name=name)
+
+    def batch_last(self, tensor: str) -> str:
+        """``[B, ...]`` as ``[..., B]``."""
+        graph = self._graph
+        graph.part = "sizes"
+        moved = graph.node("Transpose", tensor, perm=[1, 2, 0])
+        # To the shape that it has. onnxruntime cannot know, and so does not carry the transposition on to all that
+        # follows, which would then work with the batch first again.
+        sizes = graph.node("Concat", graph.node("Shape", tensor, start=1), self._rest, axis=0)
+        return graph.node("Reshape", moved, sizes)
+
+    def begin(self, steps: int) -> list[str]:
+        """What is computed once a chunk; returns the words of each step, ``[W+1, B]``."""
+        graph, config = self._graph, self._config
+        graph.part = "sizes"
+        self._rest = graph.constant("rest", [-1], np.int64)
+        reach = config.shifts // 2
+        if reach:
+            locations = graph.node("Shape", INPUTS[1], start=2, end=3)
+            between = graph.node("Sub", locations, graph.constant("edges", [2 * reach], np.int64))
+            one = graph.constant("one", [1], np.int64)
+            self._pieces = graph.node("Concat", *[one] * reach, between, *[one] * reach, axis=0)
+        graph.part = "controller"
+        words = graph.reshape(graph.node("Transpose", INPUTS[0], perm=[0, 2, 1]), steps * config.input_size, -1)
+        return graph.nodes("Split", words, names=[None] * steps, axis=0, num_outputs=steps)
+
+    def controller(self, word: str, reads: str) -> dict[str, str]:
+        """What the last hidden layer tells the heads and the output; reads is r[t-1], ``[R, M, B]``."""
+        graph = self._graph
+        graph.part = "controller"
+        hidden = graph.node("Concat", word, self._flat(reads), axis=0)
+        for i, layer in enumerate(self._hidden):
+            hidden = graph.node("Tanh", self._layer(f"hidden_{i}", layer, hidden))
+        graph.part = "heads"
+        parts = self._parameters
+        parameters = self._layer("heads_and_output", np.hstack(list(parts.values())), hidden)
+        split = graph.constant("heads_and_output/split", [part.shape[1] for part in parts.values()], np.int64)
+        return dict(zip(parts, graph.nodes("Split", parameters, split, names=[None] * len(parts), axis=0), strict=True))
+
+    def _flat(self, reads: str) -> str:
+        """``[R, M, B]`` as ``[R * M, B]``."""
+        return self._graph.reshape(reads, self._config.read_heads * self._config.memory_vector_size, -1)
+
+    def _of_heads(self, numbers: str) -> str:
+        """``[R+K, B]`` as ``[R+K, 1, B]``: alike at every location."""
+        return self._graph.reshape(numbers, self._config.heads, 1, -1)
+
+    def address(self, parameters: dict[str, str], memory: str, previous: str, name: str) -> str:
+        """Eq. (5) to (9): w[t] of all heads, ``[R+K, N, B]``, from M[t-1] and w[t-1]."""
+        graph, config = self._graph, self._config
+        heads, m, shifts = config.heads, config.memory_vector_size, config.shifts
+        graph.part = "content"  # Eq. (5) and (6); the strength is divided by the norm of the key
+        key = graph.reshape(parameters["key"], m, heads, 1, -1)
+        square = self._sum(graph.node("Mul", key, key), 0)  # [R+K, 1, B]
+        key_norm = graph.node("Sqrt", graph.node("Max", square, graph.constant("least_square", _LEAST_SQUARE)))
+        strength = graph.node("Div", self._of_heads(graph.node("Softplus", parameters["strength"])), key_norm)
+        square = self._sum(graph.node("Mul", memory, memory), 0)  # [N, B]
+        norm = graph.node("Sqrt", graph.node("Add", square, graph.constant("norm_epsilon", addressing.NORM_EPSILON)))
+        product = self._sum(graph.node("Mul", graph.node("Unsqueeze", memory, self._axes[1]), key), 0)  # [R+K, N, B]
+        content = self._softmax(graph.node("Mul", graph.node("Div", product, norm), strength), 1)
+
+        graph.part = "location"  # Eq. (7) and (8)
+        gate = self._of_heads(graph.node("Sigmoid", parameters["gate"]))
+        weights = graph.node("Add", previous, graph.node("Mul", gate, graph.node("Sub", content, previous)))
+        if shifts > 1:
+            shift = self._softmax(graph.reshape(parameters["shift"], shifts, heads, 1, -1), 0)
+            shares = graph.nodes("Split", shift, names=[None] * shifts, axis=0, num_outputs=shifts)
+            # Cut so that a shift is another order of the same pieces.
+            pieces = graph.nodes("Split", weights, self._pieces, names=[None] * shifts, axis=1)
+            shifted = []
+            for share, reach in zip(shares, range(-(shifts // 2), shifts // 2 + 1), strict=True):
+                order = [pieces[(i - reach) % shifts] for i in range(shifts)]
+                moved = graph.node("Concat", *order, axis=1) if reach else weights
+                shifted.append(graph.node("Mul", moved, self._of_heads(share)))
+            weights = graph.node("Sum", *shifted)
+
+        graph.part = "sharpen"  # Eq. (9), without epsilon as in ntm.export.unroll
+        gamma = graph.node("Add", graph.node("Softplus", parameters["sharpening"]), graph.constant("one_more", 1.0))
+        return self._softmax(graph.node("Mul", graph.node("Log", weights), self._of_heads(gamma)), 1, name=name)
+
+    def write(self, parameters: dict[str, str], memory: str, weights: str, name: str) -> str:
+        """Eq. (3) and (4): M[t], ``[M, N, B]``; first every head erases, then every head adds."""
+        graph, config = self._graph, self._config
+        graph.part = "write"
+        sizes = graph.constant("heads/weights", [config.read_heads, *[1] * config.write_heads], np.int64)
+        self._reading, *writing = graph.nodes("Split", weights, sizes, names=[None] * (1 + config.write_heads), axis=0)
+        last = config.write_heads - 1
+        # Each [M, 1, B]: alike at every location.
+        erases, adds = (
+            [
+                graph.reshape(graph.node(function, parameters[f"{what}_{k}"]), config.memory_vector_size, 1, -1)
+                for k in range(config.write_heads)
+            ]
+            for function, what in (("Sigmoid", "erase"), ("Tanh", "add"))
+        )
+        for k, w in enumerate(writing):
+            too_much = graph.node("Mul", memory, erases[k])
+            if k == last:
+                too_much = graph.node("Add", too_much, adds[k])
+            memory = graph.node("Sub", memory, graph.node("Mul", too_much, w), name=name if k == last == 0 else None)
+        for k in range(last):  # -a of the heads before the last
+            added = graph.node("Mul", adds[k], writing[k])
+            memory = graph.node("Sub", memory, added, name=name if k == last - 1 else None)
+        return memory
+
+    def read(self, memory: str, name: str) -> str:
+        """Eq. (2): r[t], ``[R, M, B]``."""
+        graph = self._graph
+        graph.part = "read"
+        return self._sum(graph.node("Mul", graph.node("Unsqueeze", self._reading, self._axes[1]), memory), 2, name=name)
+
+    def output(self, parameters: dict[str, str], reads: str) -> str:
+        """The logits of the output word, ``[W, B]``."""
+        self._graph.part = "output"
+        return self._product("output/reads", self._output_of_reads, self._flat(reads), parameters["output"])
+
+
+def _heads(cell: NTMCell) -> dict[str, np.ndarray]:
+    """The layer of the heads, cut and arranged as the graph wants it; each matrix with its bias as the last row.
+
+    Returns:
+        By name, ``[H+1, ...]``: key, ``M * (R+K)``, strength, sharpening and gate, ``R+K``, shift, ``S * (R+K)``, and
+        of each write head erase and -add, ``M``.
+    """
+    config = cell.config
+    heads, m, shifts, writers = config.heads, config.memory_vector_size, config.shifts, config.write_heads
+    of_heads = matrix(cell.heads)
+    addressing_part, erase, add = np.split(of_heads, np.cumsum([heads * (m + 3 + shifts), writers * m]), axis=1)
+    of_each = addressing_part.reshape(len(of_heads), heads, -1)
+    key, strength, gate, sharpening, shift = np.split(of_each, np.cumsum([m, 1, 1, 1]), axis=2)
+    arranged = {"key": key, "strength": strength, "sharpening": sharpening, "gate": gate, "shift": shift}
+    return {
+        **{name: part.transpose(0, 2, 1).reshape(len(of_heads), -1) for name, part in arranged.items()},
+        # The columns of one head are `writers` apart.
+        **{f"erase_{k}": erase[:, k::writers] for k in range(writers)},
+        **{f"add_{k}": -add[:, k::writers] for k in range(writers)},
+    }

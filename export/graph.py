@@ -1,0 +1,65 @@
+"""An ONNX graph in the making: nodes with names that tell where they belong, and constants that are shared."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+
+from ntm.export.step import shapes
+from ntm.models import NTMCell
+from ntm.runtime.metadata import INPUTS, OUTPUTS
+
+
+class Graph:
+    """Nodes and constants in the making."""
+
+    def __init__(self) -> None:
+        self.scope, self.part = "all", ""
+        self._nodes: list[onnx.NodeProto] = []
+        self._constants: dict[str, onnx.TensorProto] = {}
+
+    def constant(self, name: str, value: Any, dtype: type = np.float32) -> str:
+        """A constant, the same one wherever it has this name."""
+        self._constants.setdefault(name, numpy_helper.from_array(np.ascontiguousarray(value, dtype), name))
+        return name
+
+    def node(self, operation: str, *inputs: str, name: str | None = None, **attributes: Any) -> str:
+        """A node of one output, which is called ``name`` where it is given."""
+        return self.nodes(operation, *inputs, names=[name], **attributes)[0]
+
+    def nodes(self, operation: str, *inputs: str, names: Iterable[str | None], **attributes: Any) -> list[str]:
+        """A node of as many outputs as there are names."""
+        path = f"{self.scope}/{self.part}/{operation}_{len(self._nodes)}"
+        outputs = [name or f"{path}:{i}" for i, name in enumerate(names)]
+        self._nodes.append(helper.make_node(operation, inputs, outputs, path, **attributes))
+        return outputs
+
+    def reshape(self, tensor: str, *shape: int, name: str | None = None) -> str:
+        """A tensor in another shape; 0 stands for a size as it was, -1 for what remains."""
+        target = self.constant("shape_" + "_".join(map(str, shape)), shape, np.int64)
+        return self.node("Reshape", tensor, target, name=name)
+
+    def model(self, cell: NTMCell, steps: int, opset: int) -> onnx.ModelProto:
+        """The finished graph, of U steps."""
+
+        def value(name: str) -> onnx.ValueInfoProto:
+            time = (steps,) if name in (INPUTS[0], OUTPUTS[0]) else ()
+            return helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, (*time, *shapes(cell.config)[name]))
+
+        graph = helper.make_graph(
+            self._nodes,
+            "ntm",
+            [value(name) for name in INPUTS],
+            [value(name) for name in OUTPUTS],
+            list(self._constants.values()),
+            doc_string="A Neural Turing Machine, unrolled",
+        )
+        opsets = [helper.make_opsetid("", opset)]
+        return helper.make_model(graph, opset_imports=opsets, ir_version=helper.find_min_ir_version_for(opsets))
+
+
+def matrix(layer: Any) -> np.ndarray:
+    """The kernel of a layer, and its bias as one row more: of what the layer does, all is linear in these."""
+    return np.vstack([layer.kernel.numpy(), layer.bias.numpy()])
