@@ -26,7 +26,8 @@ import onnxruntime
 
 import ntm
 from ntm.export.command import DEFAULT_UNROLL
-from ntm.runtime.copy_command import BATCH_SIZE, BLOCK_LENGTH
+from ntm.runtime.copy_command import BLOCK_LENGTH
+from ntm.runtime.model import locations_for
 
 STEPS = 2 * BLOCK_LENGTH + 1
 UNROLLS = sorted({1, 2, 4, 8, 16, 32, 64, STEPS, DEFAULT_UNROLL})
@@ -123,7 +124,7 @@ def _print_speeds(exports: dict[int, pathlib.Path], repeats: int) -> bool:
 
 def _load(folder: pathlib.Path) -> ntm.Model:
     model = ntm.load(folder)
-    model.prepare(1, N)
+    model.prepare(1, locations_for(BLOCK_LENGTH))
     return model
 
 
