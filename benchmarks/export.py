@@ -1,8 +1,8 @@
 """Export a network with every U, and print what that takes and what it gives; Markdown.
 
 Three tables: the wall-clock of ``ntm-export`` beside that of ``import tensorflow, tf2onnx``, in turns, since both
-depend on what else the machine does; how fast the exports load, and copy a block of ``ntm-copy``; and the nodes of
-both graphs by what they compute, before and after onnxruntime's optimisation, with the reason why they are there.
+depend on what else the machine does; how fast ``unrolled.onnx`` loads, and copies; and the nodes of the graphs by what
+they compute, before and after onnxruntime's optimisation, with the reason why they are there.
 Without RUN, a network is trained first. The exit code is 1 if an export takes more than 1.5 times the imports and 5 s,
 ``step.onnx`` more than 60 nodes, or the default export more than 0.3 s to load.
 """
@@ -26,11 +26,11 @@ import onnxruntime
 
 import ntm
 from ntm.export.command import DEFAULT_UNROLL
-from ntm.runtime.copy_command import BLOCK_LENGTH
 from ntm.runtime.model import locations_for
 
-STEPS = 2 * BLOCK_LENGTH + 1
-UNROLLS = sorted({1, 2, 4, 8, 16, 32, 64, STEPS, DEFAULT_UNROLL})
+LENGTH, SEQUENCES = 120, 32  # what is copied
+STEPS = 2 * LENGTH + 1
+UNROLLS = sorted({1, 2, 4, 8, 12, 16, 32, 64, STEPS, DEFAULT_UNROLL})
 WHY = {
     "flat": "the read vectors side by side, for the controller and for the output",
     "controller_input": "the input beside them",
@@ -58,6 +58,19 @@ WHY_UNROLLED = {
     "sharpen": "Eq. (9): gamma (2), the logarithm, times gamma, softmax",
     "write": "Eq. (3) and (4): w of each head, e and a (6, with their shapes), e M - a (3), times w, taken from M",
     "read": "Eq. (2): the product with the memory, whose Transpose onnxruntime makes part of it",
+}
+# The same for a step of the batched graph.
+WHY_BATCHED = {
+    "controller": "the read vectors flat and beside the input (2); each hidden layer, a product with its bias and tanh",
+    "heads": "what the heads and the output are told: a product, and the cut",
+    "content": "Eq. (5) and (6): the key's shape and norm (5), strength (3), the norm (4), product (3), quotients (2), "
+    "softmax (5)",
+    "location": "Eq. (7): the gate (2), the difference, times the gate, added; Eq. (8): the shift weighting (6) cut, "
+    "the weighting cut, and put together shifted (2), each times its weight (6), the sum",
+    "sharpen": "Eq. (9): gamma (3), the logarithm, times gamma, softmax (5)",
+    "write": "Eq. (3) and (4): w of each head, e and a (4, with their shapes), e M - a (2), times w, taken from M",
+    "read": "Eq. (2): w beside M, times M, the sum",
+    "output": "the read vectors flat, and what they add to the output",
 }
 
 
@@ -103,11 +116,11 @@ def _print_export_times(run: pathlib.Path, exports: dict[int, pathlib.Path], rep
 
 
 def _print_speeds(exports: dict[int, pathlib.Path], repeats: int) -> bool:
-    print(f"\nA block is {BLOCK_LENGTH} bytes, {STEPS} steps; U = {STEPS} is the whole block.\n")
-    columns = ("U", "load, ms", "one block, ms", f"{BATCH_SIZE} blocks, ms", "KB/s", "unrolled.onnx, KB")
+    print(f"\nA sequence is {LENGTH} words, {STEPS} steps; U = {STEPS} is all of them.\n")
+    columns = ("U", "load, ms", "one sequence, ms", f"{SEQUENCES} sequences, ms", "unrolled.onnx, KB")
     print(f"| {' | '.join(columns)} |\n|{' ---: |' * len(columns)}")
     random = np.random.default_rng(0)
-    one, many = (random.integers(0, 2, (batch, BLOCK_LENGTH, 8), np.uint8) for batch in (1, BATCH_SIZE))
+    one, many = (random.integers(0, 2, (batch, LENGTH, 8), np.uint8) for batch in (1, SEQUENCES))
     models = {unroll: _load(folder) for unroll, folder in exports.items()}
     load, latency, bulk = (dict.fromkeys(exports, math.inf) for _ in range(3))
     for _ in range(10 * repeats):  # of all in turns
@@ -117,20 +130,23 @@ def _print_speeds(exports: dict[int, pathlib.Path], repeats: int) -> bool:
             bulk[unroll] = min(bulk[unroll], _seconds(model.copy, many))
     for unroll, folder in exports.items():
         times = (f"{1e3 * load[unroll]:.1f}", f"{1e3 * latency[unroll]:.2f}", f"{1e3 * bulk[unroll]:.1f}")
-        rate, size = many.size / 8 / bulk[unroll], (folder / "unrolled.onnx").stat().st_size
-        print(f"| {unroll} | {' | '.join(times)} | {rate / 1e3:.0f} | {size / 1e3:.0f} |")
+        print(f"| {unroll} | {' | '.join(times)} | {(folder / 'unrolled.onnx').stat().st_size / 1e3:.0f} |")
     return load[DEFAULT_UNROLL] <= 0.3
 
 
 def _load(folder: pathlib.Path) -> ntm.Model:
     model = ntm.load(folder)
-    model.prepare(1, locations_for(BLOCK_LENGTH))
+    model.prepare(1, locations_for(LENGTH))
     return model
 
 
 def _print_nodes(export: pathlib.Path, folder: pathlib.Path) -> bool:
     totals = []
-    for file, why, at in (("step.onnx", WHY, 0), ("unrolled.onnx", WHY_UNROLLED, 1)):
+    for file, why, at in (
+        ("step.onnx", WHY, 0),
+        ("unrolled.onnx", WHY_UNROLLED, 1),
+        ("batched.onnx", WHY_BATCHED, 1),
+    ):
         nodes, optimised = _nodes(export / file, folder)
         print(f"\n| `{file}` | nodes | optimised | why |\n| --- | ---: | ---: | --- |")
         counts, optimised_counts = (Counter(name.split("/")[at] for name in names) for names in (nodes, optimised))
@@ -152,7 +168,7 @@ def _nodes(path: pathlib.Path, folder: pathlib.Path) -> tuple[list[str], list[st
 
 def _names(path: pathlib.Path) -> list[str]:
     names = [node.name.removeprefix("fused ") for node in onnx.load(path).graph.node]
-    # Of the unrolled graph, one step in the middle.
+    # Of a graph of several steps, one in the middle.
     return [name for name in names if name.startswith("step_1/")] or names
 
 

@@ -33,8 +33,9 @@ import ntm
 
 W, M, HEADS = 8, 20, 2
 LATENCY_LOCATIONS = 128
+MANY, MANY_LOCATIONS = 1024, 9  # as in ntm-copy
 # (N, B)
-BULK = [(n, b) for n in (32, 128) for b in (8, 32, 128, 512)] + [(1024, 8), (1024, 32)]
+BULK = [(9, 32), (9, 128), (9, 1024), *((n, b) for n in (32, 128) for b in (8, 32, 128, 512)), (1024, 8), (1024, 32)]
 FEW = [(128, 32), (128, 128)]  # for what is slow
 SECONDS = 0.6  # a figure, a round
 # What a session is asked for beside the runtime's own choice; each is measured alone.
@@ -113,20 +114,31 @@ def _measure(case: tuple[str, int], model: pathlib.Path, checkout: pathlib.Path 
 
 
 def onnx_runtime(model: pathlib.Path, cores: int) -> Times:
-    """The model as ``ntm.load`` runs it: on several cores, as many batches at a time, each on one thread.
+    """``step.onnx`` and ``unrolled.onnx``."""
+    times: Times = {}
+    if cores == 1:
+        session, unrolled = _session(model / "step.onnx"), _session(model / "unrolled.onnx")
+        unroll = unrolled.get_inputs()[0].shape[0]
+        times |= _latency("U-step chunk", _bound(unrolled, 1, LATENCY_LOCATIONS, unroll), unroll)
+        times |= _latency("step", _bound(session, 1, LATENCY_LOCATIONS), 1)
+    return times | _chunks(model, "unrolled.onnx", cores)
+
+
+def onnx_runtime_batched(model: pathlib.Path, cores: int) -> Times:
+    """``batched.onnx``."""
+    return _chunks(model, "batched.onnx", cores)
+
+
+def _chunks(model: pathlib.Path, file: str, cores: int) -> Times:
+    """A graph as ``ntm.load`` runs it: on several cores, as many batches at a time, each on one thread.
 
     And no larger than the runtime makes them: of more sequences, several follow each other.
     """
-    session, unrolled = _session(model / "step.onnx"), _session(model / "unrolled.onnx")
-    unroll = unrolled.get_inputs()[0].shape[0]
-    times: Times = {}
-    if cores == 1:
-        times |= _latency("U-step chunk", _bound(unrolled, 1, LATENCY_LOCATIONS, unroll), unroll)
-        times |= _latency("step", _bound(session, 1, LATENCY_LOCATIONS), 1)
-    loaded = ntm.load(model)
+    session, loaded, times = _session(model / file), ntm.load(model), {}
+    unroll = session.get_inputs()[0].shape[0]
     for n, b in BULK:
         at_once = min(b, loaded.batch_size(n))
-        steps = [_bound(unrolled, at_once, n, unroll) for _ in range(cores)]
+        steps = [_bound(session, at_once, n, unroll) for _ in range(cores)]
         times[f"{n} {b}"] = _throughput(steps) / (unroll * at_once)
     return times
 
@@ -193,19 +205,22 @@ def floor(model: pathlib.Path, _: int) -> Times:  # noqa: ARG001
 
 
 def options(model: pathlib.Path, _: int) -> Times:
-    """A chunk at batch 1 and in bulk, under each of the OPTIONS."""
+    """A chunk of ``unrolled.onnx`` at batch 1, and of ``batched.onnx`` in bulk, under each of the OPTIONS."""
     times = {}
     for name, changes in OPTIONS.items():
-        session = _session(model / "unrolled.onnx", **{k: v for k, v in changes.items() if k != "binding"})
-        unroll = session.get_inputs()[0].shape[0]
+        asked = {option: value for option, value in changes.items() if option != "binding"}
         bound = _io_bound if changes.get("binding") else _bound
-        times[f"{name}: 1"] = _percentile(bound(session, 1, LATENCY_LOCATIONS, unroll), 50) / unroll
-        times[f"{name}: 256"] = _throughput([bound(session, 256, 32, unroll)]) / (unroll * 256)
+        unrolled, batched = (_session(model / file, **asked) for file in ("unrolled.onnx", "batched.onnx"))
+        unroll, batched_unroll = (session.get_inputs()[0].shape[0] for session in (unrolled, batched))
+        times[f"{name}: one"] = _percentile(bound(unrolled, 1, LATENCY_LOCATIONS, unroll), 50) / unroll
+        many = bound(batched, MANY, MANY_LOCATIONS, batched_unroll)
+        times[f"{name}: many"] = _throughput([many]) / (batched_unroll * MANY)
     return times
 
 
 RUNTIMES: dict[str, Callable[[pathlib.Path, int], Times]] = {
     "onnxruntime": onnx_runtime,
+    "onnxruntime, batched": onnx_runtime_batched,
     "TensorFlow": tensorflow,
     "TF-Lite": tf_lite,
     "pytorch-ntm": pytorch_ntm,
@@ -362,10 +377,10 @@ def _bulk(figures: dict[tuple[str, int], Times]) -> str:
 def _options(times: Times) -> str:
     rows = [
         "How a session is asked to run, two cores: microseconds a time step (and sequence).\n",
-        "| | one sequence, N 128 | 256 sequences, N 32 |",
+        f"| | one sequence, N {LATENCY_LOCATIONS} | {MANY:,} sequences, N {MANY_LOCATIONS} |",
         "| --- | ---: | ---: |",
     ]
-    rows += [f"| {name} | {times[f'{name}: 1']:.1f} | {times[f'{name}: 256']:.2f} |" for name in OPTIONS]
+    rows += [f"| {name} | {times[f'{name}: one']:.1f} | {times[f'{name}: many']:.2f} |" for name in OPTIONS]
     return "\n".join(rows)
 
 

@@ -17,7 +17,7 @@ import tf2onnx
 from onnx import helper
 
 from ntm.export import batched, unroll
-from ntm.export.parity import Agreement, Candidate, Graph, Tensors, Trajectory, compare_chunks, compare_steps
+from ntm.export.parity import Candidate, Graph, Tensors, compare_chunks, compare_steps
 from ntm.export.simplify import simplify
 from ntm.export.source import BATCHED_UNROLL, Source
 from ntm.export.step import input_signature, shapes, step_function
@@ -92,22 +92,12 @@ def to_compare(graphs: model_folder.ModelFolder, names: Iterable[str]) -> list[C
 
 def _chunks(name: str, graph: model_folder.Graph, step: Graph) -> Candidate:
     """A graph of several steps, to be compared; ``step`` is ``step.onnx``."""
-    steps = graph.metadata.unroll
-    chunk, first_state = session(graph.content), _first_state(graph)
-
-    def first(inputs: Tensors) -> Tensors:
-        """The first step; y, which the graph computes of all steps at once, is that of ``step.onnx``."""
-        return {**step(inputs), **first_state(inputs)}
-
-    def compare(trajectory: Trajectory, agreement: Agreement) -> None:
-        """The first step with TensorFlow, as ``step.onnx`` is, and all of them with the first repeated."""
-        compare_steps(trajectory, agreement, step=first, adds=False)
-        compare_chunks(trajectory, agreement, chunk=chunk, step=first, unroll=steps)
-
+    chunk, first, steps = session(graph.content), _first_step(graph), graph.metadata.unroll
+    compare = functools.partial(compare_chunks, chunk=chunk, first=first, step=step, unroll=steps)
     return Candidate(name, graph.metadata, compare)
 
 
-def _first_state(graph: model_folder.Graph) -> Graph:
+def _first_step(graph: model_folder.Graph) -> Graph:
     """The part of a graph of several steps that computes the state after its first step."""
     steps, batch_last = graph.metadata.unroll, graph.metadata.graph == BATCHED
     names = batched.state_after(0) if batch_last else unroll.state_after(0, steps)
@@ -116,12 +106,12 @@ def _first_state(graph: model_folder.Graph) -> Graph:
     part = onnx.utils.Extractor(model).extract_model(list(INPUTS), list(names))
     run = session(part.SerializeToString())
 
-    def first_state(inputs: Tensors) -> Tensors:
+    def first_step(inputs: Tensors) -> Tensors:
         outputs = run({**inputs, INPUTS[0]: np.repeat(inputs[INPUTS[0]][np.newaxis], steps, axis=0)})
         values = (np.moveaxis(outputs[name], -1, 0) if batch_last else outputs[name] for name in names)
         return dict(zip(OUTPUTS[1:], values, strict=True))
 
-    return first_state
+    return first_step
 
 
 def convert(cell: NTMCell) -> onnx.ModelProto:

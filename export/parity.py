@@ -137,36 +137,48 @@ def prove(cell: NTMCell, longest: int, candidates: Iterable[Candidate]) -> dict[
     return agreements
 
 
-def compare_steps(trajectory: Trajectory, agreement: Agreement, step: Graph, *, adds: bool = True) -> None:
-    """Compare every output of a graph of one step, which takes the ``INPUTS`` and returns the ``STEP_OUTPUTS``.
-
-    A step within an unrolled graph does not tell its ``adds``.
-    """
+def compare_steps(trajectory: Trajectory, agreement: Agreement, step: Graph) -> None:
+    """Compare every output of a graph of one step, which takes the ``INPUTS`` and returns the ``STEP_OUTPUTS``."""
     for t, x in enumerate(trajectory.x):
         outputs = step({_X: x, **trajectory.states[t]})
         agreement.note_y(trajectory.y[t], outputs[_Y], trajectory.copying[t])
-        for name, expected in trajectory.states[t + 1].items():
-            agreement.note(f"next_{name}", expected, outputs[f"next_{name}"])
-        if adds:
-            agreement.note(_ADDS, trajectory.adds[t], outputs[_ADDS])
+        agreement.note(_ADDS, trajectory.adds[t], outputs[_ADDS])
+        _note_state(agreement, trajectory.states[t + 1], outputs)
     agreement.steps += len(trajectory.x)
 
 
-def compare_chunks(trajectory: Trajectory, agreement: Agreement, chunk: Graph, step: Graph, unroll: int) -> None:
-    """Compare a graph of U steps, of x ``[U, B, W+1]``, with a graph of one step."""
+def compare_chunks(
+    trajectory: Trajectory, agreement: Agreement, *, chunk: Graph, first: Graph, step: Graph, unroll: int
+) -> None:
+    """Compare a graph of U steps, of x ``[U, B, W+1]``: its first step with TensorFlow, and all with that repeated.
+
+    Args:
+        trajectory: what TensorFlow makes.
+        agreement: where it is noted.
+        chunk: the graph.
+        first: its first step, as far as the next state goes.
+        step: a graph of one step that was compared, for the y of a state.
+        unroll: U.
+    """
+    for t, x in enumerate(trajectory.x):
+        _note_state(agreement, trajectory.states[t + 1], first({_X: x, **trajectory.states[t]}))
     steps = len(trajectory.x)
     for start in (*range(0, steps - unroll, unroll), steps - unroll):  # the last two may overlap
         steps_of_chunk = slice(start, start + unroll)
         state, y = trajectory.states[start], []
         actual = chunk({_X: trajectory.x[steps_of_chunk], **state})
         for x in trajectory.x[steps_of_chunk]:
-            outputs = step({_X: x, **state})
+            y.append(step({_X: x, **state})[_Y])
+            outputs = first({_X: x, **state})
             state = {name: outputs[f"next_{name}"] for name in state}
-            y.append(outputs[_Y])
         agreement.note_y(np.stack(y), actual[_Y], trajectory.copying[steps_of_chunk])
-        for name, expected in state.items():
-            agreement.note(f"next_{name}", expected, actual[f"next_{name}"])
+        _note_state(agreement, state, actual)
         agreement.steps += unroll
+
+
+def _note_state(agreement: Agreement, expected: Tensors, outputs: Tensors) -> None:
+    for name, value in expected.items():
+        agreement.note(f"next_{name}", value, outputs[f"next_{name}"])
 
 
 def _compare_start(cell: NTMCell, start: Tensors, agreement: Agreement) -> None:
