@@ -11,7 +11,7 @@ Inputs and outputs are those of ``unrolled.onnx``, and the same proof stands bef
 import numpy as np
 import onnx
 
-from ntm.export.graph import Graph, matrix
+from ntm.export.graph import Graph, matrix, pieces
 from ntm.models import NTMCell, addressing
 from ntm.runtime.metadata import INPUTS, OUTPUTS
 
@@ -28,7 +28,7 @@ def unroll(cell: NTMCell, steps: int, opset: int) -> onnx.ModelProto:
 
     Returns:
         The graph: the ``INPUTS`` and ``OUTPUTS`` of ``ntm.runtime.metadata``, x ``[U, B, W+1]`` and y ``[U, B, W]``.
-        N is at least S - 1. Its nodes are named as those of ``ntm.export.unroll``.
+        N is at least S - 1. Its nodes are named as those of ``ntm.export.unrolled``.
     """
     graph, config = Graph(), cell.config
     batched = _Batched(graph, cell)
@@ -40,8 +40,9 @@ def unroll(cell: NTMCell, steps: int, opset: int) -> onnx.ModelProto:
         next_memory, next_weights, next_reads = state_after(i)
         parameters = batched.controller(word, reads)
         weights = batched.address(parameters, memory, weights, next_weights)
-        memory = batched.write(parameters, memory, weights, next_memory)
-        reads = batched.read(memory, next_reads)
+        reading, *writing = batched.split(weights)
+        memory = batched.write(parameters, memory, writing, next_memory)
+        reads = batched.read(memory, reading, next_reads)
         said.append(batched.output(parameters, reads))
     graph.scope, graph.part = "all", "output"
     y = graph.reshape(graph.node("Sigmoid", graph.node("Concat", *said, axis=0)), steps, config.word_bits, -1)
@@ -96,20 +97,15 @@ class _Batched:
         moved = graph.node("Transpose", tensor, perm=[1, 2, 0])
         # To the shape that it has. onnxruntime cannot know, and so does not carry the transposition on to all that
         # follows, which would then work with the batch first again.
-        sizes = graph.node("Concat", graph.node("Shape", tensor, start=1), self._rest, axis=0)
+        rest = graph.constant("rest", [-1], np.int64)
+        sizes = graph.node("Concat", graph.node("Shape", tensor, start=1), rest, axis=0)
         return graph.node("Reshape", moved, sizes)
 
     def begin(self, steps: int) -> list[str]:
         """What is computed once a chunk; returns the words of each step, ``[W+1, B]``."""
         graph, config = self._graph, self._config
         graph.part = "sizes"
-        self._rest = graph.constant("rest", [-1], np.int64)
-        reach = config.shifts // 2
-        if reach:
-            locations = graph.node("Shape", INPUTS[1], start=2, end=3)
-            between = graph.node("Sub", locations, graph.constant("edges", [2 * reach], np.int64))
-            one = graph.constant("one", [1], np.int64)
-            self._pieces = graph.node("Concat", *[one] * reach, between, *[one] * reach, axis=0)
+        self._pieces = pieces(graph, config.shifts) if config.shifts > 1 else ""
         graph.part = "controller"
         words = graph.reshape(graph.node("Transpose", INPUTS[0], perm=[0, 2, 1]), steps * config.input_size, -1)
         return graph.nodes("Split", words, names=[None] * steps, axis=0, num_outputs=steps)
@@ -155,25 +151,29 @@ class _Batched:
         if shifts > 1:
             shift = self._softmax(graph.reshape(parameters["shift"], shifts, heads, 1, -1), 0)
             shares = graph.nodes("Split", shift, names=[None] * shifts, axis=0, num_outputs=shifts)
-            # Cut so that a shift is another order of the same pieces.
-            pieces = graph.nodes("Split", weights, self._pieces, names=[None] * shifts, axis=1)
+            cut = graph.nodes("Split", weights, self._pieces, names=[None] * shifts, axis=1)
             shifted = []
             for share, reach in zip(shares, range(-(shifts // 2), shifts // 2 + 1), strict=True):
-                order = [pieces[(i - reach) % shifts] for i in range(shifts)]
+                order = [cut[(i - reach) % shifts] for i in range(shifts)]
                 moved = graph.node("Concat", *order, axis=1) if reach else weights
                 shifted.append(graph.node("Mul", moved, self._of_heads(share)))
             weights = graph.node("Sum", *shifted)
 
-        graph.part = "sharpen"  # Eq. (9), without epsilon as in ntm.export.unroll
+        graph.part = "sharpen"  # Eq. (9), without epsilon as in ntm.export.unrolled
         gamma = graph.node("Add", graph.node("Softplus", parameters["sharpening"]), graph.constant("one_more", 1.0))
         return self._softmax(graph.node("Mul", graph.node("Log", weights), self._of_heads(gamma)), 1, name=name)
 
-    def write(self, parameters: dict[str, str], memory: str, weights: str, name: str) -> str:
-        """Eq. (3) and (4): M[t], ``[M, N, B]``; first every head erases, then every head adds."""
+    def split(self, weights: str) -> list[str]:
+        """The weightings of the read heads, ``[R, N, B]``, and that of each write head, ``[1, N, B]``."""
         graph, config = self._graph, self._config
         graph.part = "write"
         sizes = graph.constant("heads/weights", [config.read_heads, *[1] * config.write_heads], np.int64)
-        self._reading, *writing = graph.nodes("Split", weights, sizes, names=[None] * (1 + config.write_heads), axis=0)
+        return graph.nodes("Split", weights, sizes, names=[None] * (1 + config.write_heads), axis=0)
+
+    def write(self, parameters: dict[str, str], memory: str, weights: list[str], name: str) -> str:
+        """Eq. (3) and (4): M[t], ``[M, N, B]``; first every head erases, then every head adds."""
+        graph, config = self._graph, self._config
+        graph.part = "write"
         last = config.write_heads - 1
         # Each [M, 1, B]: alike at every location.
         erases, adds = (
@@ -183,21 +183,21 @@ class _Batched:
             ]
             for function, what in (("Sigmoid", "erase"), ("Tanh", "add"))
         )
-        for k, w in enumerate(writing):
+        for k, w in enumerate(weights):
             too_much = graph.node("Mul", memory, erases[k])
             if k == last:
                 too_much = graph.node("Add", too_much, adds[k])
             memory = graph.node("Sub", memory, graph.node("Mul", too_much, w), name=name if k == last == 0 else None)
         for k in range(last):  # -a of the heads before the last
-            added = graph.node("Mul", adds[k], writing[k])
+            added = graph.node("Mul", adds[k], weights[k])
             memory = graph.node("Sub", memory, added, name=name if k == last - 1 else None)
         return memory
 
-    def read(self, memory: str, name: str) -> str:
+    def read(self, memory: str, weights: str, name: str) -> str:
         """Eq. (2): r[t], ``[R, M, B]``."""
         graph = self._graph
         graph.part = "read"
-        return self._sum(graph.node("Mul", graph.node("Unsqueeze", self._reading, self._axes[1]), memory), 2, name=name)
+        return self._sum(graph.node("Mul", graph.node("Unsqueeze", weights, self._axes[1]), memory), 2, name=name)
 
     def output(self, parameters: dict[str, str], reads: str) -> str:
         """The logits of the output word, ``[W, B]``."""

@@ -63,3 +63,11 @@ class Graph:
 def matrix(layer: Any) -> np.ndarray:
     """The kernel of a layer, and its bias as one row more: of what the layer does, all is linear in these."""
     return np.vstack([layer.kernel.numpy(), layer.bias.numpy()])
+
+
+def pieces(graph: Graph, shifts: int) -> str:
+    """The sizes of S pieces of the circle of N locations, cut so that a shift is another order of them."""
+    locations = graph.node("Shape", INPUTS[1], start=2, end=3)
+    between = graph.node("Sub", locations, graph.constant("edges", [shifts - 1], np.int64))
+    ones = [graph.constant("one", [1], np.int64)] * (shifts // 2)
+    return graph.node("Concat", *ones, between, *ones, axis=0)

@@ -16,7 +16,7 @@ import onnxruntime
 import tf2onnx
 from onnx import helper
 
-from ntm.export import batched, unroll
+from ntm.export import batched, unrolled
 from ntm.export.parity import Candidate, Graph, Tensors, compare_chunks, compare_steps
 from ntm.export.simplify import simplify
 from ntm.export.source import BATCHED_UNROLL, Source
@@ -50,7 +50,7 @@ def write(source: Source, folder: pathlib.Path) -> None:
     cell = source.run.cell
     graphs = {
         STEP: convert(cell),
-        UNROLLED: unroll.unroll(cell, source.unroll, OPSET),
+        UNROLLED: unrolled.unroll(cell, source.unroll, OPSET),
         BATCHED: batched.unroll(cell, BATCHED_UNROLL, OPSET),
     }
     for kind, graph in graphs.items():
@@ -100,7 +100,7 @@ def _chunks(name: str, graph: model_folder.Graph, step: Graph) -> Candidate:
 def _first_step(graph: model_folder.Graph) -> Graph:
     """The part of a graph of several steps that computes the state after its first step."""
     steps, batch_last = graph.metadata.unroll, graph.metadata.graph == BATCHED
-    names = batched.state_after(0) if batch_last else unroll.state_after(0, steps)
+    names = batched.state_after(0) if batch_last else unrolled.state_after(0, steps)
     model = onnx.load_from_string(graph.content)
     model.graph.value_info.extend(onnx.ValueInfoProto(name=name) for name in names)  # the extractor asks for it
     part = onnx.utils.Extractor(model).extract_model(list(INPUTS), list(names))

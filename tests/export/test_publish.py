@@ -21,7 +21,7 @@ from ai_edge_litert import schema_py_generated as schema
 from onnx import numpy_helper
 
 from ntm import console
-from ntm.export import batched, command, onnx_format, parity, publish, savedmodel, tflite, unroll
+from ntm.export import batched, command, onnx_format, parity, publish, savedmodel, tflite, unrolled
 from ntm.export.source import Source
 from ntm.models import NTMCell, NTMConfig
 from ntm.runtime import onnx_file
@@ -394,7 +394,7 @@ def test_gate_refuses_any_format_that_is_off_by_one_number(  # noqa: PLR0917
 @pytest.mark.usefixtures("short_gate")
 @pytest.mark.parametrize("steps", ["step_", "step_0/", "step_5/"])
 @pytest.mark.parametrize(
-    ("module", "constant"), [(unroll, "heads/addressing/kernel"), (batched, "heads_and_output/kernel")]
+    ("module", "constant"), [(unrolled, "heads/addressing/kernel"), (batched, "heads_and_output/kernel")]
 )
 def test_gate_compares_every_step_of_a_graph_of_several(  # noqa: PLR0917  (fixtures)
     monkeypatch: pytest.MonkeyPatch, run: pathlib.Path, tmp_path: pathlib.Path, module: Any, constant: str, steps: str
@@ -412,7 +412,7 @@ def test_gate_compares_every_step_of_a_graph_of_several(  # noqa: PLR0917  (fixt
         return model
 
     monkeypatch.setattr(module, "unroll", write_wrongly)
-    file = "unrolled.onnx" if module is unroll else "batched.onnx"
+    file = "unrolled.onnx" if module is unrolled else "batched.onnx"
     with pytest.raises(publish.DisagreementError, match=rf"^not equal to TensorFlow: {file} "):
         publish.publish(run, tmp_path / "out", ["onnx"], unroll=8)
     assert list(tmp_path.iterdir()) == []

@@ -11,14 +11,14 @@ import onnxruntime
 import pytest
 import tensorflow as tf
 
-from ntm.export import batched, onnx_format, unroll
+from ntm.export import batched, onnx_format, unrolled
 from ntm.export.onnx_format import OPSET
 from ntm.models import NTMCell, NTMConfig
 from ntm.runtime.metadata import INPUTS, OUTPUTS
 
 Unroll = Callable[[NTMCell, int, int], onnx.ModelProto]
 
-FORMS = {"unrolled": unroll.unroll, "batched": batched.unroll}
+FORMS = {"unrolled": unrolled.unroll, "batched": batched.unroll}
 SMALL = NTMConfig(word_bits=3, memory_vector_size=4, controller_sizes=(5,))
 CONFIGS = {
     "default": NTMConfig(),

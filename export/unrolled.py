@@ -18,7 +18,7 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from ntm.export.graph import Graph, matrix
+from ntm.export.graph import Graph, matrix, pieces
 from ntm.models import NTMCell, addressing
 from ntm.runtime.metadata import INPUTS, OUTPUTS
 
@@ -85,12 +85,7 @@ class _Unrolled:
         """What is computed once a chunk; returns what each step's x adds to the first hidden layer, ``[B, H]``."""
         graph, config = self._graph, self._config
         graph.part = "sizes"
-        reach = config.shifts // 2
-        if reach:
-            locations = graph.node("Shape", memory, start=2, end=3)
-            between = graph.node("Sub", locations, graph.constant("edges", [2 * reach], np.int64))
-            one = graph.constant("one", [1], np.int64)
-            self._pieces = graph.node("Concat", *[one] * reach, between, *[one] * reach, axis=0)
+        self._pieces = pieces(graph, config.shifts) if config.shifts > 1 else ""
         batch = graph.node("Shape", memory, start=0, end=1)
         channels = graph.node("Mul", batch, graph.constant("M", [config.memory_vector_size], np.int64))
         self._zeros, self._ones = (
@@ -137,10 +132,9 @@ class _Unrolled:
         graph.part = "location"  # Eq. (7) and (8)
         focus = graph.node("Concat", content, previous, axis=1)  # [B, 2 (R+K), N]
         if shifts > 1:
-            # Cut so that a shift is another order of the same pieces.
-            pieces = graph.nodes("Split", focus, self._pieces, names=[None] * shifts, axis=2)
+            cut = graph.nodes("Split", focus, self._pieces, names=[None] * shifts, axis=2)
             reach = range(-(shifts // 2), shifts // 2 + 1)
-            shifted = [pieces[(i - shift) % shifts] for shift in reach for i in range(shifts)]
+            shifted = [cut[(i - shift) % shifts] for shift in reach for i in range(shifts)]
             focus = graph.reshape(graph.node("Concat", *shifted, axis=2), 0, 2 * heads * shifts, -1)
         mixed = graph.node("MatMul", graph.node("Softmax", mixture, axis=2), focus)  # [B, R+K, N]
 
