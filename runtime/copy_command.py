@@ -24,7 +24,7 @@ COMMAND = "ntm-copy"
 
 # Chosen by measurement (benchmarks/RESULTS.md): the cost of a step grows with the memory, which needs a location a
 # byte, and 2 L + 1 steps go to L bytes. The batched graph is exported with the steps of one such block.
-BLOCK_LENGTH = 7
+BLOCK_LENGTH = 5
 BATCH_SIZE = 1024
 
 _BYTE = 8
