@@ -66,6 +66,26 @@ def test_step_by_step_is_the_copy(tiny_model: pathlib.Path) -> None:
     np.testing.assert_array_equal(np.array(ys)[7:].transpose(1, 0, 2) > 0.5, words)
 
 
+@pytest.mark.parametrize(
+    ("batch", "locations", "graph"),
+    [(1, 9, "unrolled"), (35, 9, "unrolled"), (36, 9, "batched"), (160, 40, "batched"), (1000, 41, "unrolled")],
+)
+def test_many_short_sequences_take_the_batched_graph(batch: int, locations: int, graph: str) -> None:
+    model = ntm.load(memory_locations=locations, batch_size=1000)
+    used: list[str] = []
+    for name in ("unrolled", "batched"):
+        session = getattr(model, f"_{name}")
+
+        def run(*inputs: Any, name: str = name, run: Callable[..., Any] = session.run) -> Any:
+            used.append(name)
+            return run(*inputs)
+
+        session.run = run
+    words = random_words(batch, 7, 8)
+    np.testing.assert_array_equal(model.copy(words), words)
+    assert set(used) == {graph}
+
+
 @pytest.mark.parametrize("length", [1, 3, 4, 7, 8, 40])
 def test_recall_is_the_copy_as_probabilities(tiny_model: pathlib.Path, length: int) -> None:
     model, words = ntm.load(tiny_model), random_words(3, length, 8)
@@ -255,9 +275,10 @@ def test_metadata_of_another_model(
     assert message in refused(edited_model(props=props))
 
 
-def test_files_of_two_models(tiny_model: pathlib.Path, edited_model: Callable[..., pathlib.Path]) -> None:
+@pytest.mark.parametrize("name", ["step.onnx", "unrolled.onnx", "batched.onnx"])
+def test_files_of_two_models(tiny_model: pathlib.Path, edited_model: Callable[..., pathlib.Path], name: str) -> None:
     mixed = edited_model(props={"checkpoint_sha256": "1" * 64})
-    shutil.copy(tiny_model / "step.onnx", mixed)
+    shutil.copy(tiny_model / name, mixed)
     assert "not of the same model" in refused(mixed)
 
 
