@@ -35,7 +35,8 @@ SECONDS = 20
 MEBIBYTES = 256  # more than one with an undamaged model
 ADDRESS_SPACE = 16 << 30
 
-WORDS = np.random.default_rng(0).integers(0, 2, (2, 5, 8), np.uint8)  # [B, L, W]
+# [B, L, W]: so few that they take the unrolled graph, and so many that they take the batched one.
+FEW, MANY = (np.random.default_rng(0).integers(0, 2, (sequences, 5, 8), np.uint8) for sequences in (2, 100))
 
 ODD_NUMBERS = (0, 1, -1, 2, 255, 1 << 16, (1 << 31) - 1, 1 << 31, 1 << 40, 1 << 62, (1 << 63) - 1, -(1 << 63))
 ODD_VALUES: tuple[Any, ...] = (
@@ -268,17 +269,17 @@ def _outcome(path: pathlib.Path) -> tuple[str, str]:
 
 
 def copies(model: ntm.Model) -> bool:
-    """Whether both graphs bring every bit back."""
-    count, length, width = WORDS.shape
+    """Whether all graphs bring every bit back."""
+    count, length, width = FEW.shape
     x = np.zeros((2 * length + 1, count, width + 1), np.float32)
-    x[:length, :, :width] = WORDS.transpose(1, 0, 2)
+    x[:length, :, :width] = FEW.transpose(1, 0, 2)
     x[length, :, width] = 1.0
     state, y = model.initial_state(count), []
     for x_t in x:
         y_t, state = model.step(x_t, state)
         y.append(y_t)
     stepwise = np.stack(y[length + 1 :], axis=1) > 0.5
-    return bool((stepwise == WORDS).all() and (model.copy(WORDS) == WORDS).all())
+    return bool((stepwise == FEW).all() and all((model.copy(words) == words).all() for words in (FEW, MANY)))
 
 
 def main() -> int:
