@@ -57,8 +57,8 @@ def main() -> int:
             card.write(
                 f"\n## Made by\n\n```\n{shlex.join(train)}\n{shlex.join(export)}\n```\n\n"
                 f"`python benchmarks/pretrained.py` runs both and measures the table below.\n\n"
-                f"## Wrong bits by length\n\nOn fresh sequences, through `batched.onnx` up to N = 40, and else\n"
-                f"through `unrolled.onnx`.\n\n{table}"
+                f"## Wrong bits by length\n\nOn fresh sequences, through `batched.onnx` where N is 32 or less,\n"
+                f"and else through `unrolled.onnx`.\n\n{table}"
             )
         if output.exists():
             shutil.rmtree(output)

@@ -11,7 +11,7 @@ Inputs and outputs are those of ``unrolled.onnx``, and the same proof stands bef
 import numpy as np
 import onnx
 
-from ntm.export.graph import Graph, matrix, pieces
+from ntm.export.graph import Graph, heads, matrix, pieces
 from ntm.models import NTMCell, addressing
 from ntm.runtime.metadata import INPUTS, OUTPUTS
 
@@ -66,8 +66,16 @@ class _Batched:
         self._hidden = [matrix(layer) for layer in cell.hidden]
         output, units = matrix(cell.output), cell.config.controller_sizes[-1]
         of_hidden, self._output_of_reads = np.vstack([output[:units], output[-1:]]), output[units:-1]
+        parts, erases, adds = heads(cell)
         # What follows from the last hidden layer alone is one product.
-        self._parameters = {**_heads(cell), "output": of_hidden}
+        parameters = {
+            **{name: part.transpose(0, 2, 1).reshape(len(part), -1) for name, part in parts.items()},
+            **{f"erase_{k}": erase for k, erase in enumerate(erases)},
+            **{f"add_{k}": add for k, add in enumerate(adds)},  # of -a
+            "output": of_hidden,
+        }
+        self._sizes = {name: part.shape[1] for name, part in parameters.items()}
+        self._parameters = np.hstack(list(parameters.values()))
         self._axes = [graph.constant(f"axis_{axis}", [axis], np.int64) for axis in range(3)]
 
     def _product(self, name: str, weights: np.ndarray, x: str, bias: str) -> str:
@@ -118,10 +126,10 @@ class _Batched:
         for i, layer in enumerate(self._hidden):
             hidden = graph.node("Tanh", self._layer(f"hidden_{i}", layer, hidden))
         graph.part = "heads"
-        parts = self._parameters
-        parameters = self._layer("heads_and_output", np.hstack(list(parts.values())), hidden)
-        split = graph.constant("heads_and_output/split", [part.shape[1] for part in parts.values()], np.int64)
-        return dict(zip(parts, graph.nodes("Split", parameters, split, names=[None] * len(parts), axis=0), strict=True))
+        parameters = self._layer("heads_and_output", self._parameters, hidden)
+        split = graph.constant("heads_and_output/split", list(self._sizes.values()), np.int64)
+        parts = graph.nodes("Split", parameters, split, names=[None] * len(self._sizes), axis=0)
+        return dict(zip(self._sizes, parts, strict=True))
 
     def _flat(self, reads: str) -> str:
         """``[R, M, B]`` as ``[R * M, B]``."""
@@ -134,9 +142,9 @@ class _Batched:
     def address(self, parameters: dict[str, str], memory: str, previous: str, name: str) -> str:
         """Eq. (5) to (9): w[t] of all heads, ``[R+K, N, B]``, from M[t-1] and w[t-1]."""
         graph, config = self._graph, self._config
-        heads, m, shifts = config.heads, config.memory_vector_size, config.shifts
+        m, shifts = config.memory_vector_size, config.shifts
         graph.part = "content"  # Eq. (5) and (6); the strength is divided by the norm of the key
-        key = graph.reshape(parameters["key"], m, heads, 1, -1)
+        key = graph.reshape(parameters["key"], m, config.heads, 1, -1)
         square = self._sum(graph.node("Mul", key, key), 0)  # [R+K, 1, B]
         key_norm = graph.node("Sqrt", graph.node("Max", square, graph.constant("least_square", _LEAST_SQUARE)))
         strength = graph.node("Div", self._of_heads(graph.node("Softplus", parameters["strength"])), key_norm)
@@ -149,7 +157,7 @@ class _Batched:
         gate = self._of_heads(graph.node("Sigmoid", parameters["gate"]))
         weights = graph.node("Add", previous, graph.node("Mul", gate, graph.node("Sub", content, previous)))
         if shifts > 1:
-            shift = self._softmax(graph.reshape(parameters["shift"], shifts, heads, 1, -1), 0)
+            shift = self._softmax(graph.reshape(parameters["shift"], shifts, config.heads, 1, -1), 0)
             shares = graph.nodes("Split", shift, names=[None] * shifts, axis=0, num_outputs=shifts)
             cut = graph.nodes("Split", weights, self._pieces, names=[None] * shifts, axis=1)
             shifted = []
@@ -203,25 +211,3 @@ class _Batched:
         """The logits of the output word, ``[W, B]``."""
         self._graph.part = "output"
         return self._product("output/reads", self._output_of_reads, self._flat(reads), parameters["output"])
-
-
-def _heads(cell: NTMCell) -> dict[str, np.ndarray]:
-    """The layer of the heads, cut and arranged as the graph wants it; each matrix with its bias as the last row.
-
-    Returns:
-        By name, ``[H+1, ...]``: key, ``M * (R+K)``, strength, sharpening and gate, ``R+K``, shift, ``S * (R+K)``, and
-        of each write head erase and -add, ``M``.
-    """
-    config = cell.config
-    heads, m, shifts, writers = config.heads, config.memory_vector_size, config.shifts, config.write_heads
-    of_heads = matrix(cell.heads)
-    addressing_part, erase, add = np.split(of_heads, np.cumsum([heads * (m + 3 + shifts), writers * m]), axis=1)
-    of_each = addressing_part.reshape(len(of_heads), heads, -1)
-    key, strength, gate, sharpening, shift = np.split(of_each, np.cumsum([m, 1, 1, 1]), axis=2)
-    arranged = {"key": key, "strength": strength, "sharpening": sharpening, "gate": gate, "shift": shift}
-    return {
-        **{name: part.transpose(0, 2, 1).reshape(len(of_heads), -1) for name, part in arranged.items()},
-        # The columns of one head are `writers` apart.
-        **{f"erase_{k}": erase[:, k::writers] for k in range(writers)},
-        **{f"add_{k}": -add[:, k::writers] for k in range(writers)},
-    }

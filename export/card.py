@@ -49,8 +49,8 @@ The state, the configuration and the training are in the metadata of every graph
 
 The largest difference to the network as TensorFlow computes it, absolute, and relative to numbers above 1: at every
 step from the same state, over copies of random words that are longer than any it was trained on, and the silence after.
-At most {tolerance:g} is allowed, and not one differing bit. What repeats a step (an unrolled graph, the copy of the
-SavedModel) is compared with one step of it repeated, and that one with TensorFlow.
+At most {tolerance:g} is allowed, and not one differing bit. What repeats a step (a graph of several, the copy
+of the SavedModel) is compared with one step of it repeated, and that one with TensorFlow.
 
 {agreements}
 {quantised}

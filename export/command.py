@@ -13,7 +13,7 @@ from ntm import console
 
 _COMMAND = "ntm-export"
 
-# By benchmarks/export.py: loading takes time that grows with U, and beyond 24 steps a graph runs hardly any faster.
+# By benchmarks/export.py: loading takes time that grows with U, and beyond 24 steps one sequence is hardly any faster.
 DEFAULT_UNROLL = 24
 
 

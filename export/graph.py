@@ -71,3 +71,23 @@ def pieces(graph: Graph, shifts: int) -> str:
     between = graph.node("Sub", locations, graph.constant("edges", [shifts - 1], np.int64))
     ones = [graph.constant("one", [1], np.int64)] * (shifts // 2)
     return graph.node("Concat", *ones, between, *ones, axis=0)
+
+
+def heads(cell: NTMCell) -> tuple[dict[str, np.ndarray], list[np.ndarray], list[np.ndarray]]:
+    """The layer of the heads cut apart; each matrix has its bias as the last row.
+
+    Returns:
+        Of all heads by name, ``[H+1, R+K, ...]``: key, strength, gate, sharpening, shift, of M, 1, 1, 1 and S numbers.
+        Then of each write head erase, and of each -add, ``[H+1, M]``.
+    """
+    config = cell.config
+    m, writers = config.memory_vector_size, config.write_heads
+    of_heads = matrix(cell.heads)
+    addressing, erase, add = np.split(
+        of_heads, np.cumsum([config.heads * (m + 3 + config.shifts), writers * m]), axis=1
+    )
+    of_each = np.split(addressing.reshape(len(of_heads), config.heads, -1), np.cumsum([m, 1, 1, 1]), axis=2)
+    names = ("key", "strength", "gate", "sharpening", "shift")
+    # The columns of one write head are `writers` apart.
+    erases, adds = ([part[:, k::writers] for k in range(writers)] for part in (erase, -add))
+    return dict(zip(names, of_each, strict=True)), erases, adds

@@ -36,9 +36,9 @@ _CARD = """\
 `{step}` computes one time step in any runtime of opset {opset}, and `{unrolled}` {unroll} at once: there x is
 `[{unroll}, B, {x_width}]` and y is `[{unroll}, B, {bits}]`, the state is that before the first and after the last of
 them, and there are no `adds`. After the last step more zeros do no harm: a program may fill up the last chunk with
-them. `{batched}` is alike with {batched_unroll} steps, and the faster one of many short sequences: at least 4 N side by
-side, with N up to 40. Both are written for onnxruntime, and tested there alone. The metadata of the three are
-`metadata_props`."""
+them. `{batched}` is alike with {batched_unroll} steps, and the faster one where many short sequences run side by side:
+a hundred or more of a dozen words, say. Both are written for onnxruntime, and tested there alone. The metadata of all
+three are `metadata_props`."""
 
 _ADDED = "__"  # in the names of what tf2onnx adds to an operation
 # Methods whose names tell nothing of where in a step an operation is.

@@ -1,8 +1,9 @@
 """The publish gate: a format is published only if it agrees with TensorFlow, tensor by tensor and step by step.
 
-Every step of a graph starts from the state that TensorFlow has. An unrolled graph is compared so in its first step, and
-then all its steps with that one repeated. So the error of the graph is measured and nothing else: left to itself over
-many steps one rounding can grow, and TensorFlow with XLA and TensorFlow without part just as far from each other.
+Every step of a graph starts from the state that TensorFlow has. A graph of several steps is compared so in the state
+after its first step, and then all its steps with that one repeated, and with y of the graph of one step. So the error
+of the graph is measured and nothing else: left to itself over many steps one rounding can grow, and TensorFlow with XLA
+and TensorFlow without part just as far from each other.
 
 A quantised graph has other numbers by intent. No bit may differ all the same, and left to itself it may get none
 wrong, at any length.

@@ -87,7 +87,7 @@ def candidates(folder: pathlib.Path) -> list[parity.Candidate]:
     repository = folder / FILES[0]
     if not repository.exists():
         return []
-    graphs = ModelFolder(*(_read(repository / kind / _GRAPH) for kind in ONNX_FILES))
+    graphs = ModelFolder(*(_read(repository / kind / _GRAPH, kind) for kind in ONNX_FILES))
     states = {name: np.fromfile(repository / STEP / _INITIAL_STATE / name, "<f4") for name in _STATE}
     locations = states["memory"].size // graphs.metadata.memory_vector_size
     shapes = model_folder.shapes(graphs.metadata, 1, locations)
@@ -99,9 +99,12 @@ def candidates(folder: pathlib.Path) -> list[parity.Candidate]:
     return [dataclasses.replace(step, start=start), *chunks]
 
 
-def _read(path: pathlib.Path) -> Graph:
+def _read(path: pathlib.Path, kind: str) -> Graph:
     content = path.read_bytes()
-    return Graph(path, content, Metadata.from_props(onnx_file.read_header(content).metadata))
+    metadata = Metadata.from_props(onnx_file.read_header(content).metadata)
+    if metadata.graph != kind:
+        raise ValueError(f"the graph of {kind} is {metadata.graph!r}")
+    return Graph(path, content, metadata)
 
 
 def _configs(graphs: Iterable[Metadata], locations: int) -> dict[str, str]:

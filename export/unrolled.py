@@ -9,6 +9,8 @@ standard ONNX all the same:
 * Eq. (7) and (8) are one product, with the 2 S weights of "the focus by content, or the previous one; shifted by so
   much". Those are one softmax, since sigmoid(g) softmax(s) = softmax over both of (g, 0) + s.
 * Eq. (3) and (4) of one head are M - w (e M - a), and e M - a is what BatchNormalization computes of B * M channels.
+* A key is brought to the length 1 by one node, which knows no least length, as TensorFlow does: the two differ for keys
+  shorter than 1e-6, which no trained network was seen to have.
 * Eq. (9) needs no epsilon where nothing is differentiated: the logarithm of 0 is -inf, and its softmax is 0.
 
 That all this is the same network is proved before anything is published (``ntm.export.parity``).
@@ -18,7 +20,7 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from ntm.export.graph import Graph, matrix, pieces
+from ntm.export.graph import Graph, heads, matrix, pieces
 from ntm.models import NTMCell, addressing
 from ntm.runtime.metadata import INPUTS, OUTPUTS
 
@@ -72,14 +74,15 @@ class _Unrolled:
         self._config = cell.config
         self._first, *self._hidden = [matrix(layer) for layer in cell.hidden]
         self._output = matrix(cell.output)
-        self._addressing, self._erase, self._add = _heads(cell)
+        parts, self._erase, self._add = heads(cell)
+        self._addressing = _addressing(cell, parts)
 
-    def _gemm(self, name: str, matrix: np.ndarray, x: str, bias: str | None = None) -> str:
-        """X W + b; the last row of ``matrix`` is b, unless ``bias`` is a tensor to add instead."""
+    def _gemm(self, name: str, weights: np.ndarray, x: str, bias: str | None = None) -> str:
+        """X W + b; the last row of ``weights`` is b, unless ``bias`` is a tensor to add instead."""
         if bias is None:
-            bias = self._graph.constant(f"{name}/bias", matrix[-1])
-            matrix = matrix[:-1]
-        return self._graph.node("Gemm", x, self._graph.constant(f"{name}/kernel", matrix), bias)
+            bias = self._graph.constant(f"{name}/bias", weights[-1])
+            weights = weights[:-1]
+        return self._graph.node("Gemm", x, self._graph.constant(f"{name}/kernel", weights), bias)
 
     def begin(self, x: str, memory: str, steps: int) -> list[str]:
         """What is computed once a chunk; returns what each step's x adds to the first hidden layer, ``[B, H]``."""
@@ -115,10 +118,10 @@ class _Unrolled:
     def address(self, hidden: str, memory: str, previous: str, name: str) -> str:
         """Eq. (5) to (9): w[t] of all heads, ``[B, R+K, N]``, from M[t-1] and w[t-1]."""
         graph, config = self._graph, self._config
-        heads, m, shifts = config.heads, config.memory_vector_size, config.shifts
+        count, m, shifts = config.heads, config.memory_vector_size, config.shifts
         graph.part = "heads"
-        sizes = [m, 1, 1, 2 * shifts * heads]
-        parameters = graph.reshape(self._gemm("heads/addressing", self._addressing, hidden), -1, heads, sum(sizes))
+        sizes = [m, 1, 1, 2 * shifts * count]
+        parameters = graph.reshape(self._gemm("heads/addressing", self._addressing, hidden), -1, count, sum(sizes))
         split = graph.constant("heads/addressing/split", sizes, np.int64)
         key, strength, sharpening, mixture = graph.nodes("Split", parameters, split, names=[None] * 4, axis=2)
 
@@ -135,7 +138,7 @@ class _Unrolled:
             cut = graph.nodes("Split", focus, self._pieces, names=[None] * shifts, axis=2)
             reach = range(-(shifts // 2), shifts // 2 + 1)
             shifted = [cut[(i - shift) % shifts] for shift in reach for i in range(shifts)]
-            focus = graph.reshape(graph.node("Concat", *shifted, axis=2), 0, 2 * heads * shifts, -1)
+            focus = graph.reshape(graph.node("Concat", *shifted, axis=2), 0, 2 * count * shifts, -1)
         mixed = graph.node("MatMul", graph.node("Softmax", mixture, axis=2), focus)  # [B, R+K, N]
 
         graph.part = "sharpen"  # Eq. (9)
@@ -188,29 +191,16 @@ class _Unrolled:
         graph.reshape(graph.node("Sigmoid", said), len(hidden), -1, config.word_bits, name=name)
 
 
-def _heads(cell: NTMCell) -> tuple[np.ndarray, list[np.ndarray], list[np.ndarray]]:
-    """The layer of the heads, cut and arranged as the graph wants it; each matrix with its bias as the last row.
+def _addressing(cell: NTMCell, parts: dict[str, np.ndarray]) -> np.ndarray:
+    """What the addressing is told as one layer, ``[H+1, (R+K) * (M + 2 + 2 S (R+K))]``.
 
-    Returns:
-        For the addressing, ``[H+1, (R+K) * (M + 2 + 2 S (R+K))]``: of each head key, strength, sharpening, and the
-        logits of its mixture, which never takes from another head. Of each write head erase, ``[H+1, M]``, and -add.
+    Of each head key, strength, sharpening, and the logits of its mixture, which never takes from another head.
     """
-    config = cell.config
-    heads, m, shifts, writers = config.heads, config.memory_vector_size, config.shifts, config.write_heads
-    of_heads = matrix(cell.heads)
-    rows = len(of_heads)
-    addressing_part, erase, add = np.split(of_heads, np.cumsum([heads * (m + 3 + shifts), writers * m]), axis=1)
-    of_head = addressing_part.reshape(rows, heads, -1)
-    key, strength, gate, sharpening, shift = np.split(of_head, np.cumsum([m, 1, 1, 1]), axis=2)
-    mixture = np.zeros([rows, heads, 2, heads, shifts], np.float32)
+    count, shifts, rows = cell.config.heads, cell.config.shifts, len(parts["key"])
+    mixture = np.zeros([rows, count, 2, count, shifts], np.float32)
     mixture[-1] = _NEVER
-    for i in range(heads):
-        mixture[:, i, 0, i] = gate[:, i] + shift[:, i]
-        mixture[:, i, 1, i] = shift[:, i]
-    for_addressing = np.concatenate([key, strength, sharpening, mixture.reshape(rows, heads, -1)], axis=2)
-    # The columns of one head are `writers` apart.
-    return (
-        for_addressing.reshape(rows, -1),
-        [erase[:, k::writers] for k in range(writers)],
-        [-add[:, k::writers] for k in range(writers)],
-    )
+    for i in range(count):
+        mixture[:, i, 0, i] = parts["gate"][:, i] + parts["shift"][:, i]
+        mixture[:, i, 1, i] = parts["shift"][:, i]
+    told = [parts["key"], parts["strength"], parts["sharpening"], mixture.reshape(rows, count, -1)]
+    return np.concatenate(told, axis=2).reshape(rows, -1)

@@ -19,10 +19,11 @@ from ntm.runtime.metadata import INPUTS, Metadata
 
 __all__ = ["Model", "ModelError", "State", "Trace", "load"]
 
-# Locations side by side, B * N. More run no faster (8,000 to 32,000 are best at every N measured), and take memory.
-_LOCATIONS_AT_ONCE = 1 << 15
-# Where the batched graph is the faster one (benchmarks/RESULTS.md): B is at least so many times N, and N at most this.
-_BATCHED_RATIO, _BATCHED_LOCATIONS = 4, 40
+# By measurement (benchmarks/RESULTS.md). The batched graph is the faster one where N is at most this, and B at least so
+# many times N.
+_BATCHED_LOCATIONS, _BATCHED_RATIO = 32, 6
+# Locations side by side, B * N, in the batched graph and in the other. More run no faster, and take memory.
+_BATCHED_AT_ONCE, _UNROLLED_AT_ONCE = 1 << 13, 1 << 15
 
 Floats = npt.NDArray[np.float32]
 Words = TypeVar("Words", npt.NDArray[np.uint8], npt.NDArray[np.bool_])
@@ -135,7 +136,8 @@ class Model:
     def batch_size(self, memory_locations: int) -> int:
         """B, the most sequences that run side by side in so many locations."""
         self._check_locations(memory_locations)
-        return self._given_batch_size or max(1, _LOCATIONS_AT_ONCE // memory_locations)
+        at_once = _BATCHED_AT_ONCE if memory_locations <= _BATCHED_LOCATIONS else _UNROLLED_AT_ONCE
+        return self._given_batch_size or max(1, at_once // memory_locations)
 
     def initial_state(self, batch_size: int, memory_locations: int | None = None) -> State:
         """The state before the first step.
@@ -275,12 +277,12 @@ class Model:
 
     def prepare(self, batch_size: int, memory_locations: int) -> None:
         """Do now what ``copy`` would do when it is first called with such a batch, and raise its ``ModelError``."""
-        self._session(batch_size, memory_locations).prepare()
+        self._session(min(batch_size, self.batch_size(memory_locations)), memory_locations).prepare()
 
     def _session(self, batch_size: int, memory_locations: int) -> "_Session":
         """The graph that is the fastest for so many sequences in so many locations."""
-        many_and_short = batch_size >= _BATCHED_RATIO * memory_locations <= _BATCHED_RATIO * _BATCHED_LOCATIONS
-        return self._batched if many_and_short else self._unrolled
+        many, short = batch_size >= _BATCHED_RATIO * memory_locations, memory_locations <= _BATCHED_LOCATIONS
+        return self._batched if many and short else self._unrolled
 
     def _check_words(self, words: npt.NDArray[Any]) -> None:
         w = self.metadata.word_bits

@@ -111,7 +111,7 @@ def test_keys_of_zero_make_no_nan(form: Unroll) -> None:
     compare(form, cell, 2, batch=4, locations=9)
 
 
-def test_what_no_next_state_depends_on_is_computed_once(form: Unroll) -> None:
+def test_every_step_is_the_same_nodes(form: Unroll) -> None:
     seven, eight = (
         Counter(node.name.partition("/")[0] for node in form(NTMCell(NTMConfig()), steps, OPSET).graph.node)
         for steps in (7, 8)
@@ -131,14 +131,17 @@ def test_interface_is_the_contract(form: Unroll) -> None:
     assert {constant.name for constant in graph.initializer} <= used
 
 
-@pytest.mark.parametrize(("name", "most"), [("unrolled", 39), ("batched", 85)])
+@pytest.mark.parametrize(("name", "most"), [("unrolled", 39), ("batched", 74)])
 def test_default_network_takes_few_nodes_a_step(tmp_path: pathlib.Path, name: str, most: int) -> None:
     options = onnxruntime.SessionOptions()
     options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
     options.log_severity_level = 3
-    onnxruntime.InferenceSession(FORMS[name](randomised(NTMConfig()), 3, OPSET).SerializeToString(), options)
-    names = [node.name.removeprefix("fused ") for node in onnx.load(tmp_path / "optimised.onnx").graph.node]
-    assert sum(node.startswith("step_1/") for node in names) <= most
+    nodes = []
+    for steps in (3, 4):
+        graph = FORMS[name](randomised(NTMConfig()), steps, OPSET)
+        onnxruntime.InferenceSession(graph.SerializeToString(), options)
+        nodes.append(len(onnx.load(tmp_path / "optimised.onnx").graph.node))
+    assert nodes[1] - nodes[0] <= most
 
 
 def test_in_the_batched_graph_nothing_works_with_the_batch_first(tmp_path: pathlib.Path) -> None:
@@ -148,8 +151,4 @@ def test_in_the_batched_graph_nothing_works_with_the_batch_first(tmp_path: pathl
     options.log_severity_level = 3
     onnxruntime.InferenceSession(batched.unroll(randomised(NTMConfig()), 3, OPSET).SerializeToString(), options)
     nodes = onnx.load(tmp_path / "optimised.onnx").graph.node
-    assert not any(node.op_type == "Transpose" and node.name.startswith("step_") for node in nodes)
-    (add,) = (node for node in nodes if node.name.startswith("step_1/write/Add"))
-    assert add.op_type == "Add"
-    reshape = [node for node in nodes if node.op_type == "Reshape" and node.name.startswith("all/sizes")]
-    assert len(reshape) == 3
+    assert all(node.name.startswith("all/") for node in nodes if node.op_type == "Transpose")

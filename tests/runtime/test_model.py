@@ -68,7 +68,7 @@ def test_step_by_step_is_the_copy(tiny_model: pathlib.Path) -> None:
 
 @pytest.mark.parametrize(
     ("batch", "locations", "graph"),
-    [(1, 9, "unrolled"), (35, 9, "unrolled"), (36, 9, "batched"), (160, 40, "batched"), (1000, 41, "unrolled")],
+    [(1, 9, "unrolled"), (53, 9, "unrolled"), (54, 9, "batched"), (192, 32, "batched"), (1000, 33, "unrolled")],
 )
 def test_many_short_sequences_take_the_batched_graph(batch: int, locations: int, graph: str) -> None:
     model = ntm.load(memory_locations=locations, batch_size=1000)
@@ -127,6 +127,7 @@ def test_batches_change_nothing(tiny_model: pathlib.Path, batch_size: int) -> No
 def test_batches_are_cut_by_the_memory_they_take(tiny_model: pathlib.Path) -> None:
     model = ntm.load(tiny_model)
     assert model.batch_size(128) == 256
+    assert model.batch_size(32) == 256
     assert model.batch_size(10_240) == 3
     assert model.batch_size(1 << 20) == 1
     assert ntm.load(tiny_model, batch_size=7).batch_size(1 << 20) == 7

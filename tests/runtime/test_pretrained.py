@@ -80,7 +80,7 @@ def test_remembers_sequences_longer_than_any_it_saw(length: int, locations: int,
 
 
 def damaged(tmp_path: pathlib.Path, name: str, scale: float) -> pathlib.Path:
-    """The bundled model with one of its variables scaled, or all the parts of it that a graph has."""
+    """The bundled model with one of its variables scaled; in a graph it may be in parts, or one with another."""
     target = tmp_path / "damaged"
     shutil.copytree(folder.BUNDLED, target)
     for path in target.glob("*.onnx"):
@@ -112,3 +112,17 @@ def test_it_is_the_network_that_copies(name: str, scale: float, tmp_path: pathli
     assert wrong > 1000
     assert done.stderr.decode().startswith(f"ntm-copy: {wrong} of 24000 bits are wrong")
     assert done.stderr.decode().rstrip().endswith(f"at {first}")
+
+
+def test_many_short_sequences_run_as_one_step_after_the_other() -> None:
+    """At the size at which ``ntm-copy`` runs them, which the publish gate does not have."""
+    model = ntm.load(memory_locations=7)
+    words = RANDOM.integers(0, 2, (1000, 5, 8), np.uint8)
+    state = model.initial_state(len(words))
+    said = np.concatenate(list(model.recall(words, state)))  # [L, B, W]
+    x = np.zeros((11, len(words), 9), np.float32)
+    x[:5, :, :8], x[5, :, 8] = words.transpose(1, 0, 2), 1.0
+    for t, x_t in enumerate(x):
+        y, state = model.step(x_t, state)
+        if t > 5:
+            np.testing.assert_allclose(said[t - 6], y, rtol=0, atol=1e-5)
