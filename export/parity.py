@@ -153,6 +153,8 @@ def compare_chunks(
 ) -> None:
     """Compare a graph of U steps, of x ``[U, B, W+1]``: its first step with TensorFlow, and all with that repeated.
 
+    All chunks of the trajectory run side by side.
+
     Args:
         trajectory: what TensorFlow makes.
         agreement: where it is noted.
@@ -161,20 +163,30 @@ def compare_chunks(
         step: a graph of one step that was compared, for the y of a state.
         unroll: U.
     """
-    for t, x in enumerate(trajectory.x):
-        _note_state(agreement, trajectory.states[t + 1], first({_X: x, **trajectory.states[t]}))
     steps = len(trajectory.x)
-    for start in (*range(0, steps - unroll, unroll), steps - unroll):  # the last two may overlap
-        steps_of_chunk = slice(start, start + unroll)
-        state, y = trajectory.states[start], []
-        actual = chunk({_X: trajectory.x[steps_of_chunk], **state})
-        for x in trajectory.x[steps_of_chunk]:
-            y.append(step({_X: x, **state})[_Y])
-            outputs = first({_X: x, **state})
-            state = {name: outputs[f"next_{name}"] for name in state}
-        agreement.note_y(np.stack(y), actual[_Y], trajectory.copying[steps_of_chunk])
-        _note_state(agreement, state, actual)
-        agreement.steps += unroll
+    starts = [*range(0, steps - unroll, unroll), steps - unroll]  # the last two chunks may overlap
+    x, copying = (
+        np.concatenate([values[start : start + unroll] for start in starts], axis=1)
+        for values in (trajectory.x, trajectory.copying)
+    )
+    state = _side_by_side(trajectory, starts)
+    actual, y = chunk({_X: x, **state}), []
+    for i, x_i in enumerate(x):
+        at = [start + i for start in starts]
+        expected = _side_by_side(trajectory, [t + 1 for t in at])
+        _note_state(agreement, expected, first({_X: x_i, **_side_by_side(trajectory, at)}))
+        y.append(step({_X: x_i, **state})[_Y])
+        outputs = first({_X: x_i, **state})
+        state = {name: outputs[f"next_{name}"] for name in state}
+    agreement.note_y(np.stack(y), actual[_Y], copying)
+    _note_state(agreement, state, actual)
+    agreement.steps += unroll * len(starts)
+
+
+def _side_by_side(trajectory: Trajectory, times: Iterable[int]) -> Tensors:
+    """The states at these times as one batch."""
+    states = [trajectory.states[t] for t in times]
+    return {name: np.concatenate([state[name] for state in states]) for name in INPUTS[1:]}
 
 
 def _note_state(agreement: Agreement, expected: Tensors, outputs: Tensors) -> None:
