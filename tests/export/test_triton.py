@@ -1,6 +1,7 @@
 """The model repository is one that Triton loads: by its schema, by its rules, and by what a sequence then gives."""
 
 import pathlib
+import shutil
 from collections.abc import Callable
 from typing import Any
 
@@ -145,3 +146,10 @@ def test_a_sequence_of_requests_is_a_run_of_the_network(cell: NTMCell, repositor
     for x in parity.copy_inputs(words):
         logits, state = cell(x[np.newaxis], state)
         np.testing.assert_allclose(request(x), 1 / (1 + np.exp(-logits[0].numpy())), atol=1e-5)
+
+
+def test_a_graph_in_the_folder_of_another_is_refused(repository: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    shutil.copytree(repository, tmp_path / "triton")
+    shutil.copytree(repository / "unrolled", tmp_path / "triton" / "batched", dirs_exist_ok=True)
+    with pytest.raises(ValueError, match="the graph of batched is 'unrolled'"):
+        triton.candidates(tmp_path)
