@@ -6,7 +6,6 @@ since other work on a machine only ever slows a copy down.
 """
 
 import argparse
-import dataclasses
 import os
 import pathlib
 import platform
@@ -64,7 +63,7 @@ def main() -> int:
 def _graph(run: TrainedRun, length: int, directory: pathlib.Path) -> folder.Graph:
     """The batched graph of one block."""
     path = directory / f"{length}.onnx"
-    metadata = dataclasses.replace(Source(run, "blocks", 1).metadata(BATCHED), unroll=2 * length + 1)
+    metadata = Source(run, "blocks", 1, batched_unroll=2 * length + 1).metadata(BATCHED)
     save(batched.unroll(run.cell, metadata.unroll, OPSET), metadata, path)
     return folder.Graph(path, path.read_bytes(), metadata)
 
@@ -73,7 +72,6 @@ def _copy(files: folder.ModelFolder, content: bytes, length: int, size: int, thr
     """Bytes a second, and the wrong bits."""
     model = Model(files, locations_for(length), batch_size=size)
     model.prepare(size, locations_for(length))
-    model.prepare(1, locations_for(length))
     batches = (content[start : start + length * size] for start in range(0, len(content), length * size))
     start = time.perf_counter()
     wrong = sum(batch.wrong_bits for batch in copy_batches(model, batches, length, threads))

@@ -11,7 +11,7 @@ Inputs and outputs are those of ``unrolled.onnx``, and the same proof stands bef
 import numpy as np
 import onnx
 
-from ntm.export.graph import Graph, heads, matrix, pieces
+from ntm.export.graph import Graph, heads, matrix, orders, pieces
 from ntm.models import NTMCell, addressing
 from ntm.runtime.metadata import INPUTS, OUTPUTS
 
@@ -19,17 +19,7 @@ _LEAST_SQUARE = 1e-12  # of a key, as TensorFlow has it where it normalises
 
 
 def unroll(cell: NTMCell, steps: int, opset: int) -> onnx.ModelProto:
-    """Write U steps of a network as a graph for many sequences.
-
-    Args:
-        cell: the network.
-        steps: U, at least 1.
-        opset: of the graph.
-
-    Returns:
-        The graph: the ``INPUTS`` and ``OUTPUTS`` of ``ntm.runtime.metadata``, x ``[U, B, W+1]`` and y ``[U, B, W]``.
-        N is at least S - 1. Its nodes are named as those of ``ntm.export.unrolled``.
-    """
+    """Write U steps of a network as a graph for many sequences; it takes and returns what ``unrolled.unroll`` does."""
     graph, config = Graph(), cell.config
     batched = _Batched(graph, cell)
     words = batched.begin(steps)
@@ -161,9 +151,8 @@ class _Batched:
             shares = graph.nodes("Split", shift, names=[None] * shifts, axis=0, num_outputs=shifts)
             cut = graph.nodes("Split", weights, self._pieces, names=[None] * shifts, axis=1)
             shifted = []
-            for share, reach in zip(shares, range(-(shifts // 2), shifts // 2 + 1), strict=True):
-                order = [cut[(i - reach) % shifts] for i in range(shifts)]
-                moved = graph.node("Concat", *order, axis=1) if reach else weights
+            for share, order in zip(shares, orders(cut), strict=True):
+                moved = weights if order == cut else graph.node("Concat", *order, axis=1)
                 shifted.append(graph.node("Mul", moved, self._of_heads(share)))
             weights = graph.node("Sum", *shifted)
 

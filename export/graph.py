@@ -22,7 +22,8 @@ class Graph:
 
     def constant(self, name: str, value: Any, dtype: type = np.float32) -> str:
         """A constant, the same one wherever it has this name."""
-        self._constants.setdefault(name, numpy_helper.from_array(np.ascontiguousarray(value, dtype), name))
+        if name not in self._constants:
+            self._constants[name] = numpy_helper.from_array(np.ascontiguousarray(value, dtype), name)
         return name
 
     def node(self, operation: str, *inputs: str, name: str | None = None, **attributes: Any) -> str:
@@ -71,6 +72,12 @@ def pieces(graph: Graph, shifts: int) -> str:
     between = graph.node("Sub", locations, graph.constant("edges", [shifts - 1], np.int64))
     ones = [graph.constant("one", [1], np.int64)] * (shifts // 2)
     return graph.node("Concat", *ones, between, *ones, axis=0)
+
+
+def orders(cut: list[str]) -> list[list[str]]:
+    """The pieces of a circle in the order that each shift brings them into; the shifts go from back to on."""
+    shifts = len(cut)
+    return [[cut[(i - shift) % shifts] for i in range(shifts)] for shift in range(-(shifts // 2), shifts // 2 + 1)]
 
 
 def heads(cell: NTMCell) -> tuple[dict[str, np.ndarray], list[np.ndarray], list[np.ndarray]]:

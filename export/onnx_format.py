@@ -19,7 +19,7 @@ from onnx import helper
 from ntm.export import batched, unrolled
 from ntm.export.parity import Candidate, Graph, Tensors, compare_chunks, compare_steps
 from ntm.export.simplify import simplify
-from ntm.export.source import BATCHED_UNROLL, Source
+from ntm.export.source import Source
 from ntm.export.step import input_signature, shapes, step_function
 from ntm.models import NTMCell
 from ntm.runtime import folder as model_folder
@@ -51,7 +51,7 @@ def write(source: Source, folder: pathlib.Path) -> None:
     graphs = {
         STEP: convert(cell),
         UNROLLED: unrolled.unroll(cell, source.unroll, OPSET),
-        BATCHED: batched.unroll(cell, BATCHED_UNROLL, OPSET),
+        BATCHED: batched.unroll(cell, source.batched_unroll, OPSET),
     }
     for kind, graph in graphs.items():
         save(graph, source.metadata(kind), folder / FILE_OF[kind])
@@ -66,7 +66,7 @@ def describe(source: Source, _: pathlib.Path) -> str:
         opset=OPSET,
         unroll=source.unroll,
         batched=FILE_OF[BATCHED],
-        batched_unroll=BATCHED_UNROLL,
+        batched_unroll=source.batched_unroll,
         x_width=config.input_size,
         bits=config.word_bits,
     )

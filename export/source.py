@@ -20,18 +20,20 @@ class Source:
         model_name: what the model is called.
         unroll: U, the steps in ``unrolled.onnx``.
         memory_locations: N of what is exported for one N only, a sequence that Triton keeps.
+        batched_unroll: U, the steps in ``batched.onnx``.
     """
 
     run: TrainedRun
     model_name: str
     unroll: int
     memory_locations: int = LOCATIONS
+    batched_unroll: int = BATCHED_UNROLL
 
     def metadata(self, graph: str = STEP) -> Metadata:
         """What an exported graph says of itself."""
         return Metadata(
             graph=graph,
-            unroll={STEP: 1, UNROLLED: self.unroll, BATCHED: BATCHED_UNROLL}[graph],
+            unroll={STEP: 1, UNROLLED: self.unroll, BATCHED: self.batched_unroll}[graph],
             model_name=self.model_name,
             config=dataclasses.asdict(self.run.cell.config),
             initial_state=initial_state(self.run.cell),

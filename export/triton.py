@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from ntm.export import onnx_format, parity
-from ntm.export.source import BATCHED_UNROLL, Source
+from ntm.export.source import Source
 from ntm.runtime import folder as model_folder
 from ntm.runtime import onnx_file
 from ntm.runtime.folder import Graph, ModelFolder
@@ -78,7 +78,7 @@ def describe(source: Source, _: pathlib.Path) -> str:
         bits=config.word_bits,
         delimiter=[0] * config.word_bits + [1],
         unroll=source.unroll,
-        batched_unroll=BATCHED_UNROLL,
+        batched_unroll=source.batched_unroll,
     )
 
 

@@ -16,11 +16,13 @@ standard ONNX all the same:
 That all this is the same network is proved before anything is published (``ntm.export.parity``).
 """
 
+import itertools
+
 import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from ntm.export.graph import Graph, heads, matrix, pieces
+from ntm.export.graph import Graph, heads, matrix, orders, pieces
 from ntm.models import NTMCell, addressing
 from ntm.runtime.metadata import INPUTS, OUTPUTS
 
@@ -136,8 +138,7 @@ class _Unrolled:
         focus = graph.node("Concat", content, previous, axis=1)  # [B, 2 (R+K), N]
         if shifts > 1:
             cut = graph.nodes("Split", focus, self._pieces, names=[None] * shifts, axis=2)
-            reach = range(-(shifts // 2), shifts // 2 + 1)
-            shifted = [cut[(i - shift) % shifts] for shift in reach for i in range(shifts)]
+            shifted = itertools.chain(*orders(cut))
             focus = graph.reshape(graph.node("Concat", *shifted, axis=2), 0, 2 * count * shifts, -1)
         mixed = graph.node("MatMul", graph.node("Softmax", mixture, axis=2), focus)  # [B, R+K, N]
 

@@ -246,8 +246,7 @@ def _copy_batches(
         network = model.Model(files, locations)
     except ValueError as error:
         raise console.CommandError(str(error)) from error
-    for blocks in (len(first) // block_length, 1):  # of the first batch, and what may remain at the end
-        network.prepare(blocks, locations)
+    network.prepare(len(first) // block_length, locations)
     return stream.copy_batches(network, itertools.chain([first], batches), block_length, threads)
 
 

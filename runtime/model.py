@@ -276,8 +276,13 @@ class Model:
         return Trace(x, y, adds, weights, reads, memory[0])
 
     def prepare(self, batch_size: int, memory_locations: int) -> None:
-        """Do now what ``copy`` would do when it is first called with such a batch, and raise its ``ModelError``."""
-        self._session(min(batch_size, self.batch_size(memory_locations)), memory_locations).prepare()
+        """Do now what ``copy`` would do when it is first called with up to so many sequences, and raise its errors.
+
+        Raises:
+            ModelError: onnxruntime cannot load the graph.
+        """
+        for size in (min(batch_size, self.batch_size(memory_locations)), 1):  # a batch, and what may remain at the end
+            self._session(size, memory_locations).prepare()
 
     def _session(self, batch_size: int, memory_locations: int) -> "_Session":
         """The graph that is the fastest for so many sequences in so many locations."""

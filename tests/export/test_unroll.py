@@ -131,24 +131,22 @@ def test_interface_is_the_contract(form: Unroll) -> None:
     assert {constant.name for constant in graph.initializer} <= used
 
 
+def optimised(form: Unroll, steps: int, folder: pathlib.Path) -> list[onnx.NodeProto]:
+    """The nodes of the default network's graph as onnxruntime runs them."""
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(folder / "optimised.onnx")
+    options.log_severity_level = 3
+    onnxruntime.InferenceSession(form(randomised(NTMConfig()), steps, OPSET).SerializeToString(), options)
+    return list(onnx.load(folder / "optimised.onnx").graph.node)
+
+
 @pytest.mark.parametrize(("name", "most"), [("unrolled", 39), ("batched", 74)])
 def test_default_network_takes_few_nodes_a_step(tmp_path: pathlib.Path, name: str, most: int) -> None:
-    options = onnxruntime.SessionOptions()
-    options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
-    options.log_severity_level = 3
-    nodes = []
-    for steps in (3, 4):
-        graph = FORMS[name](randomised(NTMConfig()), steps, OPSET)
-        onnxruntime.InferenceSession(graph.SerializeToString(), options)
-        nodes.append(len(onnx.load(tmp_path / "optimised.onnx").graph.node))
-    assert nodes[1] - nodes[0] <= most
+    three, four = (len(optimised(FORMS[name], steps, tmp_path)) for steps in (3, 4))
+    assert four - three <= most
 
 
 def test_in_the_batched_graph_nothing_works_with_the_batch_first(tmp_path: pathlib.Path) -> None:
     """onnxruntime would carry the first Transpose on to all that follows, if it could."""
-    options = onnxruntime.SessionOptions()
-    options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
-    options.log_severity_level = 3
-    onnxruntime.InferenceSession(batched.unroll(randomised(NTMConfig()), 3, OPSET).SerializeToString(), options)
-    nodes = onnx.load(tmp_path / "optimised.onnx").graph.node
+    nodes = optimised(batched.unroll, 3, tmp_path)
     assert all(node.name.startswith("all/") for node in nodes if node.op_type == "Transpose")
