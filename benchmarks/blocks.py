@@ -63,7 +63,7 @@ def main() -> int:
 def _graph(run: TrainedRun, length: int, directory: pathlib.Path) -> folder.Graph:
     """The batched graph of one block."""
     path = directory / f"{length}.onnx"
-    metadata = Source(run, "blocks", 1, batched_unroll=2 * length + 1).metadata(BATCHED)
+    metadata = Source(run, "blocks").metadata(BATCHED, unroll=2 * length + 1)
     save(batched.unroll(run.cell, metadata.unroll, OPSET), metadata, path)
     return folder.Graph(path, path.read_bytes(), metadata)
 

@@ -27,7 +27,7 @@ def unroll(cell: NTMCell, steps: int, opset: int) -> onnx.ModelProto:
     said = []
     for i, word in enumerate(words):
         graph.scope = f"step_{i}"
-        next_memory, next_weights, next_reads = state_after(i)
+        next_memory, next_weights, next_reads = state_after(i, steps)
         parameters = batched.controller(word, reads)
         weights = batched.address(parameters, memory, weights, next_weights)
         reading, *writing = batched.split(weights)
@@ -42,9 +42,14 @@ def unroll(cell: NTMCell, steps: int, opset: int) -> onnx.ModelProto:
     return graph.model(cell, steps, opset)
 
 
-def state_after(step: int) -> tuple[str, ...]:
-    """What the state after a step is called within the graph; there the batch is its last axis."""
+def state_after(step: int, _: int) -> tuple[str, ...]:
+    """What the state after a step is called within a graph of so many; there the batch is its last axis."""
     return tuple(f"step_{step}/{name}" for name in OUTPUTS[1:])
+
+
+def as_state(*tensors: np.ndarray) -> tuple[np.ndarray, ...]:
+    """The state as the outputs have it, of what is so called."""
+    return tuple(np.moveaxis(tensor, -1, 0) for tensor in tensors)
 
 
 class _Batched:

@@ -1,6 +1,6 @@
 """ONNX: ``step.onnx``, a step converted by tf2onnx, and several steps in their fastest forms.
 
-``unrolled.onnx`` is the fastest for one sequence, or long ones; ``batched.onnx`` for many short ones.
+``unrolled.onnx`` is the fastest for one sequence, ``sparse.onnx`` for long ones, ``batched.onnx`` for many short ones.
 """
 
 import functools
@@ -16,7 +16,7 @@ import onnxruntime
 import tf2onnx
 from onnx import helper
 
-from ntm.export import batched, unrolled
+from ntm.export import batched, sparse, unrolled
 from ntm.export.parity import Candidate, Graph, Tensors, compare_chunks, compare_steps
 from ntm.export.simplify import simplify
 from ntm.export.source import Source
@@ -24,11 +24,14 @@ from ntm.export.step import input_signature, shapes, step_function
 from ntm.models import NTMCell
 from ntm.runtime import folder as model_folder
 from ntm.runtime import onnx_file
-from ntm.runtime.metadata import BATCHED, INPUTS, OUTPUTS, STEP, STEP_OUTPUTS, UNROLLED, Metadata
+from ntm.runtime.metadata import BATCHED, INPUTS, OUTPUTS, SPARSE, STEP, STEP_OUTPUTS, UNROLLED, Metadata
 from ntm.runtime.metadata import FILES as FILE_OF
 
 FILES = tuple(FILE_OF.values())
 OPSET = 18  # the newest that tf2onnx writes
+# Of the graphs of several steps: a module with unroll(cell, steps, opset), which writes it; state_after(step, steps),
+# what the state is called within it; and as_state(*tensors), the state as the outputs have it, of what is so called.
+_FORMS = {UNROLLED: unrolled, SPARSE: sparse, BATCHED: batched}
 
 _CARD = """\
 ### ONNX
@@ -36,9 +39,10 @@ _CARD = """\
 `{step}` computes one time step in any runtime of opset {opset}, and `{unrolled}` {unroll} at once: there x is
 `[{unroll}, B, {x_width}]` and y is `[{unroll}, B, {bits}]`, the state is that before the first and after the last of
 them, and there are no `adds`. After the last step more zeros do no harm: a program may fill up the last chunk with
-them. `{batched}` is alike with {batched_unroll} steps, and the faster one where many short sequences run side by side:
-a hundred or more of a dozen words, say. Both are written for onnxruntime, and tested there alone. The metadata of all
-three are `metadata_props`."""
+them. Two more are alike. `{sparse}` has {sparse_unroll} steps, and is the faster one where the sequences together have
+1,000 memory locations or more, of which they write to few at a time. `{batched}` has {batched_unroll}, and is the
+fastest where many short sequences run side by side: a hundred or more of a dozen words, say. All three are written for
+onnxruntime, and tested there alone. The metadata of each graph are `metadata_props`."""
 
 _ADDED = "__"  # in the names of what tf2onnx adds to an operation
 # Methods whose names tell nothing of where in a step an operation is.
@@ -48,10 +52,8 @@ _WHOLE_STEP = ("__call__", "step_with_adds")
 def write(source: Source, folder: pathlib.Path) -> None:
     """Write the graphs."""
     cell = source.run.cell
-    graphs = {
-        STEP: convert(cell),
-        UNROLLED: unrolled.unroll(cell, source.unroll, OPSET),
-        BATCHED: batched.unroll(cell, source.batched_unroll, OPSET),
+    graphs = {STEP: convert(cell)} | {
+        kind: form.unroll(cell, source.steps(kind), OPSET) for kind, form in _FORMS.items()
     }
     for kind, graph in graphs.items():
         save(graph, source.metadata(kind), folder / FILE_OF[kind])
@@ -62,11 +64,13 @@ def describe(source: Source, _: pathlib.Path) -> str:
     config = source.run.cell.config
     return _CARD.format(
         step=FILE_OF[STEP],
-        unrolled=FILE_OF[UNROLLED],
         opset=OPSET,
-        unroll=source.unroll,
+        unrolled=FILE_OF[UNROLLED],
+        unroll=source.steps(UNROLLED),
+        sparse=FILE_OF[SPARSE],
+        sparse_unroll=source.steps(SPARSE),
         batched=FILE_OF[BATCHED],
-        batched_unroll=source.batched_unroll,
+        batched_unroll=source.steps(BATCHED),
         x_width=config.input_size,
         bits=config.word_bits,
     )
@@ -99,8 +103,8 @@ def _chunks(name: str, graph: model_folder.Graph, step: Graph) -> Candidate:
 
 def _first_step(graph: model_folder.Graph) -> Graph:
     """The part of a graph of several steps that computes the state after its first step."""
-    steps, batch_last = graph.metadata.unroll, graph.metadata.graph == BATCHED
-    names = batched.state_after(0) if batch_last else unrolled.state_after(0, steps)
+    steps, form = graph.metadata.unroll, _FORMS[graph.metadata.graph]
+    names = form.state_after(0, steps)
     model = onnx.load_from_string(graph.content)
     model.graph.value_info.extend(onnx.ValueInfoProto(name=name) for name in names)  # the extractor asks for it
     part = onnx.utils.Extractor(model).extract_model(list(INPUTS), list(names))
@@ -108,8 +112,7 @@ def _first_step(graph: model_folder.Graph) -> Graph:
 
     def first_step(inputs: Tensors) -> Tensors:
         outputs = run({**inputs, INPUTS[0]: np.repeat(inputs[INPUTS[0]][np.newaxis], steps, axis=0)})
-        values = (np.moveaxis(outputs[name], -1, 0) if batch_last else outputs[name] for name in names)
-        return dict(zip(OUTPUTS[1:], values, strict=True))
+        return dict(zip(OUTPUTS[1:], form.as_state(*(outputs[name] for name in names)), strict=True))
 
     return first_step
 

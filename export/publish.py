@@ -122,8 +122,7 @@ def verify(run: pathlib.Path, folder: pathlib.Path) -> dict[str, Agreement]:
         said = candidate.metadata
         if said.checkpoint_sha256 != trained.checkpoint_sha256:
             raise CommandError(f"{candidate.name} in {folder} was exported from another checkpoint than that of {run}")
-        source = Source(trained, said.model_name, said.unroll, batched_unroll=said.unroll)
-        if not _same(said, source.metadata(said.graph)):
+        if not _same(said, Source(trained, said.model_name).metadata(said.graph, unroll=said.unroll)):
             raise CommandError(f"what {candidate.name} in {folder} says of itself is not what {run} holds")
     agreements = _measure(run, trained, candidates)
     _demand(agreements)

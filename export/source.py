@@ -2,12 +2,14 @@
 
 import dataclasses
 
+from ntm.export.command import DEFAULT_UNROLL
 from ntm.export.step import initial_state
 from ntm.runtime.copy_command import BLOCK_LENGTH
-from ntm.runtime.metadata import BATCHED, STEP, UNROLLED, Metadata
+from ntm.runtime.metadata import BATCHED, SPARSE, STEP, UNROLLED, Metadata
 from ntm.training.run import TrainedRun
 
 LOCATIONS = 128
+SPARSE_UNROLL = DEFAULT_UNROLL
 BATCHED_UNROLL = 2 * BLOCK_LENGTH + 1  # a block of ntm-copy, which is there to be shown, and to be recalled
 
 
@@ -20,20 +22,22 @@ class Source:
         model_name: what the model is called.
         unroll: U, the steps in ``unrolled.onnx``.
         memory_locations: N of what is exported for one N only, a sequence that Triton keeps.
-        batched_unroll: U, the steps in ``batched.onnx``.
     """
 
     run: TrainedRun
     model_name: str
-    unroll: int
+    unroll: int = DEFAULT_UNROLL
     memory_locations: int = LOCATIONS
-    batched_unroll: int = BATCHED_UNROLL
 
-    def metadata(self, graph: str = STEP) -> Metadata:
-        """What an exported graph says of itself."""
+    def steps(self, graph: str) -> int:
+        """U of a graph."""
+        return {STEP: 1, UNROLLED: self.unroll, SPARSE: SPARSE_UNROLL, BATCHED: BATCHED_UNROLL}[graph]
+
+    def metadata(self, graph: str = STEP, *, unroll: int | None = None) -> Metadata:
+        """What an exported graph says of itself; ``unroll`` is its U, if it is not as usual."""
         return Metadata(
             graph=graph,
-            unroll={STEP: 1, UNROLLED: self.unroll, BATCHED: self.batched_unroll}[graph],
+            unroll=unroll or self.steps(graph),
             model_name=self.model_name,
             config=dataclasses.asdict(self.run.cell.config),
             initial_state=initial_state(self.run.cell),

@@ -1,8 +1,8 @@
 """Triton: ``triton``, a model repository that the NVIDIA Triton Inference Server serves as it lies.
 
 Its model ``step`` keeps the state of every sequence in the server: a client sends x and gets y, step by step, and the
-server's sequence batcher runs the steps of many clients side by side. Its models ``unrolled`` and ``batched`` are
-the graphs of several steps, with the state in and out, for any B and N.
+server's sequence batcher runs the steps of many clients side by side. Its models ``unrolled``, ``sparse`` and
+``batched`` are the graphs of several steps, with the state in and out, for any B and N.
 """
 
 import dataclasses
@@ -16,8 +16,8 @@ from ntm.export.source import Source
 from ntm.runtime import folder as model_folder
 from ntm.runtime import onnx_file
 from ntm.runtime.folder import Graph, ModelFolder
+from ntm.runtime.metadata import BATCHED, INPUTS, SPARSE, STEP, UNROLLED, Metadata
 from ntm.runtime.metadata import FILES as ONNX_FILES
-from ntm.runtime.metadata import INPUTS, STEP, Metadata
 
 FILES = ("triton",)
 _CONFIG, _INITIAL_STATE = "config.pbtxt", "initial_state"  # as Triton wants them called
@@ -47,8 +47,9 @@ curl -d '{{"parameters": {{"sequence_id": 1, "sequence_start": false, "sequence_
 ```
 
 Its model `unrolled` is {unroll} time steps at once for any B and N, x `[{unroll}, B, {x_width}]` and y
-`[{unroll}, B, {bits}]`, with the state in and out; `batched` is {batched_unroll}, for many short sequences.
-`--memory-locations` of `ntm-export` sets N of `step`, `--unroll` the steps of `unrolled`."""
+`[{unroll}, B, {bits}]`, with the state in and out; `sparse` is {sparse_unroll}, for long sequences, and `batched`
+{batched_unroll}, for many short ones. `--memory-locations` of `ntm-export` sets N of `step`, `--unroll` the steps of
+`unrolled`."""
 
 
 def write(source: Source, folder: pathlib.Path) -> None:
@@ -77,8 +78,9 @@ def describe(source: Source, _: pathlib.Path) -> str:
         x_width=config.input_size,
         bits=config.word_bits,
         delimiter=[0] * config.word_bits + [1],
-        unroll=source.unroll,
-        batched_unroll=source.batched_unroll,
+        unroll=source.steps(UNROLLED),
+        sparse_unroll=source.steps(SPARSE),
+        batched_unroll=source.steps(BATCHED),
     )
 
 

@@ -45,13 +45,15 @@ def unroll(cell: NTMCell, steps: int, opset: int) -> onnx.ModelProto:
     graph = Graph()
     unrolled = _Unrolled(graph, cell)
     x, memory, weights, reads = INPUTS
-    chunk = unrolled.begin(x, memory, steps)
+    chunk = unrolled.begin(x, steps)
     hidden_of_all, reads_of_all = [], []
     for i, projected in enumerate(chunk):
         graph.scope = f"step_{i}"
         next_memory, next_weights, next_reads = state_after(i, steps)
         hidden = unrolled.controller(projected, reads)
-        weights = unrolled.address(hidden, memory, weights, next_weights)
+        key, sharpening, mixture = unrolled.addressing(hidden)
+        similarity = unrolled.similarity(key, memory)
+        weights = unrolled.focus(similarity, weights, sharpening, mixture, next_weights)
         reading, *writing = unrolled.split(weights)
         memory = unrolled.write(hidden, memory, writing, next_memory)
         reads = unrolled.read(memory, reading, next_reads)
@@ -68,8 +70,13 @@ def state_after(step: int, steps: int) -> tuple[str, ...]:
     return names if step == steps - 1 else tuple(f"step_{step}/{name}" for name in names)
 
 
-class _Unrolled:
-    """The network as nodes of a graph, method by method."""
+def as_state(memory: np.ndarray, weights: np.ndarray, reads: np.ndarray) -> tuple[np.ndarray, ...]:
+    """The state as the outputs have it, of what is so called."""
+    return memory, weights, reads
+
+
+class BatchFirst:
+    """The network as nodes of a graph, method by method: all of it that does not see how the memory lies."""
 
     def __init__(self, graph: Graph, cell: NTMCell) -> None:
         self._graph = graph
@@ -86,17 +93,11 @@ class _Unrolled:
             weights = weights[:-1]
         return self._graph.node("Gemm", x, self._graph.constant(f"{name}/kernel", weights), bias)
 
-    def begin(self, x: str, memory: str, steps: int) -> list[str]:
+    def begin(self, x: str, steps: int) -> list[str]:
         """What is computed once a chunk; returns what each step's x adds to the first hidden layer, ``[B, H]``."""
         graph, config = self._graph, self._config
         graph.part = "sizes"
         self._pieces = pieces(graph, config.shifts) if config.shifts > 1 else ""
-        batch = graph.node("Shape", memory, start=0, end=1)
-        channels = graph.node("Mul", batch, graph.constant("M", [config.memory_vector_size], np.int64))
-        self._zeros, self._ones = (
-            graph.node("ConstantOfShape", channels, value=numpy_helper.from_array(np.array([value], np.float32)))
-            for value in (0.0, 1.0)
-        )
         graph.part = "controller"
         words = graph.reshape(x, -1, config.input_size)
         of_x = np.vstack([self._first[: config.input_size], self._first[-1:]])
@@ -117,22 +118,23 @@ class _Unrolled:
         """``[B, R, M]`` as ``[B, R * M]``."""
         return self._graph.reshape(reads, -1, self._config.read_heads * self._config.memory_vector_size)
 
-    def address(self, hidden: str, memory: str, previous: str, name: str) -> str:
-        """Eq. (5) to (9): w[t] of all heads, ``[B, R+K, N]``, from M[t-1] and w[t-1]."""
-        graph, config = self._graph, self._config
-        count, m, shifts = config.heads, config.memory_vector_size, config.shifts
+    def addressing(self, hidden: str) -> list[str]:
+        """What the addressing is told: keys, ``[B, R+K, M]``, each as long as its strength; sharpening; mixture."""
+        graph, count, m = self._graph, self._config.heads, self._config.memory_vector_size
         graph.part = "heads"
-        sizes = [m, 1, 1, 2 * shifts * count]
+        sizes = [m, 1, 1, 2 * self._config.shifts * count]
         parameters = graph.reshape(self._gemm("heads/addressing", self._addressing, hidden), -1, count, sum(sizes))
         split = graph.constant("heads/addressing/split", sizes, np.int64)
-        key, strength, sharpening, mixture = graph.nodes("Split", parameters, split, names=[None] * 4, axis=2)
-
-        graph.part = "content"  # Eq. (5) and (6)
+        key, strength, *others = graph.nodes("Split", parameters, split, names=[None] * 4, axis=2)
+        graph.part = "content"
         key = graph.node("Mul", graph.node("LpNormalization", key, axis=2, p=2), graph.node("Softplus", strength))
-        ones = graph.constant("ones", np.ones([1, m]))
-        square = graph.node("MatMul", ones, graph.node("Mul", memory, memory))  # [B, 1, N]
-        norm = graph.node("Sqrt", graph.node("Add", square, graph.constant("norm_epsilon", addressing.NORM_EPSILON)))
-        content = graph.node("Softmax", graph.node("Div", graph.node("MatMul", key, memory), norm), axis=2)
+        return [key, *others]
+
+    def focus(self, similarity: str, previous: str, sharpening: str, mixture: str, name: str) -> str:
+        """Eq. (5) and (7) to (9): w[t] of all heads, ``[B, R+K, N]``, from beta K[k, M] and w[t-1]."""
+        graph, count, shifts = self._graph, self._config.heads, self._config.shifts
+        graph.part = "content"  # Eq. (5)
+        content = graph.node("Softmax", similarity, axis=2)
 
         graph.part = "location"  # Eq. (7) and (8)
         focus = graph.node("Concat", content, previous, axis=1)  # [B, 2 (R+K), N]
@@ -145,6 +147,48 @@ class _Unrolled:
         graph.part = "sharpen"  # Eq. (9)
         gamma = graph.node("Add", graph.node("Softplus", sharpening), graph.constant("least_sharpening", 1.0))
         return graph.node("Softmax", graph.node("Mul", graph.node("Log", mixed), gamma), axis=2, name=name)
+
+    def erase_and_add(self, hidden: str, k: int) -> tuple[str, str]:
+        """Erase and -add of write head k, ``[B, M]``."""
+        graph = self._graph
+        graph.part = "write"
+        erase = graph.node("Sigmoid", self._gemm(f"heads/erase_{k}", self._erase[k], hidden))
+        return erase, graph.node("Tanh", self._gemm(f"heads/add_{k}", self._add[k], hidden))
+
+    def output(self, hidden: list[str], reads: list[str], name: str) -> None:
+        """The output words of all steps, ``[U, B, W]``."""
+        graph, config = self._graph, self._config
+        graph.part = "output"
+        units = config.controller_sizes[-1]
+        of_hidden, of_reads = np.vstack([self._output[:units], self._output[-1:]]), self._output[units:-1]
+        said = self._gemm("output/hidden", of_hidden, graph.node("Concat", *hidden, axis=0))
+        said = self._gemm("output/reads", of_reads, self._flat(graph.node("Concat", *reads, axis=0)), said)
+        graph.reshape(graph.node("Sigmoid", said), len(hidden), -1, config.word_bits, name=name)
+
+
+class _Unrolled(BatchFirst):
+    """What does: the memory lies as it comes, ``[B, M, N]``."""
+
+    def begin(self, x: str, steps: int) -> list[str]:
+        """What is computed once a chunk."""
+        graph = self._graph
+        graph.part = "sizes"
+        batch = graph.node("Shape", INPUTS[1], start=0, end=1)
+        channels = graph.node("Mul", batch, graph.constant("M", [self._config.memory_vector_size], np.int64))
+        self._zeros, self._ones = (
+            graph.node("ConstantOfShape", channels, value=numpy_helper.from_array(np.array([value], np.float32)))
+            for value in (0.0, 1.0)
+        )
+        return super().begin(x, steps)
+
+    def similarity(self, key: str, memory: str) -> str:
+        """Eq. (6) times the strength, ``[B, R+K, N]``."""
+        graph = self._graph
+        graph.part = "content"
+        ones = graph.constant("ones", np.ones([1, self._config.memory_vector_size]))
+        square = graph.node("MatMul", ones, graph.node("Mul", memory, memory))  # [B, 1, N]
+        norm = graph.node("Sqrt", graph.node("Add", square, graph.constant("norm_epsilon", addressing.NORM_EPSILON)))
+        return graph.node("Div", graph.node("MatMul", key, memory), norm)
 
     def split(self, weights: str) -> list[str]:
         """The weightings of the read heads, ``[B, R, N]``, and that of each write head, ``[B, 1, N]``."""
@@ -160,8 +204,7 @@ class _Unrolled:
         last = config.write_heads - 1
         adds = []
         for k, w in enumerate(weights):
-            erase = graph.node("Sigmoid", self._gemm(f"heads/erase_{k}", self._erase[k], hidden))
-            add = graph.node("Tanh", self._gemm(f"heads/add_{k}", self._add[k], hidden))  # of -a
+            erase, add = self.erase_and_add(hidden, k)
             channels = graph.reshape(memory, 1, -1, 0)  # [1, B * M, N]
             bias = graph.reshape(add, -1) if k == last else self._zeros
             too_much = graph.node(
@@ -180,16 +223,6 @@ class _Unrolled:
         graph = self._graph
         graph.part = "read"
         return graph.node("MatMul", weights, graph.node("Transpose", memory, perm=[0, 2, 1]), name=name)
-
-    def output(self, hidden: list[str], reads: list[str], name: str) -> None:
-        """The output words of all steps, ``[U, B, W]``."""
-        graph, config = self._graph, self._config
-        graph.part = "output"
-        units = config.controller_sizes[-1]
-        of_hidden, of_reads = np.vstack([self._output[:units], self._output[-1:]]), self._output[units:-1]
-        said = self._gemm("output/hidden", of_hidden, graph.node("Concat", *hidden, axis=0))
-        said = self._gemm("output/reads", of_reads, self._flat(graph.node("Concat", *reads, axis=0)), said)
-        graph.reshape(graph.node("Sigmoid", said), len(hidden), -1, config.word_bits, name=name)
 
 
 def _addressing(cell: NTMCell, parts: dict[str, np.ndarray]) -> np.ndarray:

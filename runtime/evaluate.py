@@ -101,12 +101,13 @@ def evaluate(model: Model, case: Case, *, threads: int = 1, report: Callable[[fl
     def copy(index: int) -> Score:
         words = _words(case, model.metadata.word_bits, batches[index])
         y: list[Floats] = []
-        chunks = -(-case.steps // model.unroll(len(words), case.memory_locations))
+        steps = model.unroll(len(words), case.memory_locations)  # of each chunk, or about so many
         for chunk in model.recall(words, model.initial_state(len(words), case.memory_locations)):
             if stopped.is_set():
                 raise CancelledError
             y.append(chunk)
-            done[index] += len(words) / chunks
+            done[index] = min(done[index] + len(words) * steps / case.steps, len(words))
+        done[index] = len(words)
         return _score(case, words, np.concatenate(y).transpose(1, 0, 2))
 
     # onnxruntime gives up the interpreter's lock while it computes, so threads suffice.

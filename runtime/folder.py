@@ -36,6 +36,7 @@ class ModelFolder(NamedTuple):
 
     step: Graph
     unrolled: Graph
+    sparse: Graph
     batched: Graph
 
     @property

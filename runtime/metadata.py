@@ -11,12 +11,12 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-SCHEMA_VERSION = "3"
+SCHEMA_VERSION = "4"
 
 # The files of a model folder by the kind of their graph, and the names of a graph's inputs and outputs, in order. A
 # graph of one step has one output more: what the write heads add to the memory, for those who look inside.
-STEP, UNROLLED, BATCHED = "step", "unrolled", "batched"
-FILES = {STEP: "step.onnx", UNROLLED: "unrolled.onnx", BATCHED: "batched.onnx"}
+STEP, UNROLLED, SPARSE, BATCHED = "step", "unrolled", "sparse", "batched"
+FILES = {STEP: "step.onnx", UNROLLED: "unrolled.onnx", SPARSE: "sparse.onnx", BATCHED: "batched.onnx"}
 INPUTS = ("x", "memory", "weights", "reads")
 OUTPUTS = ("y", "next_memory", "next_weights", "next_reads")
 STEP_OUTPUTS = (*OUTPUTS, "adds")
@@ -59,7 +59,8 @@ class Metadata:
     """What an exported graph says of itself.
 
     Attributes:
-        graph: ``"step"``; ``"unrolled"``, several steps at once; or ``"batched"``, several of many short sequences.
+        graph: ``"step"``; ``"unrolled"``, several steps at once; ``"sparse"``, several in a large memory of which they
+            write few locations; or ``"batched"``, several of many short sequences.
         unroll: U, the steps in the graph; 1 for ``"step"``.
         model_name: what the model is called, e.g. ``copy-8bit``.
         config: the fields of ``ntm.models.NTMConfig``, of JSON types.

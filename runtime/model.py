@@ -22,8 +22,14 @@ __all__ = ["Model", "ModelError", "State", "Trace", "load"]
 # By measurement (benchmarks/RESULTS.md). The batched graph is the faster one where N is at most this, and B at least so
 # many times N.
 _BATCHED_LOCATIONS, _BATCHED_RATIO = 32, 6
-# Locations side by side, B * N, in the batched graph and in the other. More run no faster, and take memory.
+# The sparse graph is the faster one of the others where B * N is at least this, and at most this share of the N
+# locations is written to.
+_SPARSE_LOCATIONS, _SPARSE_SHARE = 1024, 1 / 16
+# Locations side by side, B * N, in the batched graph and in the others. More run no faster, and take memory.
 _BATCHED_AT_ONCE, _UNROLLED_AT_ONCE = 1 << 13, 1 << 15
+
+# What write heads look at with so small a weight is not written to by the sparse graph, which says why it may.
+NEGLIGIBLE = 2.0**-28
 
 Floats = npt.NDArray[np.float32]
 Words = TypeVar("Words", npt.NDArray[np.uint8], npt.NDArray[np.bool_])
@@ -117,7 +123,9 @@ class Model:
         self._check_locations(self.memory_locations)
         self._step = _Session(files.step, threads)
         self._unrolled = _Session(files.unrolled, threads)
+        self._sparse = _Session(files.sparse, threads)
         self._batched = _Session(files.batched, threads)
+        self._most_steps = max(graph.metadata.unroll for graph in files)
 
     @property
     def config(self) -> dict[str, Any]:
@@ -130,8 +138,8 @@ class Model:
         return self.metadata.memory_locations if self._given_locations is None else self._given_locations
 
     def unroll(self, batch_size: int, memory_locations: int) -> int:
-        """U, the time steps that ``recall`` takes at once of so many sequences in so many locations."""
-        return self._session(batch_size, memory_locations).metadata.unroll
+        """U, the time steps that ``recall`` takes at first of so many sequences in so many locations."""
+        return self._session(batch_size, self._initial_weights(1, memory_locations)).metadata.unroll
 
     def batch_size(self, memory_locations: int) -> int:
         """B, the most sequences that run side by side in so many locations."""
@@ -157,9 +165,7 @@ class Model:
         initial, m = self.metadata.initial_state, self.metadata.memory_vector_size
         memory = np.empty((batch_size, m, locations), np.float32)
         memory[:] = np.array(initial.memory, np.float32)[:, np.newaxis]
-        first = np.array(initial.weights, np.float32)  # [R+K, P]
-        weights = np.zeros((batch_size, len(first), locations), np.float32)
-        weights[:, :, : first.shape[1]] = first
+        weights = self._initial_weights(batch_size, locations)
         reads = np.empty((batch_size, self.metadata.read_heads, m), np.float32)
         reads[:] = np.array(initial.reads, np.float32)
         return State(memory, weights, reads)
@@ -238,16 +244,18 @@ class Model:
         """
         self._check_words(words)
         steps, first = 2 * words.shape[1] + 1, words.shape[1] + 1
-        session = self._session(len(words), state.memory.shape[-1])
-        unroll = session.metadata.unroll
-        # In whole chunks of the graph: steps beyond the last output word change nothing that is looked at.
-        x = self._inputs(words, -(-steps // unroll) * unroll)
+        # To the end of any graph's last chunk: steps beyond the last output word change nothing that is looked at.
+        x = self._inputs(words, steps + self._most_steps)
 
         def chunks(state: State) -> Iterator[Floats]:
-            for start in range(0, len(x), unroll):
-                y, *next_state = session.run(x[start : start + unroll], *state)
+            start = 0
+            while start < steps:
+                session = self._session(len(words), state.weights)
+                end = start + session.metadata.unroll
+                y, *next_state = session.run(x[start:end], *state)
                 state = State(*next_state)
                 yield y[max(first - start, 0) : steps - start]
+                start = end
 
         return chunks(state)
 
@@ -282,12 +290,23 @@ class Model:
             ModelError: onnxruntime cannot load the graph.
         """
         for size in (min(batch_size, self.batch_size(memory_locations)), 1):  # a batch, and what may remain at the end
-            self._session(size, memory_locations).prepare()
+            self._session(size, self._initial_weights(1, memory_locations)).prepare()
 
-    def _session(self, batch_size: int, memory_locations: int) -> "_Session":
-        """The graph that is the fastest for so many sequences in so many locations."""
-        many, short = batch_size >= _BATCHED_RATIO * memory_locations, memory_locations <= _BATCHED_LOCATIONS
-        return self._batched if many and short else self._unrolled
+    def _session(self, batch_size: int, weights: Floats) -> "_Session":
+        """The graph that is the fastest for so many sequences, as the heads now look: ``[B or 1, R+K, N]``."""
+        locations = weights.shape[2]
+        if locations <= _BATCHED_LOCATIONS and batch_size >= _BATCHED_RATIO * locations:
+            return self._batched
+        if batch_size * locations < _SPARSE_LOCATIONS:
+            return self._unrolled
+        written = weights[:, self.metadata.read_heads :].sum((0, 1)) > NEGLIGIBLE
+        return self._sparse if np.count_nonzero(written) <= _SPARSE_SHARE * locations else self._unrolled
+
+    def _initial_weights(self, batch_size: int, locations: int) -> Floats:
+        first = np.array(self.metadata.initial_state.weights, np.float32)  # [R+K, P]
+        weights = np.zeros((batch_size, len(first), locations), np.float32)
+        weights[:, :, : first.shape[1]] = first
+        return weights
 
     def _check_words(self, words: npt.NDArray[Any]) -> None:
         w = self.metadata.word_bits

@@ -52,4 +52,5 @@ def test_the_wheel_holds_every_module_and_the_bundled_model(wheel: pathlib.Path)
     assert modules <= names
     assert {"ntm/__init__.py", "ntm/py.typed"} <= names
     model = "ntm/runtime/pretrained/copy-8bit"
-    assert {f"{model}/step.onnx", f"{model}/unrolled.onnx", f"{model}/batched.onnx", f"{model}/card.md"} <= names
+    files = ("step.onnx", "unrolled.onnx", "sparse.onnx", "batched.onnx", "card.md")
+    assert {f"{model}/{name}" for name in files} <= names

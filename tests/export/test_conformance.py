@@ -10,7 +10,7 @@ import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
 
 from ntm.export import onnx_format, parity, savedmodel, tflite
-from ntm.export.source import BATCHED_UNROLL, Source
+from ntm.export.source import BATCHED_UNROLL, SPARSE_UNROLL, Source
 from ntm.export.step import step_function
 from ntm.models import NTMCell, NTMConfig
 from ntm.runtime.metadata import INPUTS, OUTPUTS, STEP_OUTPUTS
@@ -106,7 +106,9 @@ def test_step_is_the_same_everywhere(network: Network, implementation: Callable[
 
 
 @pytest.mark.parametrize("optimised", [True, False])
-@pytest.mark.parametrize(("file", "unroll"), [("unrolled.onnx", UNROLL), ("batched.onnx", BATCHED_UNROLL)])
+@pytest.mark.parametrize(
+    ("file", "unroll"), [("unrolled.onnx", UNROLL), ("sparse.onnx", SPARSE_UNROLL), ("batched.onnx", BATCHED_UNROLL)]
+)
 def test_graphs_of_several_steps_are_the_same(network: Network, file: str, unroll: int, optimised: bool) -> None:
     graph = onnx_format.session((network.folder / file).read_bytes(), optimised=optimised)
     steps = len(network.x) // unroll * unroll

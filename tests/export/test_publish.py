@@ -21,7 +21,7 @@ from ai_edge_litert import schema_py_generated as schema
 from onnx import numpy_helper
 
 from ntm import console
-from ntm.export import batched, command, onnx_format, parity, publish, savedmodel, tflite, unrolled
+from ntm.export import batched, command, onnx_format, parity, publish, savedmodel, sparse, tflite, unrolled
 from ntm.export.source import Source
 from ntm.models import NTMCell, NTMConfig
 from ntm.runtime import onnx_file
@@ -97,6 +97,7 @@ def test_an_export_is_whole_and_nothing_else_is_left(exported: pathlib.Path) -> 
         "batched.onnx",
         "card.md",
         "savedmodel",
+        "sparse.onnx",
         "step.onnx",
         "step.tflite",
         "triton",
@@ -109,10 +110,10 @@ def test_an_export_is_whole_and_nothing_else_is_left(exported: pathlib.Path) -> 
     assert exported.stat().st_mode & 0o777 == 0o777 & ~umask
 
 
-@pytest.mark.parametrize("file", ["step.onnx", "unrolled.onnx", "batched.onnx"])
+@pytest.mark.parametrize("file", ["step.onnx", "unrolled.onnx", "sparse.onnx", "batched.onnx"])
 def test_names_and_shapes_are_the_contract(exported: pathlib.Path, file: str) -> None:
     graph = onnx.load(exported / file).graph
-    time = {"step.onnx": [], "unrolled.onnx": [8], "batched.onnx": [11]}[file]
+    time = {"step.onnx": [], "unrolled.onnx": [8], "sparse.onnx": [24], "batched.onnx": [11]}[file]
 
     def shapes(values: object) -> dict[str, list[int | str]]:
         return {
@@ -130,7 +131,7 @@ def test_names_and_shapes_are_the_contract(exported: pathlib.Path, file: str) ->
     assert shapes(graph.output) == {"y": [*time, "B", 5], **next_state, **adds}
 
 
-@pytest.mark.parametrize("file", ["step.onnx", "unrolled.onnx", "batched.onnx"])
+@pytest.mark.parametrize("file", ["step.onnx", "unrolled.onnx", "sparse.onnx", "batched.onnx"])
 def test_graphs_stand_the_full_check_and_every_shape_follows(exported: pathlib.Path, file: str) -> None:
     model = onnx.load(exported / file)
     onnx.checker.check_model(model, full_check=True)
@@ -140,7 +141,7 @@ def test_graphs_stand_the_full_check_and_every_shape_follows(exported: pathlib.P
 
 
 def test_names_of_nodes_tell_where_they_come_from(exported: pathlib.Path) -> None:
-    step, unrolled, batched = (onnx.load(exported / file).graph for file in FILES.values())
+    step, unrolled, sparse, batched = (onnx.load(exported / file).graph for file in FILES.values())
     functions = {node.name.split("/")[0] for node in step.node}
     assert functions >= {"cosine_similarity", "content_weighting", "interpolate", "circular_shift", "sharpen"}
     assert functions >= {"erase", "add", "read"}
@@ -148,7 +149,7 @@ def test_names_of_nodes_tell_where_they_come_from(exported: pathlib.Path) -> Non
     constants = {initializer.name for initializer in step.initializer}
     assert "flat/Reshape/shape" in constants
     assert not any("__" in constant for constant in constants)  # as tf2onnx calls what it makes
-    for graph, steps in ((unrolled, 8), (batched, 11)):
+    for graph, steps in ((unrolled, 8), (sparse, 24), (batched, 11)):
         assert {node.name.split("/")[0] for node in graph.node} == {"all", *(f"step_{i}" for i in range(steps))}
     assert constants >= {"hidden_0/kernel", "hidden_1/bias", "heads/kernel", "output/kernel"}
     parts = {
@@ -158,12 +159,13 @@ def test_names_of_nodes_tell_where_they_come_from(exported: pathlib.Path) -> Non
         "heads/add_0/bias",
         "output/reads/kernel",
     }
-    assert {initializer.name for initializer in unrolled.initializer} >= parts
+    for graph in (unrolled, sparse):
+        assert {initializer.name for initializer in graph.initializer} >= parts
     parts = {"hidden_0/kernel", "hidden_1/bias", "heads_and_output/kernel", "output/reads/kernel"}
     assert {initializer.name for initializer in batched.initializer} >= parts
 
 
-@pytest.mark.parametrize("file", ["step.onnx", "unrolled.onnx", "batched.onnx"])
+@pytest.mark.parametrize("file", ["step.onnx", "unrolled.onnx", "sparse.onnx", "batched.onnx"])
 def test_metadata_round_trips(run: pathlib.Path, exported: pathlib.Path, file: str) -> None:
     metadata = Metadata.from_props({prop.key: prop.value for prop in onnx.load(exported / file).metadata_props})
     trained = load_run(run)
@@ -263,20 +265,24 @@ def test_check_proves_an_export_again(
     assert set(result) == {
         "step.onnx",
         "unrolled.onnx",
+        "sparse.onnx",
         "batched.onnx",
         "savedmodel step",
         "savedmodel copy",
         "step.tflite",
         "triton step",
         "triton unrolled",
+        "triton sparse",
         "triton batched",
     }
     for graph, found in result.items():
         assert found["steps"] > 1000
         assert found["differing_bits"] == 0
         assert max(found["difference"].values()) <= 1e-5
-        chunks = graph.endswith(("unrolled.onnx", "batched.onnx", "unrolled", "batched"))  # which tell no adds
-        assert len(found["difference"]) == (1 if graph == "savedmodel copy" else 4 if chunks else 5)
+        chunks = graph.removeprefix("triton ").removesuffix(".onnx") in ("unrolled", "sparse", "batched")
+        assert len(found["difference"]) == (
+            1 if graph == "savedmodel copy" else 4 if chunks else 5
+        )  # y; without adds; all
 
 
 def constant_of(model: onnx.ModelProto, name: str) -> onnx.TensorProto:
@@ -394,10 +400,21 @@ def test_gate_refuses_any_format_that_is_off_by_one_number(  # noqa: PLR0917
 @pytest.mark.usefixtures("short_gate")
 @pytest.mark.parametrize("steps", ["step_", "step_0/", "step_5/"])
 @pytest.mark.parametrize(
-    ("module", "constant"), [(unrolled, "heads/addressing/kernel"), (batched, "heads_and_output/kernel")]
+    ("file", "module", "constant"),
+    [
+        ("unrolled.onnx", unrolled, "heads/addressing/kernel"),
+        ("sparse.onnx", sparse, "heads/add_0/kernel"),
+        ("batched.onnx", batched, "heads_and_output/kernel"),
+    ],
 )
 def test_gate_compares_every_step_of_a_graph_of_several(  # noqa: PLR0917  (fixtures)
-    monkeypatch: pytest.MonkeyPatch, run: pathlib.Path, tmp_path: pathlib.Path, module: Any, constant: str, steps: str
+    monkeypatch: pytest.MonkeyPatch,
+    run: pathlib.Path,
+    tmp_path: pathlib.Path,
+    file: str,
+    module: Any,
+    constant: str,
+    steps: str,
 ) -> None:
     """Here some of them have another constant."""
     write = module.unroll
@@ -412,7 +429,6 @@ def test_gate_compares_every_step_of_a_graph_of_several(  # noqa: PLR0917  (fixt
         return model
 
     monkeypatch.setattr(module, "unroll", write_wrongly)
-    file = "unrolled.onnx" if module is unrolled else "batched.onnx"
     with pytest.raises(publish.DisagreementError, match=rf"^not equal to TensorFlow: {file} "):
         publish.publish(run, tmp_path / "out", ["onnx"], unroll=8)
     assert list(tmp_path.iterdir()) == []

@@ -76,16 +76,18 @@ def test_the_repository_is_laid_out_as_triton_wants_it(repository: pathlib.Path)
         "step/initial_state/reads",
         "unrolled/config.pbtxt",
         "unrolled/1/model.onnx",
+        "sparse/config.pbtxt",
+        "sparse/1/model.onnx",
         "batched/config.pbtxt",
         "batched/1/model.onnx",
     }
-    for model in ("step", "unrolled", "batched"):
+    for model in ("step", "unrolled", "sparse", "batched"):
         config = parsed(repository, model)
         assert config.backend == "onnxruntime"
         assert config.name in ("", model)  # Triton refuses a name other than that of the folder
 
 
-@pytest.mark.parametrize("model", ["unrolled", "batched"])
+@pytest.mark.parametrize("model", ["unrolled", "sparse", "batched"])
 def test_a_stateless_model_is_its_graph(repository: pathlib.Path, model: str) -> None:
     config, graph = parsed(repository, model), onnx.load(repository / model / "1" / "model.onnx").graph
     assert config.max_batch_size == 0

@@ -1,6 +1,7 @@
-"""Both graphs of several steps are the converted step repeated, however the network is made, and as small as meant."""
+"""The graphs of several steps are the converted step repeated, however the network is made, and as small as meant."""
 
 import dataclasses
+import functools
 import pathlib
 from collections import Counter
 from collections.abc import Callable
@@ -10,15 +11,19 @@ import onnx
 import onnxruntime
 import pytest
 import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from ntm.export import batched, onnx_format, unrolled
+from ntm.export import batched, onnx_format, sparse, unrolled
 from ntm.export.onnx_format import OPSET
+from ntm.export.parity import Graph
 from ntm.models import NTMCell, NTMConfig
 from ntm.runtime.metadata import INPUTS, OUTPUTS
+from ntm.runtime.model import NEGLIGIBLE
 
 Unroll = Callable[[NTMCell, int, int], onnx.ModelProto]
 
-FORMS = {"unrolled": unrolled.unroll, "batched": batched.unroll}
+FORMS = {"unrolled": unrolled.unroll, "sparse": sparse.unroll, "batched": batched.unroll}
 SMALL = NTMConfig(word_bits=3, memory_vector_size=4, controller_sizes=(5,))
 CONFIGS = {
     "default": NTMConfig(),
@@ -41,6 +46,21 @@ def randomised(config: NTMConfig, scale: float = 0.2) -> NTMCell:
     cell, random = NTMCell(config), np.random.default_rng(0)
     for variable in cell.variables:
         variable.assign(random.normal(size=variable.shape, scale=scale))
+    return cell
+
+
+def walking(config: NTMConfig) -> NTMCell:
+    """A network of random variables whose heads look where they looked, shifted by one, with g = 0 and gamma = 1."""
+    cell = randomised(config)
+    m, shifts = config.memory_vector_size, config.shifts
+    kernel, bias = cell.heads.kernel.numpy(), cell.heads.bias.numpy()
+    shift = 200.0 * (np.arange(shifts) == shifts // 2 + 1)
+    for head in range(config.heads):
+        first = head * (m + 3 + shifts)  # key, strength, g, sharpening, shift weighting
+        kernel[:, first + m + 1 : first + m + 3 + shifts] = 0.0
+        bias[first + m + 1 : first + m + 3 + shifts] = [-200.0, -200.0, *shift]
+    cell.heads.kernel.assign(kernel)
+    cell.heads.bias.assign(bias)
     return cell
 
 
@@ -86,17 +106,8 @@ def test_heads_may_go_to_extremes(form: Unroll) -> None:
 
 
 def test_weights_of_zero_stay_zero_and_make_no_nan(form: Unroll) -> None:
-    """The heads begin at one location; with g = 0 and one shift of weight 1 they look at one location ever after."""
-    cell = randomised(CONFIGS["one layer"])
-    m, shifts = cell.config.memory_vector_size, cell.config.shifts
-    kernel, bias = cell.heads.kernel.numpy(), cell.heads.bias.numpy()
-    for head in range(cell.config.heads):
-        first = head * (m + 3 + shifts)
-        kernel[:, first + m + 1] = kernel[:, first + m + 3 : first + m + 3 + shifts] = 0.0
-        bias[first + m + 1] = -200.0  # the logit of g
-        bias[first + m + 3 : first + m + 3 + shifts] = [0.0, 0.0, 200.0]
-    cell.heads.kernel.assign(kernel)
-    cell.heads.bias.assign(bias)
+    """The heads begin at one location, and walk on."""
+    cell = walking(CONFIGS["one layer"])
     compare(form, cell, 2, batch=4, locations=9, chunks=10)
     chunk = onnx_format.session(form(cell, 2, OPSET).SerializeToString())
     state = {name: value.numpy() for name, value in zip(INPUTS[1:], cell.initial_state(4, 9), strict=True)}
@@ -140,10 +151,62 @@ def optimised(form: Unroll, steps: int, folder: pathlib.Path) -> list[onnx.NodeP
     return list(onnx.load(folder / "optimised.onnx").graph.node)
 
 
-@pytest.mark.parametrize(("name", "most"), [("unrolled", 39), ("batched", 74)])
+@pytest.mark.parametrize(("name", "most"), [("unrolled", 39), ("sparse", 52), ("batched", 74)])
 def test_default_network_takes_few_nodes_a_step(tmp_path: pathlib.Path, name: str, most: int) -> None:
     three, four = (len(optimised(FORMS[name], steps, tmp_path)) for steps in (3, 4))
     assert four - three <= most
+
+
+@functools.cache
+def walking_graphs(name: str) -> tuple[NTMConfig, Graph, Graph]:
+    """The converted step and a step of the sparse graph of a network whose heads walk."""
+    cell = walking(CONFIGS[name])
+    step, chunk = onnx_format.convert(cell), sparse.unroll(cell, 1, OPSET)
+    return cell.config, onnx_format.session(step.SerializeToString()), onnx_format.session(chunk.SerializeToString())
+
+
+@settings(deadline=None)
+@given(st.integers(0, 2**32 - 1), st.sampled_from(["one layer", "K=2", "R=2, K=3, S=5"]), st.integers(1, 3))
+def test_the_sparse_graph_writes_to_what_is_looked_at(seed: int, name: str, batch: int) -> None:
+    """To all of that as the step does, and to nothing else."""
+    (config, step, chunk), random, locations = walking_graphs(name), np.random.default_rng(seed), 20
+    weights = random.choice([0.0, 1e-12, NEGLIGIBLE / 4, 4 * NEGLIGIBLE, 1e-3, 1.0], (batch, config.heads, locations))
+    weights[:, :, random.integers(locations)] += 1.0
+    inputs = {
+        "x": random.normal(size=[batch, config.input_size]),
+        "memory": random.normal(size=[batch, config.memory_vector_size, locations]),
+        "weights": weights / weights.sum(axis=2, keepdims=True),
+        "reads": random.normal(size=[batch, config.read_heads, config.memory_vector_size]),
+    }
+    inputs = {key: value.astype(np.float32) for key, value in inputs.items()}
+    expected = step(inputs)
+    actual = chunk({**inputs, "x": inputs["x"][np.newaxis]})
+    looked_at = expected["next_weights"][:, config.read_heads :].sum(axis=(0, 1))
+    clear = np.abs(np.log2(np.maximum(looked_at, 1e-30) / NEGLIGIBLE)) > 0.1  # and no matter of rounding
+    written, left = (np.flatnonzero(clear & which) for which in (looked_at > NEGLIGIBLE, looked_at <= NEGLIGIBLE))
+    assert len(written)
+    memory, before = actual["next_memory"], inputs["memory"]
+    np.testing.assert_array_equal(memory[:, :, left], before[:, :, left])
+    np.testing.assert_allclose(memory[:, :, written], expected["next_memory"][:, :, written], rtol=0, atol=1e-6)
+    skipped = np.abs(expected["next_memory"] - before)[:, :, left]
+    assert (skipped <= (NEGLIGIBLE + 2**-24) * (np.abs(before[:, :, left]) + 1)).all()
+
+
+def test_the_sparse_graph_may_write_nowhere() -> None:
+    """Where the weights are no numbers, which is not hidden."""
+    config, step, chunk = walking_graphs("one layer")
+    cell = NTMCell(config)
+    state = {name: value.numpy() for name, value in zip(INPUTS[1:], cell.initial_state(2, 5), strict=True)}
+    inputs = {
+        "x": np.ones([2, config.input_size], np.float32),
+        **state,
+        "weights": np.full([2, 2, 5], np.nan, np.float32),
+    }
+    assert np.isnan(step(inputs)["y"]).all()
+    outputs = chunk({**inputs, "x": inputs["x"][np.newaxis]})
+    assert np.isnan(outputs["y"]).all()
+    assert np.isnan(outputs["next_weights"]).all()
+    np.testing.assert_array_equal(outputs["next_memory"], state["memory"])
 
 
 def test_in_the_batched_graph_nothing_works_with_the_batch_first(tmp_path: pathlib.Path) -> None:

@@ -402,7 +402,7 @@ _FOREIGN = "ntm-export did not write it, or it is cut short"
     ],
     ids=["truncated", "empty", "text", "program", "one byte"],
 )
-@pytest.mark.parametrize("name", ["step.onnx", "unrolled.onnx", "batched.onnx"])
+@pytest.mark.parametrize("name", ["step.onnx", "unrolled.onnx", "sparse.onnx", "batched.onnx"])
 def test_a_damaged_model(  # noqa: PLR0917  (fixtures)
     ntm_copy: Copy,
     tiny_model: pathlib.Path,
@@ -434,7 +434,7 @@ def _unknown_operator(model: Any) -> None:
 @pytest.mark.parametrize(
     ("edit", "message"),
     [
-        ({"props": {"schema_version": "1"}}, "it has schema version '1', and this release reads '3'"),
+        ({"props": {"schema_version": "1"}}, "it has schema version '1', and this release reads '4'"),
         ({"change": _foreign}, "ntm-export did not write it"),
         ({"change": _unknown_operator}, "Teleport"),
     ],

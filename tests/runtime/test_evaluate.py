@@ -82,19 +82,19 @@ def test_an_interrupt_stops_it_at_once(tiny_model: pathlib.Path) -> None:
         raise KeyboardInterrupt
 
     model, chunks = ntm.load(tiny_model), 0
-    run = model._unrolled.run
+    run = model._sparse.run
 
     def count(*inputs: Any) -> Any:
         nonlocal chunks
         chunks += 1
         return run(*inputs)
 
-    model._unrolled.run = count  # type: ignore[method-assign]
+    model._sparse.run = count  # type: ignore[method-assign]
     before = threading.active_count()
     with pytest.raises(KeyboardInterrupt):
         evaluate(model, Case(20_000, 20_002, 100), threads=2, report=interrupt)
     assert threading.active_count() == before
-    assert chunks < 5_000  # one sequence alone is more
+    assert 0 < chunks < 5_000  # one sequence alone is more
 
 
 def test_an_error_ends_it(tiny_model: pathlib.Path, edited_model: Callable[..., pathlib.Path]) -> None:

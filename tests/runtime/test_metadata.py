@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from ntm.runtime.metadata import InitialState, Metadata, MetadataError
 
 PROPS = {
-    "schema_version": "3",
+    "schema_version": "4",
     "graph": "unrolled",
     "unroll": "32",
     "model_name": "copy-8bit",
@@ -33,7 +33,7 @@ def metadata(draw: st.DrawFn) -> Metadata:
     def vectors(rows: int, columns: int) -> Any:
         return draw(st.lists(st.lists(numbers, min_size=columns, max_size=columns), min_size=rows, max_size=rows))
 
-    graph = draw(st.sampled_from(["step", "unrolled", "batched"]))
+    graph = draw(st.sampled_from(["step", "unrolled", "sparse", "batched"]))
     return Metadata(
         graph=graph,
         unroll=1 if graph == "step" else draw(st.integers(1, 1000)),
@@ -84,7 +84,7 @@ def _state(**changes: Any) -> str:
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("schema_version", "2"),
+        ("schema_version", "3"),
         ("schema_version", ""),
         ("graph", "loop"),
         ("graph", "step"),  # of 32 steps

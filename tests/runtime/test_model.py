@@ -1,3 +1,4 @@
+import itertools
 import pathlib
 import shutil
 import subprocess
@@ -68,12 +69,29 @@ def test_step_by_step_is_the_copy(tiny_model: pathlib.Path) -> None:
 
 @pytest.mark.parametrize(
     ("batch", "locations", "graph"),
-    [(1, 9, "unrolled"), (53, 9, "unrolled"), (54, 9, "batched"), (192, 32, "batched"), (1000, 33, "unrolled")],
+    [
+        (1, 9, "unrolled"),
+        (53, 9, "unrolled"),
+        (54, 9, "batched"),
+        (192, 32, "batched"),
+        (191, 32, "sparse"),
+        (1, 1023, "unrolled"),
+        (1, 1024, "sparse"),
+        (31, 33, "unrolled"),
+        (1000, 33, "sparse"),
+    ],
 )
-def test_many_short_sequences_take_the_batched_graph(batch: int, locations: int, graph: str) -> None:
-    model = ntm.load(memory_locations=locations, batch_size=1000)
+def test_the_sizes_decide_which_graph_runs(batch: int, locations: int, graph: str) -> None:
+    model, words = ntm.load(memory_locations=locations, batch_size=1000), random_words(batch, 7, 8)
+    used = graphs_used(model)
+    np.testing.assert_array_equal(model.copy(words), words)
+    assert set(used) == {graph}
+
+
+def graphs_used(model: ntm.Model) -> list[str]:
+    """Which graphs of several steps run from now on."""
     used: list[str] = []
-    for name in ("unrolled", "batched"):
+    for name in ("unrolled", "sparse", "batched"):
         session = getattr(model, f"_{name}")
 
         def run(*inputs: Any, name: str = name, run: Callable[..., Any] = session.run) -> Any:
@@ -81,9 +99,30 @@ def test_many_short_sequences_take_the_batched_graph(batch: int, locations: int,
             return run(*inputs)
 
         session.run = run
-    words = random_words(batch, 7, 8)
-    np.testing.assert_array_equal(model.copy(words), words)
-    assert set(used) == {graph}
+    return used
+
+
+@pytest.mark.parametrize(("looked_at", "graph"), [(8, "sparse"), (9, "unrolled")])
+def test_where_write_heads_look_everywhere_the_sparse_graph_does_not_run(
+    tiny_model: pathlib.Path, looked_at: int, graph: str
+) -> None:
+    """The tiny model's write head only walks, so it looks at as many locations ever after."""
+    model = ntm.load(tiny_model)
+    state = model.initial_state(batch_size=16, memory_locations=128)
+    state.weights[:, 1] = 2.0**-33  # 2^-29, all 16 together
+    state.weights[:, 1, :looked_at] = 1 / looked_at
+    state.weights[0, 1, 0] = 0.0  # but another sequence looks there
+    used = graphs_used(model)
+    list(model.recall(random_words(16, 20, 8), state))
+    assert used == [graph] * 6
+
+
+def test_a_sequence_may_go_from_graph_to_graph() -> None:
+    model, words = ntm.load(), random_words(3, 100, 8)
+    sessions = itertools.cycle([model._unrolled, model._batched, model._sparse, model._sparse])
+    with mock.patch.object(model, "_session", side_effect=lambda *_: next(sessions)):
+        y = np.concatenate(list(model.recall(words, model.initial_state(3, 102)))).transpose(1, 0, 2)
+    np.testing.assert_array_equal(y > 0.5, words)
 
 
 @pytest.mark.parametrize("length", [1, 3, 4, 7, 8, 40])
@@ -231,14 +270,14 @@ def test_there_is_no_model(tmp_path: pathlib.Path, tiny_model: pathlib.Path) -> 
 
 
 @pytest.mark.parametrize("content", [b"", b"# A text file\n" * 100, b"\x7fELF" + bytes(100), bytes(100)])
-@pytest.mark.parametrize("name", ["step.onnx", "unrolled.onnx", "batched.onnx"])
+@pytest.mark.parametrize("name", ["step.onnx", "unrolled.onnx", "sparse.onnx", "batched.onnx"])
 def test_a_foreign_file(tiny_model: pathlib.Path, tmp_path: pathlib.Path, name: str, content: bytes) -> None:
     shutil.copytree(tiny_model, tmp_path / "model")
     (tmp_path / "model" / name).write_bytes(content)
     assert "ntm-export did not write it, or it is cut short" in refused(tmp_path / "model")
 
 
-@pytest.mark.parametrize("name", ["step.onnx", "unrolled.onnx", "batched.onnx"])
+@pytest.mark.parametrize("name", ["step.onnx", "unrolled.onnx", "sparse.onnx", "batched.onnx"])
 def test_a_flipped_bit(tiny_model: pathlib.Path, tmp_path: pathlib.Path, name: str) -> None:
     shutil.copytree(tiny_model, tmp_path / "model")
     content = bytearray((tiny_model / name).read_bytes())
@@ -276,7 +315,7 @@ def test_metadata_of_another_model(
     assert message in refused(edited_model(props=props))
 
 
-@pytest.mark.parametrize("name", ["step.onnx", "unrolled.onnx", "batched.onnx"])
+@pytest.mark.parametrize("name", ["step.onnx", "unrolled.onnx", "sparse.onnx", "batched.onnx"])
 def test_files_of_two_models(tiny_model: pathlib.Path, edited_model: Callable[..., pathlib.Path], name: str) -> None:
     mixed = edited_model(props={"checkpoint_sha256": "1" * 64})
     shutil.copy(tiny_model / name, mixed)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from ntm.runtime.onnx_file import OnnxFileError, check_seal, read_header, sealed
 
 
-@pytest.mark.parametrize("name", ["step.onnx", "unrolled.onnx", "batched.onnx"])
+@pytest.mark.parametrize("name", ["step.onnx", "unrolled.onnx", "sparse.onnx", "batched.onnx"])
 def test_the_header_is_what_onnx_says(tiny_model: pathlib.Path, name: str) -> None:
     header = read_header((tiny_model / name).read_bytes())
     model = onnx.load_model(tiny_model / name)

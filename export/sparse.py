@@ -1,0 +1,147 @@
+"""Static unrolling for large memories: a step writes only to the locations that a head looks at.
+
+Write heads that have learned to walk look at a few locations; at all others their weights are so close to 0 that Eq.
+(3) and (4) change nothing there that float32 could tell. ``unrolled.onnx`` computes all of it, which is most of its
+work where there are many locations. Here a step takes out those at which the write heads of all sequences together
+look with more than ``NEGLIGIBLE``, erases, adds and computes the norms anew in these alone, and puts them back:
+
+* What it leaves out of a number m in the memory is at most ``NEGLIGIBLE`` (|m| + 1) a step: a sixteenth of what float32
+  may round away from a number as large as |m| + 1. That holds for any weighting: where heads look everywhere
+  everything is written, only slower than by ``unrolled.onnx``.
+* The sequences take out the same locations, as they write in step when they are copied side by side.
+* The memory lies in rows, so that one location is one piece: row b N + i is location i of sequence b.
+* What is read, and compared with the keys, is the whole memory.
+
+All else is as in ``unrolled.onnx``, and the same proof stands before publication (``ntm.export.parity``).
+"""
+
+import numpy as np
+import onnx
+from onnx import numpy_helper
+
+from ntm.export import unrolled
+from ntm.export.graph import Graph
+from ntm.export.unrolled import BatchFirst
+from ntm.models import NTMCell, addressing
+from ntm.runtime.metadata import INPUTS, OUTPUTS
+from ntm.runtime.model import NEGLIGIBLE
+
+
+def unroll(cell: NTMCell, steps: int, opset: int) -> onnx.ModelProto:
+    """Write U steps of a network as a graph for large memories; it takes and returns what ``unrolled.unroll`` does."""
+    graph = Graph()
+    sparse = _Sparse(graph, cell)
+    x, memory, weights, reads = INPUTS
+    chunk = sparse.begin(x, steps)
+    rows, norms = sparse.rows(memory)
+    hidden_of_all, reads_of_all = [], []
+    for i, projected in enumerate(chunk):
+        graph.scope = f"step_{i}"
+        next_rows, next_weights, next_reads = state_after(i, steps)
+        hidden = sparse.controller(projected, reads)
+        key, sharpening, mixture = sparse.addressing(hidden)
+        similarity = sparse.similarity(key, rows, norms)
+        weights = sparse.focus(similarity, weights, sharpening, mixture, next_weights)
+        reading, writing = sparse.split(weights)
+        rows, norms = sparse.write(hidden, rows, norms, writing, next_rows)
+        reads = sparse.read(rows, reading, next_reads)
+        hidden_of_all.append(hidden)
+        reads_of_all.append(reads)
+    graph.scope = "all"
+    sparse.output(hidden_of_all, reads_of_all, OUTPUTS[0])
+    graph.node("Transpose", sparse.by_sequence(rows), perm=[0, 2, 1], name=OUTPUTS[1])
+    return graph.model(cell, steps, opset)
+
+
+def state_after(step: int, steps: int) -> tuple[str, ...]:
+    """What the state after a step is called within a graph of so many; there the memory lies in rows."""
+    _, *others = unrolled.state_after(step, steps)
+    return (f"step_{step}/rows", *others)
+
+
+def as_state(rows: np.ndarray, weights: np.ndarray, reads: np.ndarray) -> tuple[np.ndarray, ...]:
+    """The state as the outputs have it, of what is so called."""
+    return rows.reshape(len(weights), -1, rows.shape[1]).transpose(0, 2, 1), weights, reads
+
+
+class _Sparse(BatchFirst):
+    """Where the memory lies in rows, ``[B * N, M]``, and their norms are carried along, ``[B * N]``."""
+
+    def rows(self, memory: str) -> tuple[str, str]:
+        """The memory ``[B, M, N]`` in rows, and the norms."""
+        graph = self._graph
+        graph.part = "sizes"
+        batch = graph.node("Shape", memory, start=0, end=1)
+        locations = graph.node("Shape", memory, start=2)
+        count = graph.node("Mul", batch, locations)
+        one, rest = (graph.constant(f"size_{size}", [size], np.int64) for size in (1, -1))
+        self._sizes_by_sequence = graph.node("Concat", batch, locations, rest, axis=0)
+        self._sizes_of_norms = graph.node("Concat", batch, one, locations, axis=0)
+        self._sizes_of_writing = graph.node("Concat", rest, locations, axis=0)
+        writers = graph.node("Mul", batch, graph.constant("K", [self._config.write_heads], np.int64))
+        self._ones = graph.node("ConstantOfShape", writers, value=numpy_helper.from_array(np.array([1.0], np.float32)))
+        zero = graph.constant("zero", 0, np.int64)
+        starts = graph.node("Range", zero, graph.node("Squeeze", count), graph.node("Squeeze", locations))
+        self._starts = graph.reshape(starts, -1, 1)  # of each sequence in the rows, [B, 1]
+        moved = graph.node("Transpose", memory, perm=[0, 2, 1])
+        rows = graph.node("Reshape", moved, graph.node("Concat", count, rest, axis=0))
+        return rows, self._norm(rows, 1)
+
+    def _norm(self, rows: str, axis: int) -> str:
+        """The norms of vectors along an axis, with the epsilon of Eq. (6)."""
+        graph = self._graph
+        axes = graph.constant(f"axis_{axis}", [axis], np.int64)
+        square = graph.node("ReduceSum", graph.node("Mul", rows, rows), axes, keepdims=0)
+        return graph.node("Sqrt", graph.node("Add", square, graph.constant("norm_epsilon", addressing.NORM_EPSILON)))
+
+    def by_sequence(self, rows: str) -> str:
+        """The rows as ``[B, N, M]``."""
+        return self._graph.node("Reshape", rows, self._sizes_by_sequence)
+
+    def similarity(self, key: str, rows: str, norms: str) -> str:
+        """Eq. (6) times the strength, ``[B, R+K, N]``."""
+        graph = self._graph
+        graph.part = "content"
+        product = graph.node("MatMul", key, graph.node("Transpose", self.by_sequence(rows), perm=[0, 2, 1]))
+        return graph.node("Div", product, graph.node("Reshape", norms, self._sizes_of_norms))
+
+    def split(self, weights: str) -> list[str]:
+        """The weightings of the read heads, ``[B, R, N]``, and those of the write heads, ``[B, K, N]``."""
+        graph, config = self._graph, self._config
+        graph.part = "write"
+        sizes = graph.constant("heads/split", [config.read_heads, config.write_heads], np.int64)
+        return graph.nodes("Split", weights, sizes, names=[None] * 2, axis=1)
+
+    def write(self, hidden: str, rows: str, norms: str, weights: str, name: str) -> tuple[str, str]:
+        """Eq. (3) and (4): M[t] and its norms; first every head erases, then every head adds."""
+        graph, writers = self._graph, self._config.write_heads
+        graph.part = "write"
+        one, two = (graph.constant(f"axis_{axis}", [axis], np.int64) for axis in (1, 2))
+        looked_at = graph.node("MatMul", self._ones, graph.node("Reshape", weights, self._sizes_of_writing))  # [N]
+        active = graph.node("Greater", looked_at, graph.constant("negligible", NEGLIGIBLE))
+        locations = graph.reshape(graph.node("NonZero", active), -1)  # [A]
+        indices = graph.node("Add", self._starts, locations)  # [B, A]
+        memory = graph.node("Gather", rows, indices, axis=0)  # [B, A, M]
+        weights = graph.node("Transpose", graph.node("Gather", weights, locations, axis=2), perm=[0, 2, 1])
+        of_each = [weights]  # [B, A, 1]
+        if writers > 1:
+            of_each = graph.nodes("Split", weights, names=[None] * writers, axis=2, num_outputs=writers)
+        adds = []
+        for k, w in enumerate(of_each):
+            erase, add = (graph.node("Unsqueeze", vector, one) for vector in self.erase_and_add(hidden, k))
+            too_much = graph.node("Mul", memory, erase)
+            if k == writers - 1:
+                too_much = graph.node("Add", too_much, add)
+            memory = graph.node("Sub", memory, graph.node("Mul", too_much, w))
+            adds.append(add)
+        for add, w in zip(adds[:-1], of_each, strict=False):  # -a of the heads before the last
+            memory = graph.node("Sub", memory, graph.node("Mul", add, w))
+        indices = graph.node("Unsqueeze", indices, two)
+        norms = graph.node("ScatterND", norms, indices, self._norm(memory, 2))
+        return graph.node("ScatterND", rows, indices, memory, name=name), norms
+
+    def read(self, rows: str, weights: str, name: str) -> str:
+        """Eq. (2): r[t], ``[B, R, M]``."""
+        graph = self._graph
+        graph.part = "read"
+        return graph.node("MatMul", weights, self.by_sequence(rows), name=name)
