@@ -28,7 +28,8 @@ import ntm
 from ntm.export.command import DEFAULT_UNROLL
 from ntm.runtime.model import locations_for
 
-LENGTH, SEQUENCES = 119, 32  # what is copied: 239 steps, of which most U leave one step over or none
+LENGTH = 119  # of what is copied: 239 steps, of which most U leave one step over or none
+SEQUENCES = 8  # as many as take unrolled.onnx side by side
 STEPS = 2 * LENGTH + 1
 UNROLLS = sorted({1, 2, 4, 8, 12, 16, 32, 64, STEPS, DEFAULT_UNROLL})
 WHY = {
@@ -58,6 +59,13 @@ WHY_UNROLLED = {
     "sharpen": "Eq. (9): gamma (2), the logarithm, times gamma, softmax",
     "write": "Eq. (3) and (4): w of each head, e and a (6, with their shapes), e M - a (3), times w, taken from M",
     "read": "Eq. (2): the product with the memory, whose Transpose onnxruntime makes part of it",
+}
+# The same for a step of the sparse graph, but for what is as there.
+WHY_SPARSE = WHY_UNROLLED | {
+    "content": "Eq. (5) and (6): the key of length beta (3), the product, the norms by sequence, quotient, softmax",
+    "write": "where write heads look (6), the rows (3) and w (2) there; Eq. (3) and (4): e and a (4, with shapes), "
+    "e M - a (2), times w, taken from M; the norms (4); both put back (2)",
+    "read": "Eq. (2): the rows by sequence, the product with them",
 }
 # The same for a step of the batched graph.
 WHY_BATCHED = {
@@ -145,6 +153,7 @@ def _print_nodes(export: pathlib.Path, folder: pathlib.Path) -> bool:
     for file, why, at in (
         ("step.onnx", WHY, 0),
         ("unrolled.onnx", WHY_UNROLLED, 1),
+        ("sparse.onnx", WHY_SPARSE, 1),
         ("batched.onnx", WHY_BATCHED, 1),
     ):
         nodes, optimised = _nodes(export / file, folder)

@@ -35,8 +35,10 @@ SECONDS = 20
 MEBIBYTES = 256  # more than one with an undamaged model
 ADDRESS_SPACE = 16 << 30
 
-# [B, L, W]: so few that they take the unrolled graph, and so many that they take the batched one.
+# [B, L, W]: so few that they take the unrolled graph, and so many that they take the batched one. In so many locations
+# the few take the sparse one.
 FEW, MANY = (np.random.default_rng(0).integers(0, 2, (sequences, 5, 8), np.uint8) for sequences in (2, 100))
+LOCATIONS, MANY_LOCATIONS = 7, 600
 
 ODD_NUMBERS = (0, 1, -1, 2, 255, 1 << 16, (1 << 31) - 1, 1 << 31, 1 << 40, 1 << 62, (1 << 63) - 1, -(1 << 63))
 ODD_VALUES: tuple[Any, ...] = (
@@ -257,7 +259,7 @@ def _outcome(path: pathlib.Path) -> tuple[str, str]:
         for stream in (sys.stdout, sys.stderr):
             os.dup2(printed.fileno(), stream.fileno())
         try:
-            outcome = "right" if copies(ntm.load(path, memory_locations=7)) else "wrong", ""
+            outcome = "right" if copies(ntm.load(path, memory_locations=LOCATIONS)) else "wrong", ""
         except ntm.ModelError as error:
             outcome = "refused" if str(error).isprintable() else "several lines", str(error)
         except Exception:
@@ -278,8 +280,12 @@ def copies(model: ntm.Model) -> bool:
     for x_t in x:
         y_t, state = model.step(x_t, state)
         y.append(y_t)
-    stepwise = np.stack(y[length + 1 :], axis=1) > 0.5
-    return bool((stepwise == FEW).all() and all((model.copy(words) == words).all() for words in (FEW, MANY)))
+    stepwise, sparse = (
+        np.stack(y[length + 1 :], axis=1),
+        np.concatenate(list(model.recall(FEW, model.initial_state(count, MANY_LOCATIONS)))).swapaxes(0, 1),
+    )
+    recalled = all(((y > 0.5) == FEW).all() for y in (stepwise, sparse))
+    return bool(recalled and all((model.copy(words) == words).all() for words in (FEW, MANY)))
 
 
 def main() -> int:

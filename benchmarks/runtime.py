@@ -4,7 +4,8 @@ Trains a network with ``ntm-train`` (or takes ``--run RUN``), exports it with ``
 onnxruntime beside TensorFlow and TF-Lite; with ``--pytorch-ntm DIR`` (needs PyTorch), a checkout of
 https://github.com/loudinthecloud/pytorch-ntm, its step too. Every runtime is a process of its own, on the cores that
 the table says. They are measured in turns, ``--rounds`` times over; of every figure the least counts, since other work
-on a machine only ever adds to a time.
+on a machine only ever adds to a time. The graphs of several steps copy random words over and over, as in use; the steps
+of all runtimes, which take as long whatever they see, go on in silence.
 
 The floor is what no runtime can do without: counted multiply-adds over the rate of a large matrix product on one core,
 or counted bytes, of the matrices once a step and of the state once in and once out, over the rate at which one core
@@ -22,7 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -34,6 +35,7 @@ import ntm
 W, M, HEADS = 8, 20, 2
 LATENCY_LOCATIONS = 128
 MANY, MANY_LOCATIONS = 1024, 7  # as in ntm-copy
+LONGEST = 60  # words that are copied, if there are locations for them
 # (N, B)
 BULK = [(7, 32), (7, 128), (7, 1024), *((n, b) for n in (32, 128) for b in (8, 32, 128, 512)), (1024, 8), (1024, 32)]
 FEW = [(128, 32), (128, 128)]  # for what is slow
@@ -118,10 +120,15 @@ def onnx_runtime(model: pathlib.Path, cores: int) -> Times:
     times: Times = {}
     if cores == 1:
         session, unrolled = _session(model / "step.onnx"), _session(model / "unrolled.onnx")
-        unroll = unrolled.get_inputs()[0].shape[0]
-        times |= _latency("U-step chunk", _bound(unrolled, 1, LATENCY_LOCATIONS, unroll), unroll)
+        chunk, unroll = _copying(ntm.load(model), unrolled, 1, LATENCY_LOCATIONS)
+        times |= _latency("U-step chunk", chunk, unroll)
         times |= _latency("step", _bound(session, 1, LATENCY_LOCATIONS), 1)
     return times | _chunks(model, "unrolled.onnx", cores)
+
+
+def onnx_runtime_sparse(model: pathlib.Path, cores: int) -> Times:
+    """``sparse.onnx``."""
+    return _chunks(model, "sparse.onnx", cores)
 
 
 def onnx_runtime_batched(model: pathlib.Path, cores: int) -> Times:
@@ -135,10 +142,9 @@ def _chunks(model: pathlib.Path, file: str, cores: int) -> Times:
     And no larger than the runtime makes them: of more sequences, several follow each other.
     """
     session, loaded, times = _session(model / file), ntm.load(model), {}
-    unroll = session.get_inputs()[0].shape[0]
     for n, b in BULK:
         at_once = min(b, loaded.batch_size(n))
-        steps = [_bound(session, at_once, n, unroll) for _ in range(cores)]
+        steps, (unroll, *_) = zip(*(_copying(loaded, session, at_once, n) for _ in range(cores)), strict=True)
         times[f"{n} {b}"] = _throughput(steps) / (unroll * at_once)
     return times
 
@@ -206,20 +212,21 @@ def floor(model: pathlib.Path, _: int) -> Times:  # noqa: ARG001
 
 def options(model: pathlib.Path, _: int) -> Times:
     """A chunk of ``unrolled.onnx`` at batch 1, and of ``batched.onnx`` in bulk, under each of the OPTIONS."""
-    times = {}
+    times, loaded = {}, ntm.load(model)
     for name, changes in OPTIONS.items():
         asked = {option: value for option, value in changes.items() if option != "binding"}
-        bound = _io_bound if changes.get("binding") else _bound
+        bound = _io_bound if changes.get("binding") else _copying
         unrolled, batched = (_session(model / file, **asked) for file in ("unrolled.onnx", "batched.onnx"))
-        unroll, batched_unroll = (session.get_inputs()[0].shape[0] for session in (unrolled, batched))
-        times[f"{name}: one"] = _percentile(bound(unrolled, 1, LATENCY_LOCATIONS, unroll), 50) / unroll
-        many = bound(batched, MANY, MANY_LOCATIONS, batched_unroll)
+        one, unroll = bound(loaded, unrolled, 1, LATENCY_LOCATIONS)
+        many, batched_unroll = bound(loaded, batched, MANY, MANY_LOCATIONS)
+        times[f"{name}: one"] = _percentile(one, 50) / unroll
         times[f"{name}: many"] = _throughput([many]) / (batched_unroll * MANY)
     return times
 
 
 RUNTIMES: dict[str, Callable[[pathlib.Path, int], Times]] = {
     "onnxruntime": onnx_runtime,
+    "onnxruntime, sparse": onnx_runtime_sparse,
     "onnxruntime, batched": onnx_runtime_batched,
     "TensorFlow": tensorflow,
     "TF-Lite": tf_lite,
@@ -273,11 +280,32 @@ def _session(
     return onnxruntime.InferenceSession(path, made, providers=["CPUExecutionProvider"])
 
 
-def _bound(session: Any, b: int, n: int, unroll: int | None = None) -> Step:
-    """A call that goes on from the state of the call before."""
+def _copying(model: "ntm.Model", session: Any, b: int, n: int) -> tuple[Step, int]:
+    """A call that computes the next chunk of the copy of random words, over and over again; and U."""
+    names = [output.name for output in session.get_outputs()]
+    unroll = session.get_inputs()[0].shape[0]
+    length = min(n - 2, LONGEST)
+    chunks = -(-(2 * length + 1) // unroll)
+    x = np.zeros((chunks, unroll, b, W + 1), np.float32)
+    steps = x.reshape(-1, b, W + 1)
+    steps[:length, :, :W] = np.random.default_rng(0).integers(0, 2, (length, b, W))
+    steps[length, :, W] = 1.0
+    first = model.initial_state(b, n)
+    state, chunk = first, 0
+
+    def run() -> None:
+        nonlocal state, chunk
+        feed = {"x": x[chunk], "memory": state.memory, "weights": state.weights, "reads": state.reads}
+        _, *after = session.run(names, feed)
+        chunk = (chunk + 1) % chunks
+        state = type(first)(*after) if chunk else first
+
+    return run, unroll
+
+
+def _bound(session: Any, b: int, n: int) -> Step:
+    """A call of the step that goes on from the state of the call before."""
     names, inputs = [output.name for output in session.get_outputs()], _inputs(b, n)
-    if unroll:
-        inputs["x"] = np.repeat(inputs["x"][np.newaxis], unroll, axis=0)
 
     def run() -> None:
         _, inputs["memory"], inputs["weights"], inputs["reads"], *_ = session.run(names, inputs)
@@ -285,11 +313,11 @@ def _bound(session: Any, b: int, n: int, unroll: int | None = None) -> Step:
     return run
 
 
-def _io_bound(session: Any, b: int, n: int, unroll: int) -> Step:
-    """The same with buffers bound once: what is written by one call is read by the next."""
+def _io_bound(_: "ntm.Model", session: Any, b: int, n: int) -> tuple[Step, int]:
+    """Chunks of silence with buffers bound once: what is written by one call is read by the next."""
     from onnxruntime import OrtValue  # noqa: PLC0415
 
-    state = _inputs(b, n)
+    unroll, state = session.get_inputs()[0].shape[0], _inputs(b, n)
     x = OrtValue.ortvalue_from_numpy(np.repeat(state.pop("x")[np.newaxis], unroll, axis=0))
     y = OrtValue.ortvalue_from_numpy(np.zeros((unroll, b, W), np.float32))
     buffers = [{name: OrtValue.ortvalue_from_numpy(value.copy()) for name, value in state.items()} for _ in range(2)]
@@ -307,7 +335,7 @@ def _io_bound(session: Any, b: int, n: int, unroll: int) -> Step:
         session.run_with_iobinding(bindings[0])
         bindings.reverse()
 
-    return run
+    return run, unroll
 
 
 def _latency(what: str, step: Step, steps: int) -> Times:
@@ -327,7 +355,7 @@ def _percentile(step: Step, p: int) -> float:
     return float(np.percentile(taken, p)) / 1e3
 
 
-def _throughput(steps: list[Step]) -> float:
+def _throughput(steps: Sequence[Step]) -> float:
     """The microseconds of a call, where as many are at work at a time as there are ``steps``."""
     for step in steps:
         step()
