@@ -42,7 +42,7 @@ def unroll(cell: NTMCell, steps: int, opset: int) -> onnx.ModelProto:
         key, sharpening, mixture = sparse.addressing(hidden)
         similarity = sparse.similarity(key, rows, norms)
         weights = sparse.focus(similarity, weights, sharpening, mixture, next_weights)
-        reading, writing = sparse.split(weights)
+        reading, writing = sparse.split(weights, cell.config.write_heads)
         rows, norms = sparse.write(hidden, rows, norms, writing, next_rows)
         reads = sparse.read(rows, reading, next_reads)
         hidden_of_all.append(hidden)
@@ -104,13 +104,6 @@ class _Sparse(BatchFirst):
         graph.part = "content"
         product = graph.node("MatMul", key, graph.node("Transpose", self.by_sequence(rows), perm=[0, 2, 1]))
         return graph.node("Div", product, graph.node("Reshape", norms, self._sizes_of_norms))
-
-    def split(self, weights: str) -> list[str]:
-        """The weightings of the read heads, ``[B, R, N]``, and those of the write heads, ``[B, K, N]``."""
-        graph, config = self._graph, self._config
-        graph.part = "write"
-        sizes = graph.constant("heads/split", [config.read_heads, config.write_heads], np.int64)
-        return graph.nodes("Split", weights, sizes, names=[None] * 2, axis=1)
 
     def write(self, hidden: str, rows: str, norms: str, weights: str, name: str) -> tuple[str, str]:
         """Eq. (3) and (4): M[t] and its norms; first every head erases, then every head adds."""

@@ -54,7 +54,7 @@ def unroll(cell: NTMCell, steps: int, opset: int) -> onnx.ModelProto:
         key, sharpening, mixture = unrolled.addressing(hidden)
         similarity = unrolled.similarity(key, memory)
         weights = unrolled.focus(similarity, weights, sharpening, mixture, next_weights)
-        reading, *writing = unrolled.split(weights)
+        reading, *writing = unrolled.split(weights, *[1] * cell.config.write_heads)
         memory = unrolled.write(hidden, memory, writing, next_memory)
         reads = unrolled.read(memory, reading, next_reads)
         hidden_of_all.append(hidden)
@@ -148,6 +148,13 @@ class BatchFirst:
         gamma = graph.node("Add", graph.node("Softplus", sharpening), graph.constant("least_sharpening", 1.0))
         return graph.node("Softmax", graph.node("Mul", graph.node("Log", mixed), gamma), axis=2, name=name)
 
+    def split(self, weights: str, *write_heads: int) -> list[str]:
+        """The weightings of the read heads, ``[B, R, N]``, and those of so many write heads each."""
+        graph = self._graph
+        graph.part = "write"
+        sizes = graph.constant("heads/split", [self._config.read_heads, *write_heads], np.int64)
+        return graph.nodes("Split", weights, sizes, names=[None] * (1 + len(write_heads)), axis=1)
+
     def erase_and_add(self, hidden: str, k: int) -> tuple[str, str]:
         """Erase and -add of write head k, ``[B, M]``."""
         graph = self._graph
@@ -189,13 +196,6 @@ class _Unrolled(BatchFirst):
         square = graph.node("MatMul", ones, graph.node("Mul", memory, memory))  # [B, 1, N]
         norm = graph.node("Sqrt", graph.node("Add", square, graph.constant("norm_epsilon", addressing.NORM_EPSILON)))
         return graph.node("Div", graph.node("MatMul", key, memory), norm)
-
-    def split(self, weights: str) -> list[str]:
-        """The weightings of the read heads, ``[B, R, N]``, and that of each write head, ``[B, 1, N]``."""
-        graph, config = self._graph, self._config
-        graph.part = "write"
-        sizes = graph.constant("heads/split", [config.read_heads, *[1] * config.write_heads], np.int64)
-        return graph.nodes("Split", weights, sizes, names=[None] * (1 + config.write_heads), axis=1)
 
     def write(self, hidden: str, memory: str, weights: list[str], name: str) -> str:
         """Eq. (3) and (4): M[t], ``[B, M, N]``; first every head erases, then every head adds."""
