@@ -24,7 +24,7 @@ __all__ = ["Model", "ModelError", "State", "Trace", "load"]
 _BATCHED_LOCATIONS, _BATCHED_RATIO = 32, 6
 # The sparse graph is the faster one of the others where B * N is at least this, and at most this share of the N
 # locations is written to.
-_SPARSE_LOCATIONS, _SPARSE_SHARE = 1024, 1 / 16
+_SPARSE_LOCATIONS, _SPARSE_SHARE = 1024, 1 / 10
 # Locations side by side, B * N, in the batched graph and in the others. More run no faster, and take memory.
 _BATCHED_AT_ONCE, _UNROLLED_AT_ONCE = 1 << 13, 1 << 15
 

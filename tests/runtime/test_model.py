@@ -102,7 +102,7 @@ def graphs_used(model: ntm.Model) -> list[str]:
     return used
 
 
-@pytest.mark.parametrize(("looked_at", "graph"), [(8, "sparse"), (9, "unrolled")])
+@pytest.mark.parametrize(("looked_at", "graph"), [(12, "sparse"), (13, "unrolled")])
 def test_where_write_heads_look_everywhere_the_sparse_graph_does_not_run(
     tiny_model: pathlib.Path, looked_at: int, graph: str
 ) -> None:
