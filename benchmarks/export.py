@@ -29,7 +29,7 @@ from ntm.export.command import DEFAULT_UNROLL
 from ntm.runtime.model import locations_for
 
 LENGTH = 119  # of what is copied: 239 steps, of which most U leave one step over or none
-SEQUENCES = 8  # as many as take unrolled.onnx side by side
+SEQUENCES = 8  # so few that they take unrolled.onnx
 STEPS = 2 * LENGTH + 1
 UNROLLS = sorted({1, 2, 4, 8, 12, 16, 32, 64, STEPS, DEFAULT_UNROLL})
 WHY = {
@@ -63,7 +63,7 @@ WHY_UNROLLED = {
 # The same for a step of the sparse graph, but for what is as there.
 WHY_SPARSE = WHY_UNROLLED | {
     "content": "Eq. (5) and (6): the key of length beta (3), the product, the norms by sequence, quotient, softmax",
-    "write": "where write heads look (6), the rows (3) and w (2) there; Eq. (3) and (4): e and a (4, with shapes), "
+    "write": "where write heads look (7), the rows (3) and w (2) there; Eq. (3) and (4): e and a (4, with shapes), "
     "e M - a (2), times w, taken from M; the norms (4); both put back (2)",
     "read": "Eq. (2): the rows by sequence, the product with them",
 }

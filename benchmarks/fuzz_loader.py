@@ -38,7 +38,7 @@ ADDRESS_SPACE = 16 << 30
 # [B, L, W]: so few that they take the unrolled graph, and so many that they take the batched one. In so many locations
 # the few take the sparse one.
 FEW, MANY = (np.random.default_rng(0).integers(0, 2, (sequences, 5, 8), np.uint8) for sequences in (2, 100))
-LOCATIONS, MANY_LOCATIONS = 7, 600
+LOCATIONS, MANY_LOCATIONS = 7, 1100
 
 ODD_NUMBERS = (0, 1, -1, 2, 255, 1 << 16, (1 << 31) - 1, 1 << 31, 1 << 40, 1 << 62, (1 << 63) - 1, -(1 << 63))
 ODD_VALUES: tuple[Any, ...] = (

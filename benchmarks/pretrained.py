@@ -61,7 +61,7 @@ def main() -> int:
                 f"\n## Made by\n\n```\n{shlex.join(train)}\n{shlex.join(export)}\n```\n\n"
                 f"`python benchmarks/pretrained.py` runs both and measures the table below.\n\n"
                 f"## Wrong bits by length\n\nOn fresh sequences, through `batched.onnx` where N is 32 or less,\n"
-                f"and else through `sparse.onnx`.\n\n{table}"
+                f"and else for the most part through `sparse.onnx`.\n\n{table}"
             )
         if output.exists():
             shutil.rmtree(output)

@@ -1,6 +1,7 @@
 """ONNX: ``step.onnx``, a step converted by tf2onnx, and several steps in their fastest forms.
 
-``unrolled.onnx`` is the fastest for one sequence, ``sparse.onnx`` for long ones, ``batched.onnx`` for many short ones.
+``unrolled.onnx`` is the fastest for one sequence, ``sparse.onnx`` for long or many ones, ``batched.onnx`` for many that
+are short.
 """
 
 import functools
@@ -40,7 +41,7 @@ _CARD = """\
 `[{unroll}, B, {x_width}]` and y is `[{unroll}, B, {bits}]`, the state is that before the first and after the last of
 them, and there are no `adds`. After the last step more zeros do no harm: a program may fill up the last chunk with
 them. Two more are alike. `{sparse}` has {sparse_unroll} steps, and is the faster one where the sequences together have
-1,000 memory locations or more, of which they write to few at a time. `{batched}` has {batched_unroll}, and is the
+2,000 memory locations or more, of which they write to few at a time. `{batched}` has {batched_unroll}, and is the
 fastest where many short sequences run side by side: a hundred or more of a dozen words, say. All three are written for
 onnxruntime, and tested there alone. The metadata of each graph are `metadata_props`."""
 

@@ -1,13 +1,13 @@
-"""Static unrolling for large memories: a step writes only to the locations that a head looks at.
+"""Static unrolling for large memories: a step writes only to the locations that a write head looks at.
 
 Write heads that have learned to walk look at a few locations; at all others their weights are so close to 0 that Eq.
-(3) and (4) change nothing there that float32 could tell. ``unrolled.onnx`` computes all of it, which is most of its
+(3) and (4) change nothing there that matters. ``unrolled.onnx`` computes all of it, which is most of its
 work where there are many locations. Here a step takes out those at which the write heads of all sequences together
 look with more than ``NEGLIGIBLE``, erases, adds and computes the norms anew in these alone, and puts them back:
 
 * What it leaves out of a number m in the memory is at most ``NEGLIGIBLE`` (|m| + 1) a step: a sixteenth of what float32
-  may round away from a number as large as |m| + 1. That holds for any weighting: where heads look everywhere
-  everything is written, only slower than by ``unrolled.onnx``.
+  may round away from a number as large as |m| + 1, and for an m near 0 far below the epsilon of Eq. (6). That holds for
+  any weighting: where heads look everywhere, or at NaN, everything is written, only slower than by ``unrolled.onnx``.
 * The sequences take out the same locations, as they write in step when they are copied side by side.
 * The memory lies in rows, so that one location is one piece: row b N + i is location i of sequence b.
 * What is read, and compared with the keys, is the whole memory.
@@ -111,12 +111,13 @@ class _Sparse(BatchFirst):
         graph.part = "write"
         one, two = (graph.constant(f"axis_{axis}", [axis], np.int64) for axis in (1, 2))
         looked_at = graph.node("MatMul", self._ones, graph.node("Reshape", weights, self._sizes_of_writing))  # [N]
-        active = graph.node("Greater", looked_at, graph.constant("negligible", NEGLIGIBLE))
+        passed_over = graph.node("LessOrEqual", looked_at, graph.constant("negligible", NEGLIGIBLE))
+        active = graph.node("Not", passed_over)  # a sequence of NaN makes none of the others be left out
         locations = graph.reshape(graph.node("NonZero", active), -1)  # [A]
         indices = graph.node("Add", self._starts, locations)  # [B, A]
         memory = graph.node("Gather", rows, indices, axis=0)  # [B, A, M]
         weights = graph.node("Transpose", graph.node("Gather", weights, locations, axis=2), perm=[0, 2, 1])
-        of_each = [weights]  # [B, A, 1]
+        of_each = [weights]  # each [B, A, 1]
         if writers > 1:
             of_each = graph.nodes("Split", weights, names=[None] * writers, axis=2, num_outputs=writers)
         adds = []
@@ -127,7 +128,7 @@ class _Sparse(BatchFirst):
                 too_much = graph.node("Add", too_much, add)
             memory = graph.node("Sub", memory, graph.node("Mul", too_much, w))
             adds.append(add)
-        for add, w in zip(adds[:-1], of_each, strict=False):  # -a of the heads before the last
+        for add, w in zip(adds[:-1], of_each[:-1], strict=True):  # -a of the heads before the last
             memory = graph.node("Sub", memory, graph.node("Mul", add, w))
         indices = graph.node("Unsqueeze", indices, two)
         norms = graph.node("ScatterND", norms, indices, self._norm(memory, 2))

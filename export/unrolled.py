@@ -76,7 +76,7 @@ def as_state(memory: np.ndarray, weights: np.ndarray, reads: np.ndarray) -> tupl
 
 
 class BatchFirst:
-    """The network as nodes of a graph, method by method: all of it that does not see how the memory lies."""
+    """The part of the network that does not depend on the layout of the memory, as nodes, method by method."""
 
     def __init__(self, graph: Graph, cell: NTMCell) -> None:
         self._graph = graph
@@ -148,12 +148,12 @@ class BatchFirst:
         gamma = graph.node("Add", graph.node("Softplus", sharpening), graph.constant("least_sharpening", 1.0))
         return graph.node("Softmax", graph.node("Mul", graph.node("Log", mixed), gamma), axis=2, name=name)
 
-    def split(self, weights: str, *write_heads: int) -> list[str]:
-        """The weightings of the read heads, ``[B, R, N]``, and those of so many write heads each."""
+    def split(self, weights: str, *sizes: int) -> list[str]:
+        """The weightings of the read heads, ``[B, R, N]``, and those of the write heads in parts of these sizes."""
         graph = self._graph
         graph.part = "write"
-        sizes = graph.constant("heads/split", [self._config.read_heads, *write_heads], np.int64)
-        return graph.nodes("Split", weights, sizes, names=[None] * (1 + len(write_heads)), axis=1)
+        split = graph.constant("heads/split", [self._config.read_heads, *sizes], np.int64)
+        return graph.nodes("Split", weights, split, names=[None] * (1 + len(sizes)), axis=1)
 
     def erase_and_add(self, hidden: str, k: int) -> tuple[str, str]:
         """Erase and -add of write head k, ``[B, M]``."""
@@ -174,7 +174,7 @@ class BatchFirst:
 
 
 class _Unrolled(BatchFirst):
-    """What does: the memory lies as it comes, ``[B, M, N]``."""
+    """And the rest of it, with the memory as it comes, ``[B, M, N]``."""
 
     def begin(self, x: str, steps: int) -> list[str]:
         """What is computed once a chunk."""

@@ -19,14 +19,14 @@ from ntm.runtime.metadata import INPUTS, Metadata
 
 __all__ = ["Model", "ModelError", "State", "Trace", "load"]
 
-# By measurement (benchmarks/RESULTS.md). The batched graph is the faster one where N is at most this, and B at least so
-# many times N.
+# By measurement (benchmarks/RESULTS.md). The batched graph is faster than the unrolled one where N is at most this, and
+# B at least so many times N.
 _BATCHED_LOCATIONS, _BATCHED_RATIO = 32, 6
 # The sparse graph is the faster one of the others where B * N is at least this, and at most this share of the N
 # locations is written to.
-_SPARSE_LOCATIONS, _SPARSE_SHARE = 1024, 1 / 10
+_SPARSE_LOCATIONS, _SPARSE_SHARE = 2048, 1 / 10
 # Locations side by side, B * N, in the batched graph and in the others. More run no faster, and take memory.
-_BATCHED_AT_ONCE, _UNROLLED_AT_ONCE = 1 << 13, 1 << 15
+_BATCHED_AT_ONCE, _AT_ONCE = 1 << 13, 1 << 15
 
 # What write heads look at with so small a weight is not written to by the sparse graph, which says why it may.
 NEGLIGIBLE = 2.0**-28
@@ -144,7 +144,7 @@ class Model:
     def batch_size(self, memory_locations: int) -> int:
         """B, the most sequences that run side by side in so many locations."""
         self._check_locations(memory_locations)
-        at_once = _BATCHED_AT_ONCE if memory_locations <= _BATCHED_LOCATIONS else _UNROLLED_AT_ONCE
+        at_once = _BATCHED_AT_ONCE if memory_locations <= _BATCHED_LOCATIONS else _AT_ONCE
         return self._given_batch_size or max(1, at_once // memory_locations)
 
     def initial_state(self, batch_size: int, memory_locations: int | None = None) -> State:
@@ -235,7 +235,7 @@ class Model:
             state: the state to start from, for B sequences side by side, and N of the caller's choice.
 
         Returns:
-            An iterator: after every chunk of ``unroll`` steps, the probabilities of the output words that it gave,
+            An iterator: after every chunk, as long as suits the graph, the probabilities of the output words it gave,
             ``[n, B, W]``. n is 0 while the network still listens; all together are L.
 
         Raises:
@@ -245,7 +245,7 @@ class Model:
         self._check_words(words)
         steps, first = 2 * words.shape[1] + 1, words.shape[1] + 1
         # To the end of any graph's last chunk: steps beyond the last output word change nothing that is looked at.
-        x = self._inputs(words, steps + self._most_steps)
+        x = self._inputs(words, steps + self._most_steps - 1)
 
         def chunks(state: State) -> Iterator[Floats]:
             start = 0
@@ -284,12 +284,12 @@ class Model:
         return Trace(x, y, adds, weights, reads, memory[0])
 
     def prepare(self, batch_size: int, memory_locations: int) -> None:
-        """Do now what ``copy`` would do when it is first called with up to so many sequences, and raise its errors.
+        """Do now what ``copy`` would do first when it is called with so many sequences, or one, and raise its errors.
 
         Raises:
             ModelError: onnxruntime cannot load the graph.
         """
-        for size in (min(batch_size, self.batch_size(memory_locations)), 1):  # a batch, and what may remain at the end
+        for size in (min(batch_size, self.batch_size(memory_locations)), 1):  # a batch, and the least that may remain
             self._session(size, self._initial_weights(1, memory_locations)).prepare()
 
     def _session(self, batch_size: int, weights: Floats) -> "_Session":
@@ -299,7 +299,7 @@ class Model:
             return self._batched
         if batch_size * locations < _SPARSE_LOCATIONS:
             return self._unrolled
-        written = weights[:, self.metadata.read_heads :].sum((0, 1)) > NEGLIGIBLE
+        written = ~(weights[:, self.metadata.read_heads :].sum((0, 1)) <= NEGLIGIBLE)  # NaN counts, as in the graph
         return self._sparse if np.count_nonzero(written) <= _SPARSE_SHARE * locations else self._unrolled
 
     def _initial_weights(self, batch_size: int, locations: int) -> Floats:

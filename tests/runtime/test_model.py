@@ -75,9 +75,9 @@ def test_step_by_step_is_the_copy(tiny_model: pathlib.Path) -> None:
         (54, 9, "batched"),
         (192, 32, "batched"),
         (191, 32, "sparse"),
-        (1, 1023, "unrolled"),
-        (1, 1024, "sparse"),
-        (31, 33, "unrolled"),
+        (1, 2047, "unrolled"),
+        (1, 2048, "sparse"),
+        (62, 33, "unrolled"),
         (1000, 33, "sparse"),
     ],
 )
@@ -115,6 +115,14 @@ def test_where_write_heads_look_everywhere_the_sparse_graph_does_not_run(
     used = graphs_used(model)
     list(model.recall(random_words(16, 20, 8), state))
     assert used == [graph] * 6
+
+
+def test_a_sequence_goes_to_another_graph_when_its_heads_spread() -> None:
+    """With so few locations the three that the bundled model's write head looks at are more than a tenth."""
+    model, words = ntm.load(memory_locations=20, batch_size=1000), random_words(110, 18, 8)
+    used = graphs_used(model)
+    np.testing.assert_array_equal(model.copy(words), words)
+    assert used == ["sparse", "unrolled"]
 
 
 def test_a_sequence_may_go_from_graph_to_graph() -> None:
