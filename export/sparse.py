@@ -23,7 +23,7 @@ from ntm.export import unrolled
 from ntm.export.graph import Graph
 from ntm.export.unrolled import BatchFirst
 from ntm.models import NTMCell, addressing
-from ntm.runtime.metadata import INPUTS, OUTPUTS
+from ntm.runtime.metadata import OUTPUTS
 from ntm.runtime.model import NEGLIGIBLE
 
 
@@ -31,24 +31,7 @@ def unroll(cell: NTMCell, steps: int, opset: int) -> onnx.ModelProto:
     """Write U steps of a network as a graph for large memories; it takes and returns what ``unrolled.unroll`` does."""
     graph = Graph()
     sparse = _Sparse(graph, cell)
-    x, memory, weights, reads = INPUTS
-    chunk = sparse.begin(x, steps)
-    rows, norms = sparse.rows(memory)
-    hidden_of_all, reads_of_all = [], []
-    for i, projected in enumerate(chunk):
-        graph.scope = f"step_{i}"
-        next_rows, next_weights, next_reads = state_after(i, steps)
-        hidden = sparse.controller(projected, reads)
-        key, sharpening, mixture = sparse.addressing(hidden)
-        similarity = sparse.similarity(key, rows, norms)
-        weights = sparse.focus(similarity, weights, sharpening, mixture, next_weights)
-        reading, writing = sparse.split(weights, cell.config.write_heads)
-        rows, norms = sparse.write(hidden, rows, norms, writing, next_rows)
-        reads = sparse.read(rows, reading, next_reads)
-        hidden_of_all.append(hidden)
-        reads_of_all.append(reads)
-    graph.scope = "all"
-    sparse.output(hidden_of_all, reads_of_all, OUTPUTS[0])
+    rows, _ = sparse.unroll([state_after(i, steps) for i in range(steps)])
     graph.node("Transpose", sparse.by_sequence(rows), perm=[0, 2, 1], name=OUTPUTS[1])
     return graph.model(cell, steps, opset)
 
@@ -65,10 +48,13 @@ def as_state(rows: np.ndarray, weights: np.ndarray, reads: np.ndarray) -> tuple[
 
 
 class _Sparse(BatchFirst):
-    """Where the memory lies in rows, ``[B * N, M]``, and their norms are carried along, ``[B * N]``."""
+    """The memory in rows, ``[B * N, M]``, and their norms, which are carried along, ``[B * N]``."""
 
-    def rows(self, memory: str) -> tuple[str, str]:
-        """The memory ``[B, M, N]`` in rows, and the norms."""
+    def __init__(self, graph: Graph, cell: NTMCell) -> None:
+        super().__init__(graph, cell)
+        self.writers = [cell.config.write_heads]
+
+    def lay_out(self, memory: str) -> tuple[str, ...]:
         graph = self._graph
         graph.part = "sizes"
         batch = graph.node("Shape", memory, start=0, end=1)
@@ -98,44 +84,44 @@ class _Sparse(BatchFirst):
         """The rows as ``[B, N, M]``."""
         return self._graph.node("Reshape", rows, self._sizes_by_sequence)
 
-    def similarity(self, key: str, rows: str, norms: str) -> str:
-        """Eq. (6) times the strength, ``[B, R+K, N]``."""
+    def similarity(self, key: str, *memory: str) -> str:
+        rows, norms = memory
         graph = self._graph
         graph.part = "content"
         product = graph.node("MatMul", key, graph.node("Transpose", self.by_sequence(rows), perm=[0, 2, 1]))
         return graph.node("Div", product, graph.node("Reshape", norms, self._sizes_of_norms))
 
-    def write(self, hidden: str, rows: str, norms: str, weights: str, name: str) -> tuple[str, str]:
-        """Eq. (3) and (4): M[t] and its norms; first every head erases, then every head adds."""
+    def write(self, hidden: str, memory: tuple[str, ...], weights: list[str], name: str) -> tuple[str, ...]:
+        rows, norms = memory
+        (w_of_all,) = weights
         graph, writers = self._graph, self._config.write_heads
         graph.part = "write"
         one, two = (graph.constant(f"axis_{axis}", [axis], np.int64) for axis in (1, 2))
-        looked_at = graph.node("MatMul", self._ones, graph.node("Reshape", weights, self._sizes_of_writing))  # [N]
+        looked_at = graph.node("MatMul", self._ones, graph.node("Reshape", w_of_all, self._sizes_of_writing))  # [N]
         passed_over = graph.node("LessOrEqual", looked_at, graph.constant("negligible", NEGLIGIBLE))
         active = graph.node("Not", passed_over)  # a sequence of NaN makes none of the others be left out
         locations = graph.reshape(graph.node("NonZero", active), -1)  # [A]
         indices = graph.node("Add", self._starts, locations)  # [B, A]
-        memory = graph.node("Gather", rows, indices, axis=0)  # [B, A, M]
-        weights = graph.node("Transpose", graph.node("Gather", weights, locations, axis=2), perm=[0, 2, 1])
-        of_each = [weights]  # each [B, A, 1]
+        m = graph.node("Gather", rows, indices, axis=0)  # [B, A, M]
+        w_there = graph.node("Transpose", graph.node("Gather", w_of_all, locations, axis=2), perm=[0, 2, 1])
+        of_each = [w_there]  # each [B, A, 1]
         if writers > 1:
-            of_each = graph.nodes("Split", weights, names=[None] * writers, axis=2, num_outputs=writers)
+            of_each = graph.nodes("Split", w_there, names=[None] * writers, axis=2, num_outputs=writers)
         adds = []
         for k, w in enumerate(of_each):
             erase, add = (graph.node("Unsqueeze", vector, one) for vector in self.erase_and_add(hidden, k))
-            too_much = graph.node("Mul", memory, erase)
+            too_much = graph.node("Mul", m, erase)
             if k == writers - 1:
                 too_much = graph.node("Add", too_much, add)
-            memory = graph.node("Sub", memory, graph.node("Mul", too_much, w))
+            m = graph.node("Sub", m, graph.node("Mul", too_much, w))
             adds.append(add)
         for add, w in zip(adds[:-1], of_each[:-1], strict=True):  # -a of the heads before the last
-            memory = graph.node("Sub", memory, graph.node("Mul", add, w))
+            m = graph.node("Sub", m, graph.node("Mul", add, w))
         indices = graph.node("Unsqueeze", indices, two)
-        norms = graph.node("ScatterND", norms, indices, self._norm(memory, 2))
-        return graph.node("ScatterND", rows, indices, memory, name=name), norms
+        norms = graph.node("ScatterND", norms, indices, self._norm(m, 2))
+        return graph.node("ScatterND", rows, indices, m, name=name), norms
 
-    def read(self, rows: str, weights: str, name: str) -> str:
-        """Eq. (2): r[t], ``[B, R, M]``."""
+    def read(self, memory: str, weights: str, name: str) -> str:
         graph = self._graph
         graph.part = "read"
-        return graph.node("MatMul", weights, self.by_sequence(rows), name=name)
+        return graph.node("MatMul", weights, self.by_sequence(memory), name=name)

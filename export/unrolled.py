@@ -16,7 +16,9 @@ standard ONNX all the same:
 That all this is the same network is proved before anything is published (``ntm.export.parity``).
 """
 
+import abc
 import itertools
+from collections.abc import Sequence
 
 import numpy as np
 import onnx
@@ -43,24 +45,7 @@ def unroll(cell: NTMCell, steps: int, opset: int) -> onnx.ModelProto:
         compute something for all steps.
     """
     graph = Graph()
-    unrolled = _Unrolled(graph, cell)
-    x, memory, weights, reads = INPUTS
-    chunk = unrolled.begin(x, steps)
-    hidden_of_all, reads_of_all = [], []
-    for i, projected in enumerate(chunk):
-        graph.scope = f"step_{i}"
-        next_memory, next_weights, next_reads = state_after(i, steps)
-        hidden = unrolled.controller(projected, reads)
-        key, sharpening, mixture = unrolled.addressing(hidden)
-        similarity = unrolled.similarity(key, memory)
-        weights = unrolled.focus(similarity, weights, sharpening, mixture, next_weights)
-        reading, *writing = unrolled.split(weights, *[1] * cell.config.write_heads)
-        memory = unrolled.write(hidden, memory, writing, next_memory)
-        reads = unrolled.read(memory, reading, next_reads)
-        hidden_of_all.append(hidden)
-        reads_of_all.append(reads)
-    graph.scope = "all"
-    unrolled.output(hidden_of_all, reads_of_all, OUTPUTS[0])
+    _Unrolled(graph, cell).unroll([state_after(i, steps) for i in range(steps)])
     return graph.model(cell, steps, opset)
 
 
@@ -75,8 +60,52 @@ def as_state(memory: np.ndarray, weights: np.ndarray, reads: np.ndarray) -> tupl
     return memory, weights, reads
 
 
-class BatchFirst:
-    """The part of the network that does not depend on the layout of the memory, as nodes, method by method."""
+class BatchFirst(abc.ABC):
+    """The part of the network that does not depend on the layout of the memory, as nodes, method by method.
+
+    A layout adds the rest. It holds the memory as one tensor or more.
+    """
+
+    writers: Sequence[int]  # how many write heads each tensor is for, of those that ``write`` takes
+
+    @abc.abstractmethod
+    def lay_out(self, memory: str) -> tuple[str, ...]:
+        """The memory that a chunk is given, ``[B, M, N]``, in this layout."""
+
+    @abc.abstractmethod
+    def similarity(self, key: str, *memory: str) -> str:
+        """Eq. (6) times the strength, ``[B, R+K, N]``."""
+
+    @abc.abstractmethod
+    def write(self, hidden: str, memory: tuple[str, ...], weights: list[str], name: str) -> tuple[str, ...]:
+        """Eq. (3) and (4): M[t], its first tensor called ``name``; first every head erases, then every head adds."""
+
+    @abc.abstractmethod
+    def read(self, memory: str, weights: str, name: str) -> str:
+        """Eq. (2): r[t], ``[B, R, M]``, from the first tensor of M[t]."""
+
+    def unroll(self, states: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
+        """As many steps as there are states after them, to be called so; returns the memory after the last."""
+        graph = self._graph
+        x, memory_before, weights, reads = INPUTS
+        chunk = self.begin(x, len(states))
+        memory = self.lay_out(memory_before)
+        hidden_of_all, reads_of_all = [], []
+        for i, (projected, state) in enumerate(zip(chunk, states, strict=True)):
+            graph.scope = f"step_{i}"
+            next_memory, next_weights, next_reads = state
+            hidden = self.controller(projected, reads)
+            key, sharpening, mixture = self.addressing(hidden)
+            similarity = self.similarity(key, *memory)
+            weights = self.focus(similarity, weights, sharpening, mixture, next_weights)
+            reading, *writing = self.split(weights, *self.writers)
+            memory = self.write(hidden, memory, writing, next_memory)
+            reads = self.read(memory[0], reading, next_reads)
+            hidden_of_all.append(hidden)
+            reads_of_all.append(reads)
+        graph.scope = "all"
+        self.output(hidden_of_all, reads_of_all, OUTPUTS[0])
+        return memory
 
     def __init__(self, graph: Graph, cell: NTMCell) -> None:
         self._graph = graph
@@ -174,7 +203,14 @@ class BatchFirst:
 
 
 class _Unrolled(BatchFirst):
-    """And the rest of it, with the memory as it comes, ``[B, M, N]``."""
+    """The memory as it comes, ``[B, M, N]``."""
+
+    def __init__(self, graph: Graph, cell: NTMCell) -> None:
+        super().__init__(graph, cell)
+        self.writers = [1] * cell.config.write_heads
+
+    def lay_out(self, memory: str) -> tuple[str, ...]:
+        return (memory,)
 
     def begin(self, x: str, steps: int) -> list[str]:
         """What is computed once a chunk."""
@@ -188,38 +224,37 @@ class _Unrolled(BatchFirst):
         )
         return super().begin(x, steps)
 
-    def similarity(self, key: str, memory: str) -> str:
-        """Eq. (6) times the strength, ``[B, R+K, N]``."""
+    def similarity(self, key: str, *memory: str) -> str:
+        (m,) = memory
         graph = self._graph
         graph.part = "content"
         ones = graph.constant("ones", np.ones([1, self._config.memory_vector_size]))
-        square = graph.node("MatMul", ones, graph.node("Mul", memory, memory))  # [B, 1, N]
+        square = graph.node("MatMul", ones, graph.node("Mul", m, m))  # [B, 1, N]
         norm = graph.node("Sqrt", graph.node("Add", square, graph.constant("norm_epsilon", addressing.NORM_EPSILON)))
-        return graph.node("Div", graph.node("MatMul", key, memory), norm)
+        return graph.node("Div", graph.node("MatMul", key, m), norm)
 
-    def write(self, hidden: str, memory: str, weights: list[str], name: str) -> str:
-        """Eq. (3) and (4): M[t], ``[B, M, N]``; first every head erases, then every head adds."""
+    def write(self, hidden: str, memory: tuple[str, ...], weights: list[str], name: str) -> tuple[str, ...]:
+        (m,) = memory
         graph, config = self._graph, self._config
         graph.part = "write"
         last = config.write_heads - 1
         adds = []
         for k, w in enumerate(weights):
             erase, add = self.erase_and_add(hidden, k)
-            channels = graph.reshape(memory, 1, -1, 0)  # [1, B * M, N]
+            channels = graph.reshape(m, 1, -1, 0)  # [1, B * M, N]
             bias = graph.reshape(add, -1) if k == last else self._zeros
             too_much = graph.node(
                 "BatchNormalization", channels, graph.reshape(erase, -1), bias, self._zeros, self._ones, epsilon=0.0
             )
             too_much = graph.node("Mul", graph.reshape(too_much, -1, config.memory_vector_size, 0), w)
-            memory = graph.node("Sub", memory, too_much, name=name if k == last == 0 else None)
+            m = graph.node("Sub", m, too_much, name=name if k == last == 0 else None)
             adds.append(add)
         for k in range(last):  # -a of the heads before the last
             added = graph.node("Mul", graph.reshape(adds[k], -1, config.memory_vector_size, 1), weights[k])
-            memory = graph.node("Sub", memory, added, name=name if k == last - 1 else None)
-        return memory
+            m = graph.node("Sub", m, added, name=name if k == last - 1 else None)
+        return (m,)
 
     def read(self, memory: str, weights: str, name: str) -> str:
-        """Eq. (2): r[t], ``[B, R, M]``."""
         graph = self._graph
         graph.part = "read"
         return graph.node("MatMul", weights, graph.node("Transpose", memory, perm=[0, 2, 1]), name=name)
