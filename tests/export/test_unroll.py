@@ -95,6 +95,22 @@ def test_b_and_n_are_open(form: Unroll, batch: int, locations: int) -> None:
     compare(form, randomised(CONFIGS["R=2, K=3, S=5"]), 2, batch, locations)
 
 
+@pytest.mark.parametrize("name", ["default", "R=2, K=3, S=5", "no shifts"])
+def test_b_and_n_may_be_fixed(form: Unroll, name: str) -> None:
+    """As a program does that always takes the same; onnxruntime then computes all sizes while it loads the graph."""
+    cell, steps, batch, locations = randomised(CONFIGS[name]), 2, 3, 12
+    content = form(cell, steps, OPSET).SerializeToString()
+    options = onnxruntime.SessionOptions()
+    options.add_free_dimension_override_by_name("B", batch)
+    options.add_free_dimension_override_by_name("N", locations)
+    fixed = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    state = {key: value.numpy() for key, value in zip(INPUTS[1:], cell.initial_state(batch, locations), strict=True)}
+    inputs = {"x": np.ones([steps, batch, cell.config.input_size], np.float32), **state}
+    actual = dict(zip(OUTPUTS, fixed.run(list(OUTPUTS), inputs), strict=True))
+    for output, expected in onnx_format.session(content)(inputs).items():
+        np.testing.assert_allclose(actual[output], expected, rtol=0, atol=1e-6, err_msg=output)
+
+
 @pytest.mark.parametrize("name", ["one layer", "S=5"])
 def test_the_fewest_locations_to_shift_over_suffice(form: Unroll, name: str) -> None:
     cell = randomised(CONFIGS[name])
