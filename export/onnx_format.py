@@ -8,7 +8,7 @@ import functools
 import inspect
 import logging
 import pathlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from typing import Any
 
 import numpy as np
@@ -134,7 +134,7 @@ def convert(cell: NTMCell) -> onnx.ModelProto:
         )
     simplify(model)
     _rename_nodes(graph, _readable_names(step.get_concrete_function(), cell))
-    _rename_constants(graph)
+    _rename_constants(graph, {variable.name.removesuffix(":0") for variable in cell.variables})
     return model
 
 
@@ -175,13 +175,16 @@ def _readable_names(function: Any, cell: NTMCell) -> dict[str, str]:
 
 def _rename_nodes(graph: onnx.GraphProto, names: Mapping[str, str]) -> None:
     """Rename nodes, and the tensors that they make: ``<operation>:<index>``."""
+    numbers: dict[str, int] = {}  # of what tf2onnx adds: its own go on from one conversion to the next
 
     def renamed(tensor: str) -> str:
         operation, _, index = tensor.partition(":")
-        operation, *added = operation.partition(_ADDED)
+        operation, _, added = operation.partition(_ADDED)
         if operation not in names:
             return tensor
-        name = names[operation] + "".join(added)
+        name = names[operation]
+        if added:
+            name += f"{_ADDED}{numbers.setdefault(added, len(numbers))}"
         return name if index in ("", "0") else f"{name}:{index}"
 
     kept = {value.name for value in (*graph.input, *graph.output)}
@@ -193,15 +196,19 @@ def _rename_nodes(graph: onnx.GraphProto, names: Mapping[str, str]) -> None:
         constant.name = renamed(constant.name)
 
 
-def _rename_constants(graph: onnx.GraphProto) -> None:
-    """Call the constants that tf2onnx has made, of shapes and axes, ``<the first node of theirs>/<input of it>``."""
-    made = {constant.name for constant in graph.initializer if _ADDED in constant.name}
+def _rename_constants(graph: onnx.GraphProto, variables: Set[str]) -> None:
+    """Call what is no variable ``<the first node of its>/<input of it>``, and sort all by name.
+
+    tf2onnx takes names and order from a set, so that they would be others in each export.
+    """
+    made = {constant.name for constant in graph.initializer} - variables
     names: dict[str, str] = {}
     for node in graph.node:
         formal = onnx.defs.get_schema(node.op_type, OPSET).inputs
         for i, tensor in enumerate(node.input):
             if tensor in made:
-                names.setdefault(tensor, f"{node.name}/{formal[i].name}")
+                names.setdefault(tensor, f"{node.name}/{formal[i].name if i < len(formal) else i}")
         node.input[:] = [names.get(tensor, tensor) for tensor in node.input]
     for constant in graph.initializer:
         constant.name = names.get(constant.name, constant.name)
+    graph.initializer.sort(key=lambda constant: constant.name)

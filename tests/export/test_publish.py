@@ -165,6 +165,26 @@ def test_names_of_nodes_tell_where_they_come_from(exported: pathlib.Path) -> Non
     assert {initializer.name for initializer in batched.initializer} >= parts
 
 
+def test_the_step_is_converted_alike_in_every_process(run: pathlib.Path, exported: pathlib.Path) -> None:
+    code = """if True:
+        import pathlib, sys
+        from ntm.export import onnx_format
+        from ntm.training.run import load_run
+        print(onnx_format.convert(load_run(pathlib.Path(sys.argv[1])).cell).SerializeToString().hex())"""
+    converted = [
+        subprocess.run(
+            [sys.executable, "-c", code, run],
+            env=dict(os.environ, PYTHONHASHSEED=seed),
+            stdout=subprocess.PIPE,
+            check=True,
+        ).stdout
+        for seed in ("1", "2")
+    ]
+    assert converted[0] == converted[1]
+    step = onnx.load_from_string(bytes.fromhex(converted[0].decode()))
+    assert step.graph == onnx.load(exported / "step.onnx").graph  # after other conversions, it may be
+
+
 @pytest.mark.parametrize("file", ["step.onnx", "unrolled.onnx", "sparse.onnx", "batched.onnx"])
 def test_metadata_round_trips(run: pathlib.Path, exported: pathlib.Path, file: str) -> None:
     metadata = Metadata.from_props({prop.key: prop.value for prop in onnx.load(exported / file).metadata_props})
