@@ -4,8 +4,8 @@ Trains a network with ``ntm-train`` (or takes ``--run RUN``), exports it with ``
 onnxruntime beside TensorFlow and TF-Lite; with ``--pytorch-ntm DIR`` (needs PyTorch), a checkout of
 https://github.com/loudinthecloud/pytorch-ntm, its step too. Every runtime is a process of its own, on the cores that
 the table says. They are measured in turns, ``--rounds`` times over; of every figure the least counts, since other work
-on a machine only ever adds to a time. The graphs of several steps copy random words over and over, as in use; the steps
-of all runtimes, which take as long whatever they see, go on in silence.
+on a machine only ever adds to a time. All of them copy random words, over and over: what a call returns as the state is
+handed to the next.
 
 The floor is what no runtime can do without: counted multiply-adds over the rate of a large matrix product on one core,
 or counted bytes, of the matrices once a step and of the state once in and once out, over the rate at which one core
@@ -15,6 +15,7 @@ copies an array of their size; whichever takes longer.
 import argparse
 import collections
 import importlib
+import itertools
 import json
 import os
 import pathlib
@@ -120,9 +121,12 @@ def onnx_runtime(model: pathlib.Path, cores: int) -> Times:
     times: Times = {}
     if cores == 1:
         session, unrolled = _session(model / "step.onnx"), _session(model / "unrolled.onnx")
-        chunk, unroll = _copying(ntm.load(model), unrolled, 1, LATENCY_LOCATIONS)
+        loaded = ntm.load(model)
+        chunk, unroll = _chunk(loaded, unrolled, 1, LATENCY_LOCATIONS)
         times |= _latency("U-step chunk", chunk, unroll)
-        times |= _latency("step", _bound(session, 1, LATENCY_LOCATIONS), 1)
+        steps = [x[0] for x in _seen(1, LATENCY_LOCATIONS)]
+        step = _copying(steps, _first(loaded, 1, LATENCY_LOCATIONS), _call(session))
+        times |= _latency("step", step, 1)
     return times | _chunks(model, "unrolled.onnx", cores)
 
 
@@ -144,7 +148,7 @@ def _chunks(model: pathlib.Path, file: str, cores: int) -> Times:
     session, loaded, times = _session(model / file), ntm.load(model), {}
     for n, b in BULK:
         at_once = min(b, loaded.batch_size(n))
-        steps, (unroll, *_) = zip(*(_copying(loaded, session, at_once, n) for _ in range(cores)), strict=True)
+        steps, (unroll, *_) = zip(*(_chunk(loaded, session, at_once, n) for _ in range(cores)), strict=True)
         times[f"{n} {b}"] = _throughput(steps) / (unroll * at_once)
     return times
 
@@ -154,11 +158,16 @@ def tensorflow(model: pathlib.Path, cores: int) -> Times:
     import tensorflow as tf  # noqa: PLC0415
 
     loaded = tf.saved_model.load(str(model / "savedmodel" / "1"))
-    step = loaded.signatures["step"]
+    step, network = loaded.signatures["step"], ntm.load(model)
+
+    def call(inputs: dict[str, Any]) -> Any:
+        outputs = step(**inputs)
+        outputs["y"].numpy()
+        return outputs
 
     def bound(b: int, n: int) -> Step:
-        inputs = {name: tf.constant(value) for name, value in _inputs(b, n).items()}
-        return lambda: step(**inputs)["y"].numpy()  # noqa: PLW0108  (the rule would bind the result of one call)
+        first = {name: tf.constant(value) for name, value in _first(network, b, n).items()}
+        return _copying([tf.constant(x[0]) for x in _seen(b, n)], first, call)
 
     return _times("step", bound, cores, BULK)
 
@@ -167,11 +176,16 @@ def tf_lite(model: pathlib.Path, cores: int) -> Times:
     """``step.tflite`` in ai-edge-litert."""
     from ai_edge_litert.interpreter import Interpreter  # noqa: PLC0415
 
+    network = ntm.load(model)
+
     def bound(b: int, n: int) -> Step:
         interpreter = Interpreter(str(model / "step.tflite"), num_threads=cores)
         runner = interpreter.get_signature_runner("step")
-        inputs = _inputs(b, n)
-        return lambda: (interpreter, runner(**inputs))
+
+        def call(inputs: dict[str, Any], _: Any = interpreter) -> Any:  # which must live as long
+            return runner(**inputs)
+
+        return _copying([x[0] for x in _seen(b, n)], _first(network, b, n), call)
 
     return _times("step", bound, cores, BULK)
 
@@ -185,9 +199,15 @@ def pytorch_ntm(_: pathlib.Path, cores: int) -> Times:
 
     def bound(b: int, n: int) -> Step:
         net = network.EncapsulatedNTM(W + 1, W, 100, 1, 1, n, M)
-        net.init_sequence(b)
-        x = torch.zeros(b, W + 1)
-        return lambda: net(x)
+        steps = itertools.cycle(enumerate(torch.from_numpy(x[0]) for x in _seen(b, n)))
+
+        def run() -> None:  # its state it keeps to itself
+            i, x = next(steps)
+            if i == 0:
+                net.init_sequence(b)
+            net(x)
+
+        return run
 
     return _times("step", bound, cores, FEW)
 
@@ -215,7 +235,7 @@ def options(model: pathlib.Path, _: int) -> Times:
     times, loaded = {}, ntm.load(model)
     for name, changes in OPTIONS.items():
         asked = {option: value for option, value in changes.items() if option != "binding"}
-        bound = _io_bound if changes.get("binding") else _copying
+        bound = _io_bound if changes.get("binding") else _chunk
         unrolled, batched = (_session(model / file, **asked) for file in ("unrolled.onnx", "batched.onnx"))
         one, unroll = bound(loaded, unrolled, 1, LATENCY_LOCATIONS)
         many, batched_unroll = bound(loaded, batched, MANY, MANY_LOCATIONS)
@@ -241,17 +261,32 @@ def _times(what: str, bound: Callable[[int, int], Step], cores: int, sizes: Iter
     return times | {f"{n} {b}": _throughput([bound(b, n)]) / b for n, b in sizes}
 
 
-def _inputs(b: int, n: int) -> dict[str, np.ndarray]:
-    """In the middle of a sequence: nothing seen, a memory with something in it, sharp weightings."""
-    random = np.random.default_rng(0)
-    weights = np.zeros((b, HEADS, n), np.float32)
-    weights[:, :, 5] = 1.0
-    return {
-        "x": np.zeros((b, W + 1), np.float32),
-        "memory": random.normal(scale=0.5, size=(b, M, n)).astype(np.float32),
-        "weights": weights,
-        "reads": random.normal(scale=0.5, size=(b, 1, M)).astype(np.float32),
-    }
+def _seen(b: int, n: int, unroll: int = 1) -> np.ndarray:
+    """What a network sees as it copies random words, in chunks of U steps; ``[chunks, U, B, W+1]``."""
+    length = min(n - 2, LONGEST)
+    chunks = -(-(2 * length + 1) // unroll)
+    x = np.zeros((chunks * unroll, b, W + 1), np.float32)
+    x[:length, :, :W] = np.random.default_rng(0).integers(0, 2, (length, b, W))
+    x[length, :, W] = 1.0
+    return x.reshape(chunks, unroll, b, W + 1)
+
+
+def _first(model: "ntm.Model", b: int, n: int) -> dict[str, Any]:
+    """The state before the first step, by name."""
+    return model.initial_state(b, n)._asdict()
+
+
+def _copying(seen: Sequence[Any], first: dict[str, Any], call: Callable[[dict[str, Any]], Any]) -> Step:
+    """A call that goes on with the copy, of which each time one more is seen, and begins anew after the last."""
+    i, state = 0, first
+
+    def run() -> None:
+        nonlocal i, state
+        outputs = call({"x": seen[i], **state})
+        i = (i + 1) % len(seen)
+        state = {name: outputs[f"next_{name}"] for name in first} if i else first
+
+    return run
 
 
 def _session(
@@ -280,60 +315,47 @@ def _session(
     return onnxruntime.InferenceSession(path, made, providers=["CPUExecutionProvider"])
 
 
-def _copying(model: "ntm.Model", session: Any, b: int, n: int) -> tuple[Step, int]:
-    """A call that computes the next chunk of the copy of random words, over and over again; and U."""
+def _call(session: Any) -> Callable[[dict[str, Any]], Any]:
+    """A graph as a function."""
     names = [output.name for output in session.get_outputs()]
+    return lambda inputs: dict(zip(names, session.run(names, inputs), strict=True))
+
+
+def _chunk(model: "ntm.Model", session: Any, b: int, n: int) -> tuple[Step, int]:
+    """A call of a graph of several steps that goes on with the copy; and U."""
     unroll = session.get_inputs()[0].shape[0]
-    length = min(n - 2, LONGEST)
-    chunks = -(-(2 * length + 1) // unroll)
-    x = np.zeros((chunks, unroll, b, W + 1), np.float32)
-    steps = x.reshape(-1, b, W + 1)
-    steps[:length, :, :W] = np.random.default_rng(0).integers(0, 2, (length, b, W))
-    steps[length, :, W] = 1.0
-    first = model.initial_state(b, n)
-    state, chunk = first, 0
-
-    def run() -> None:
-        nonlocal state, chunk
-        feed = {"x": x[chunk], "memory": state.memory, "weights": state.weights, "reads": state.reads}
-        _, *after = session.run(names, feed)
-        chunk = (chunk + 1) % chunks
-        state = type(first)(*after) if chunk else first
-
-    return run, unroll
+    return _copying(list(_seen(b, n, unroll)), _first(model, b, n), _call(session)), unroll
 
 
-def _bound(session: Any, b: int, n: int) -> Step:
-    """A call of the step that goes on from the state of the call before."""
-    names, inputs = [output.name for output in session.get_outputs()], _inputs(b, n)
-
-    def run() -> None:
-        _, inputs["memory"], inputs["weights"], inputs["reads"], *_ = session.run(names, inputs)
-
-    return run
-
-
-def _io_bound(_: "ntm.Model", session: Any, b: int, n: int) -> tuple[Step, int]:
-    """Chunks of silence with buffers bound once: what is written by one call is read by the next."""
+def _io_bound(model: "ntm.Model", session: Any, b: int, n: int) -> tuple[Step, int]:
+    """The like with buffers bound once: what is written by one call is read by the next."""
     from onnxruntime import OrtValue  # noqa: PLC0415
 
-    unroll, state = session.get_inputs()[0].shape[0], _inputs(b, n)
-    x = OrtValue.ortvalue_from_numpy(np.repeat(state.pop("x")[np.newaxis], unroll, axis=0))
+    unroll, first = session.get_inputs()[0].shape[0], _first(model, b, n)
+    seen = _seen(b, n, unroll)
+    x = OrtValue.ortvalue_from_numpy(seen[0].copy())
     y = OrtValue.ortvalue_from_numpy(np.zeros((unroll, b, W), np.float32))
-    buffers = [{name: OrtValue.ortvalue_from_numpy(value.copy()) for name, value in state.items()} for _ in range(2)]
+    buffers = [{name: OrtValue.ortvalue_from_numpy(value.copy()) for name, value in first.items()} for _ in range(2)]
     bindings = []
     for source, target in (buffers, buffers[::-1]):
         binding = session.io_binding()
         binding.bind_ortvalue_input("x", x)
         binding.bind_ortvalue_output("y", y)
-        for name in state:
+        for name in first:
             binding.bind_ortvalue_input(name, source[name])
             binding.bind_ortvalue_output(f"next_{name}", target[name])
         bindings.append(binding)
+    i = 0
 
     def run() -> None:
-        session.run_with_iobinding(bindings[0])
-        bindings.reverse()
+        nonlocal i
+        if i == 0:
+            for name, value in first.items():
+                buffers[0][name].update_inplace(value)
+        x.update_inplace(seen[i])
+        session.run_with_iobinding(bindings[i % 2])
+        y.numpy()
+        i = (i + 1) % len(seen)
 
     return run, unroll
 
