@@ -29,6 +29,7 @@ from onnx import numpy_helper
 import ntm
 from ntm.runtime import folder, onnx_file
 from ntm.runtime.metadata import FILES
+from ntm.runtime.model import Model
 
 # What a process may take. Beyond the first two it counts as hanging or bloated; the third ends it.
 SECONDS = 20
@@ -259,7 +260,8 @@ def _outcome(path: pathlib.Path) -> tuple[str, str]:
         for stream in (sys.stdout, sys.stderr):
             os.dup2(printed.fileno(), stream.fileno())
         try:
-            outcome = "right" if copies(ntm.load(path, memory_locations=LOCATIONS)) else "wrong", ""
+            model = Model(folder.read(path), LOCATIONS, own_process=True)
+            outcome = "right" if copies(model) else "wrong", ""
         except ntm.ModelError as error:
             outcome = "refused" if str(error).isprintable() else "several lines", str(error)
         except Exception:
@@ -270,7 +272,7 @@ def _outcome(path: pathlib.Path) -> tuple[str, str]:
     return outcome
 
 
-def copies(model: ntm.Model) -> bool:
+def copies(model: Model) -> bool:
     """Whether all graphs bring every bit back."""
     count, length, width = FEW.shape
     x = np.zeros((2 * length + 1, count, width + 1), np.float32)

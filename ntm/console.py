@@ -63,9 +63,9 @@ def run(name: str, function: Callable[..., int | None]) -> NoReturn:
     warnings.showwarning = lambda message, *_, **__: say(f"{name}: warning: {one_line(str(message))}")
     try:
         code = _outcome(name, function, received)
+        ended = True
     except SignalError:
-        code = OK
-    ended = True
+        ended, code = True, OK
     with contextlib.suppress(OSError, AttributeError):
         sys.stdout.flush()
     if received:  # whatever has become of the exception
@@ -78,8 +78,9 @@ def run(name: str, function: Callable[..., int | None]) -> NoReturn:
 
 def _unless_interrupted(unraisable: "sys.UnraisableHookArgs") -> None:
     """Say nothing of an interrupt where no exception can pass, e.g. in a destructor: it comes again."""
-    if not isinstance(unraisable.exc_value, SignalError):
-        sys.__unraisablehook__(unraisable)
+    with contextlib.suppress(SignalError):  # another one meanwhile
+        if not isinstance(unraisable.exc_value, SignalError):
+            sys.__unraisablehook__(unraisable)
 
 
 def _outcome(name: str, function: Callable[..., int | None], received: list[int]) -> int:
@@ -87,7 +88,8 @@ def _outcome(name: str, function: Callable[..., int | None], received: list[int]
     try:
         code = _invoke(name, function)
         if sys.stdout is not None:
-            sys.stdout.flush()
+            with contextlib.suppress(BrokenPipeError):
+                sys.stdout.flush()
     except BrokenPipeError:
         return OK
     except Exception as error:
@@ -97,6 +99,13 @@ def _outcome(name: str, function: Callable[..., int | None], received: list[int]
             say(f"{name}: error: {one_line(_explain(error))}")
         return TROUBLE
     return code
+
+
+def show(result: str) -> None:
+    """Write a result on stdout, at once: it holds, and so does the exit code, even if nobody reads it."""
+    with contextlib.suppress(BrokenPipeError):
+        sys.stdout.write(f"{result}\n")
+        sys.stdout.flush()
 
 
 def say(message: str) -> None:

@@ -14,9 +14,10 @@ def atomic_output(path: str | os.PathLike[str], *, replace: bool = True) -> Iter
     """A file to write, which takes its name only when the block ends without an exception.
 
     A kill at any moment leaves under the name what was there before, or everything. Until the end the file has no
-    name at all, so a kill leaves nothing else behind either; where the system knows no such files, it has a temporary
-    one in the same folder. A symbolic link is followed, and a file that is replaced keeps its permissions. What is
-    not a regular file (a FIFO, ``/dev/null``) is written as it is.
+    name at all, so a kill leaves nothing else behind either; only a file that replaces another has a temporary name in
+    the same folder, for a moment. Where the system knows no files without a name, all have one, all the time. A
+    symbolic link is followed, and a file that is replaced keeps its permissions. What is not a regular file (a FIFO,
+    ``/dev/null``) is written as it is.
 
     Args:
         path: the file.
@@ -42,7 +43,14 @@ def atomic_output(path: str | os.PathLike[str], *, replace: bool = True) -> Iter
             file.flush()
             os.fsync(file.fileno())
             if unnamed:
-                _name(unnamed, temporary)
+                try:
+                    _name(unnamed, final)  # which takes no name that is taken, even if only just now
+                except FileExistsError:
+                    if not replace:
+                        raise
+                    _name(unnamed, temporary)
+                else:
+                    return
         if not replace and _mode(final) is not None:  # asked at the last moment: the writing took its time
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
         temporary.replace(final)

@@ -5,6 +5,7 @@ import dataclasses
 import itertools
 import json
 import os
+import select
 import stat
 import sys
 import time
@@ -26,6 +27,8 @@ COMMAND = "ntm-copy"
 # byte, and 2 L + 1 steps go to L bytes. The batched graph is exported with the steps of one such block.
 BLOCK_LENGTH = 5
 BATCH_SIZE = 1024
+
+_BATCH_BYTES = 1 << 20  # at most: longer blocks run fewer at a time, and what is read is held in memory
 
 _BYTE = 8
 _STANDARD = "-"
@@ -70,7 +73,8 @@ def copy(
             files = folder.read(model)
             if files.metadata.word_bits != _BYTE:
                 raise folder.ModelError(f"the model {model} has words of {files.metadata.word_bits} bits, not {_BYTE}")
-            batches = _read_batches(reader, source, block_length * batch_size)
+            size = block_length * max(1, min(batch_size, _BATCH_BYTES // block_length))
+            batches = _read_batches(reader, source, size)
             copied = _copy_batches(files, batches, block_length, memory_locations, threads or options.available_cores())
             tally = Tally(block_length)
             with console.Progress(_size(reader), quiet=quiet) as progress, _open_output(output, force=force) as write:
@@ -81,7 +85,7 @@ def copy(
         except folder.ModelError as error:
             raise console.CommandError(str(error)) from error
         except BrokenPipeError:
-            pass  # who reads the copy has seen enough of it
+            quiet = True  # who reads the copy has seen enough of it; that is no whole copy to speak of
     _report(tally, to_stdout=_is_stdout(output), as_json=as_json, quiet=quiet)
     return console.WRONG if tally.wrong_bits else console.OK
 
@@ -110,7 +114,7 @@ class Tally:
 
     @property
     def seconds(self) -> float:
-        """Since the first byte was read."""
+        """Since everything was ready."""
         return time.monotonic() - self.start
 
     @property
@@ -146,7 +150,7 @@ class Tally:
 def _report(tally: Tally, *, to_stdout: bool, as_json: bool, quiet: bool) -> None:
     """Say how it went: in words where somebody watches or bits are wrong, or as JSON where the copy does not go."""
     if as_json and not to_stdout:
-        sys.stdout.write(f"{tally.as_json()}\n")
+        console.show(tally.as_json())
     elif as_json:
         console.say(tally.as_json())
     elif console.stderr_is_terminal() and not quiet:
@@ -209,7 +213,10 @@ def _open_output(output: str | None, *, force: bool) -> Iterator[Callable[[bytes
         def write(content: bytes) -> None:
             rest = memoryview(content)
             while rest:
-                rest = rest[file.write(rest) :]
+                written = file.write(rest)
+                if written is None:  # it does not block, and its reader is slow
+                    select.select([], [file], [])
+                rest = rest[written or 0 :]
 
         yield write
 
@@ -218,14 +225,23 @@ def _read_batches(reader: BinaryIO, source: str, size: int) -> Iterator[bytes]:
     """The bytes of the input, to its end; a file may grow meanwhile, but not shrink.
 
     Raises:
-        CommandError: it cannot be read, or is shorter now than what was read.
+        CommandError: it cannot be read, or is shorter than it was.
     """
     with _reading(source):
-        has_size = _size(reader)  # /proc is full of files that have none, and yet can be read
-        while batch := reader.read(size):
-            yield batch
-        if has_size and reader.tell() > (_size(reader) or 0):
-            raise OSError("it was cut short meanwhile")
+        longest = 0
+        while True:
+            batch = reader.read(size)
+            now = _size(reader) or 0  # /proc is full of files that have no size, and yet can be read
+            if now < longest:
+                raise OSError("it was cut short meanwhile")
+            longest = now
+            if batch is None:  # it does not block, and has nothing to say yet
+                select.select([reader], [], [])
+                continue
+            if batch:
+                yield batch
+            if not batch or (len(batch) < size and reader.isatty()):  # which would have to be ended twice
+                break
 
 
 def _copy_batches(
@@ -243,7 +259,7 @@ def _copy_batches(
     if locations is None:
         locations = max(model.locations_for(block_length), files.metadata.least_locations)
     try:
-        network = model.Model(files, locations)
+        network = model.Model(files, locations, own_process=True)
     except ValueError as error:
         raise console.CommandError(str(error)) from error
     network.prepare(len(first) // block_length, locations)

@@ -52,8 +52,14 @@ def read(path: str | os.PathLike[str]) -> ModelFolder:
         ModelError: a file is missing, damaged, foreign or of another schema, or they are not of one model.
     """
     folder = pathlib.Path(path)
-    if not folder.is_dir():
-        raise ModelError(f"{folder} is not a model folder" if folder.exists() else f"there is no model folder {folder}")
+    try:
+        mode = folder.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError, ValueError) as error:  # the last of a name that none can have
+        raise ModelError(f"there is no model folder {folder}") from error
+    except OSError as error:
+        raise ModelError(f"cannot load the model {folder}: {str(error.strerror).lower()}") from error
+    if not stat.S_ISDIR(mode):
+        raise ModelError(f"{folder} is not a model folder")
     graphs = ModelFolder(*(_read_graph(folder / file, kind) for kind, file in metadata.FILES.items()))
     for graph in graphs[1:]:
         if dataclasses.replace(graph.metadata, graph=STEP, unroll=1) != graphs.metadata:

@@ -101,6 +101,9 @@ def warn_if_exceeded(length: int, locations: int) -> None:
 class Model:
     """A network that copies; made by ``load``. One object may serve several threads at a time.
 
+    With ``own_process``, as a command has it, onnxruntime is also asked for what it does to the whole process: to be
+    silent in all of it, and to take denormal numbers for 0 in every thread from the first session on.
+
     Attributes:
         metadata: what the model's files say of it.
     """
@@ -112,6 +115,7 @@ class Model:
         *,
         batch_size: int | None = None,
         threads: int = 1,
+        own_process: bool = False,
     ) -> None:
         if threads < 1:
             raise ValueError(f"threads must be at least 1, not {threads}")
@@ -121,10 +125,8 @@ class Model:
         self._given_locations = memory_locations
         self._given_batch_size = batch_size
         self._check_locations(self.memory_locations)
-        self._step = _Session(files.step, threads)
-        self._unrolled = _Session(files.unrolled, threads)
-        self._sparse = _Session(files.sparse, threads)
-        self._batched = _Session(files.batched, threads)
+        sessions = [_Session(graph, threads, own_process=own_process) for graph in files]
+        self._step, self._unrolled, self._sparse, self._batched = sessions
         self._most_steps = max(graph.metadata.unroll for graph in files)
 
     @property
@@ -184,14 +186,11 @@ class Model:
             ValueError: a shape is not the model's.
             ModelError: onnxruntime cannot run the graph.
         """
-        inputs = [np.ascontiguousarray(value, np.float32) for value in (x, *state)]
-        batch = inputs[0].shape[0] if inputs[0].ndim else 0
-        locations = inputs[1].shape[-1] if inputs[1].ndim else 0
-        expected = folder.shapes(self.metadata, batch, locations)
-        for name, value in zip(INPUTS, inputs, strict=True):
-            if value.shape != expected[name]:
-                raise ValueError(f"{name} must have the shape {expected[name]}, not {value.shape}")
-        y, *next_state, _ = self._step.run(*inputs)
+        x = np.ascontiguousarray(x, np.float32)
+        batch = x.shape[0] if x.ndim else 0
+        if x.shape != (batch, self.metadata.word_bits + 1):
+            raise ValueError(f"x must have the shape {(batch, self.metadata.word_bits + 1)}, not {x.shape}")
+        y, *next_state, _ = self._step.run(x, *self._checked(state, batch))
         return y, State(*next_state)
 
     def copy(self, words: Words) -> Words:
@@ -213,7 +212,7 @@ class Model:
         Warns:
             UserWarning: the memory was given too few locations to hold such a sequence.
         """
-        self._check_words(words)
+        words = self._checked_words(words)
         copied = np.empty_like(words)
         if not words.size:
             return copied
@@ -239,10 +238,13 @@ class Model:
             ``[n, B, W]``. n is 0 while the network still listens; all together are L.
 
         Raises:
-            ValueError: ``words`` is not as described.
+            ValueError: ``words`` or ``state`` is not as described.
             ModelError: onnxruntime cannot run the graph.
         """
-        self._check_words(words)
+        words = self._checked_words(words)
+        if not words.size:
+            raise ValueError(f"words must hold a sequence of a word at least, not {words.shape}")
+        state = self._checked(state, len(words))
         steps, first = 2 * words.shape[1] + 1, words.shape[1] + 1
         # To the end of any graph's last chunk: steps beyond the last output word change nothing that is looked at.
         x = self._inputs(words, steps + self._most_steps - 1)
@@ -267,10 +269,13 @@ class Model:
             state: the state to start from, with N of the caller's choice.
 
         Raises:
-            ValueError: ``words`` is not as described.
+            ValueError: ``words`` or ``state`` is not as described.
             ModelError: onnxruntime cannot run the graph.
         """
-        self._check_words(words)
+        words = self._checked_words(words)
+        if len(words) != 1:
+            raise ValueError(f"words must hold one sequence, not {len(words)}")
+        state = self._checked(state, 1)
         length = words.shape[1]
         x = self._inputs(words, 2 * length + 1)
         rows, memory = [], state.memory
@@ -308,12 +313,25 @@ class Model:
         weights[:, :, : first.shape[1]] = first
         return weights
 
-    def _check_words(self, words: npt.NDArray[Any]) -> None:
+    def _checked(self, state: State, batch_size: int) -> State:
+        """A state for so many sequences, as onnxruntime takes it."""
+        arrays = [np.ascontiguousarray(value, np.float32) for value in state]
+        locations = arrays[0].shape[-1] if arrays[0].ndim else 0
+        self._check_locations(locations)
+        expected = folder.shapes(self.metadata, batch_size, locations)
+        for name, value in zip(INPUTS[1:], arrays, strict=True):
+            if value.shape != expected[name]:
+                raise ValueError(f"{name} must have the shape {expected[name]}, not {value.shape}")
+        return State(*arrays)
+
+    def _checked_words(self, words: Words) -> Words:
+        words = np.asarray(words)
         w = self.metadata.word_bits
         if words.dtype not in (np.uint8, np.bool_) or words.ndim != 3 or words.shape[2] != w:
             raise ValueError(f"words must be uint8 or bool of shape [B, L, {w}], not {words.dtype} of {words.shape}")
         if words.dtype == np.uint8 and words.max(initial=0) > 1:
             raise ValueError("words must hold nothing but 0 and 1")
+        return words
 
     def _inputs(self, words: npt.NDArray[Any], steps: int) -> Floats:
         """What the network sees of words ``[B, L, W]``: them, the delimiter, then zeros; ``[steps, B, W+1]``."""
@@ -332,10 +350,11 @@ class Model:
 class _Session:
     """A graph and its onnxruntime session, which is made when it is first needed: that takes most of the loading."""
 
-    def __init__(self, graph: folder.Graph, threads: int) -> None:
+    def __init__(self, graph: folder.Graph, threads: int, *, own_process: bool = False) -> None:
         self.metadata: Metadata = graph.metadata
         self._graph = graph
         self._threads = threads
+        self._own_process = own_process
         self._lock = threading.Lock()
         self._session: Any = None
         self._run_options: Any = None
@@ -362,15 +381,16 @@ class _Session:
     def _make(self) -> Any:
         import onnxruntime  # noqa: PLC0415  (as slow to import as all else together)
 
-        onnxruntime.set_default_logger_severity(_FATAL)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = self._threads
         options.inter_op_num_threads = 1
         options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
         options.log_severity_level = _FATAL
-        # Weightings underflow into denormals, on which a processor is many times slower.
-        options.add_session_config_entry("session.set_denormal_as_zero", "1")
+        if self._own_process:
+            onnxruntime.set_default_logger_severity(_FATAL)
+            # Weightings underflow into denormals, on which some processors are many times slower.
+            options.add_session_config_entry("session.set_denormal_as_zero", "1")
         self._run_options = onnxruntime.RunOptions()
         self._run_options.log_severity_level = _FATAL
         try:

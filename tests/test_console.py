@@ -60,6 +60,7 @@ def run(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
         (["raise console.CommandError('a\\x1b[2Jb\\udcff')"], 2, r"error: a\x1b[2Jb\udcff"),
         (["open('/no/Such')"], 2, "error: /no/Such: no such file or directory"),
         (["raise MemoryError()"], 2, "error: out of memory"),
+        (["raise console.CommandError('no  file a  b')"], 2, "error: no  file a  b"),
         (["raise BrokenPipeError()"], 0, ""),
         (
             ["raise ValueError('why?')"],

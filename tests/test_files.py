@@ -113,6 +113,20 @@ def test_a_file_that_appears_meanwhile_is_not_replaced(tmp_path: pathlib.Path) -
     assert os.listdir(tmp_path) == ["file"]
 
 
+@pytest.mark.parametrize("replace", [False, True])
+def test_a_free_name_is_taken_in_one_step(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, way: str, replace: bool
+) -> None:
+    """Without a moment between the question whether it is free and the answer."""
+    if way == "with a temporary name":
+        pytest.skip("there it is not")
+    monkeypatch.delattr(pathlib.Path, "replace")
+    with atomic_output(tmp_path / "file", replace=replace) as file:
+        file.write(b"content")
+    assert (tmp_path / "file").read_bytes() == b"content"
+    assert os.listdir(tmp_path) == ["file"]
+
+
 def test_a_link_is_followed(tmp_path: pathlib.Path) -> None:
     (tmp_path / "folder").mkdir()
     target, link = tmp_path / "folder" / "target", tmp_path / "link"

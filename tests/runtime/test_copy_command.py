@@ -22,6 +22,7 @@ import tty
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import onnx
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -567,23 +568,95 @@ def test_nobody_reads_the_copy(command: list[str]) -> None:
     assert process.wait(timeout=60) == 0
 
 
-def test_nobody_reads_a_wrong_copy(command: list[str], edited_model: Callable[..., pathlib.Path]) -> None:
+def test_nobody_reads_a_wrong_copy(
+    command: list[str], source: pathlib.Path, edited_model: Callable[..., pathlib.Path]
+) -> None:
     """Who stops reading is told of the wrong bits all the same."""
     zeroed = edited_model(weights=lambda weights: 0 * weights)
+    source.write_bytes(b"\xff" * (1 << 17))
     process = subprocess.Popen(
-        [*command, "-", "--model", str(zeroed)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        [*command, source, "--model", str(zeroed)], stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
-    assert process.stdin is not None
     assert process.stdout is not None
-    process.stdin.write(b"\xff" * (1 << 17))
     assert process.stdout.read(100) == bytes(100)
     process.stdout.close()
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 1
     assert b" bits are wrong, the first in the byte at 0\n" in errors
+
+
+def test_nobody_reads_the_figures_of_a_wrong_copy(
+    command: list[str], source: pathlib.Path, target: pathlib.Path, edited_model: Callable[..., pathlib.Path]
+) -> None:
+    zeroed = edited_model(weights=lambda weights: 0 * weights)
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    process = subprocess.run(
+        [*command, source, "-o", target, "--json", "--model", str(zeroed)], check=False, stdout=write_end, timeout=60
+    )
+    os.close(write_end)
+    assert process.returncode == 1
+    assert target.read_bytes() == bytes(len(CONTENT))
+
+
+def test_a_summary_is_of_a_whole_copy(command: list[str], source: pathlib.Path) -> None:
+    """On a terminal, where there is one to be seen."""
+    source.write_bytes(bytes(1 << 20))
+    terminal, ours = pty.openpty()
+    process = subprocess.Popen([*command, source], stdout=subprocess.PIPE, stderr=ours)
+    os.close(ours)
+    assert process.stdout is not None
+    process.stdout.read(10)
+    process.stdout.close()
+    assert process.wait(timeout=60) == 0
+    said = b""
+    with contextlib.suppress(OSError):  # the end of a terminal is an error
+        while more := os.read(terminal, 1000):
+            said += more
+    os.close(terminal)
+    assert b"no bit is wrong" not in said
+
+
+# Descriptors that do not block
+
+
+def test_an_input_that_does_not_block(command: list[str]) -> None:
+    read_end, write_end = os.pipe()
+    os.set_blocking(read_end, False)
+    process = subprocess.Popen([*command, "-"], stdin=read_end, stdout=subprocess.PIPE)
+    for start in range(0, len(CONTENT), 2003):
+        time.sleep(0.3)
+        os.write(write_end, CONTENT[start : start + 2003])
+    os.close(write_end)
+    assert process.communicate(timeout=60)[0] == CONTENT
+    assert process.returncode == 0
+    os.close(read_end)
+
+
+@pytest.mark.skipif(not hasattr(fcntl, "F_SETPIPE_SZ"), reason="pipes are as large as they are here")
+def test_an_output_that_does_not_block_and_takes_a_part_at_a_time(command: list[str], source: pathlib.Path) -> None:
+    read_end, write_end = os.pipe()
+    fcntl.fcntl(write_end, fcntl.F_SETPIPE_SZ, 4096)
+    os.set_blocking(write_end, False)
+    process = subprocess.Popen([*command, source, "--batch-size", "3000"], stdout=write_end)
+    os.close(write_end)
+    copied = b""
+    while more := os.read(read_end, 1500):
+        copied += more
+        time.sleep(0.01)
+    assert process.wait(timeout=60) == 0
+    assert copied == CONTENT
+    os.close(read_end)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a terminal is another")
+def test_a_terminal_is_ended_once(command: list[str]) -> None:
+    terminal, theirs = pty.openpty()
+    process = subprocess.Popen([*command, "-"], stdin=theirs, stdout=subprocess.PIPE)
+    os.write(terminal, b"typed\n\x04")
+    assert process.communicate(timeout=60)[0] == b"typed\n"
+    os.close(theirs)
+    os.close(terminal)
 
 
 # An input that changes while it is read
@@ -609,9 +682,10 @@ def held_back(command: list[str], source: pathlib.Path, tmp_path: pathlib.Path) 
     process.communicate()
 
 
-def test_the_input_shrinks(held_back: Callable[..., bytes], source: pathlib.Path) -> None:
+@pytest.mark.parametrize("length", [10, len(CONTENT) * 40 - 1])
+def test_the_input_shrinks(held_back: Callable[..., bytes], source: pathlib.Path, length: int) -> None:
     error = f"ntm-copy: error: cannot read {source}: it was cut short meanwhile\n"
-    copied = held_back(lambda: os.truncate(source, 10), 2, error)
+    copied = held_back(lambda: os.truncate(source, length), 2, error)
     assert (CONTENT * 40).startswith(copied)
 
 
@@ -655,6 +729,48 @@ def test_the_input_fails_on_the_way(command: list[str], target: pathlib.Path) ->
     assert process.returncode == 2
     assert list(target.parent.iterdir()) == []
     os.close(terminal)
+
+
+# What is held in memory
+
+
+@pytest.mark.parametrize(
+    ("block_length", "batch_size", "largest"), [(5, 1024, 5 * 1024), (1 << 16, 1024, 1 << 20), (1000, 7, 7000)]
+)
+def test_batches_are_of_whole_blocks_and_a_mebibyte_at_most(  # noqa: PLR0917  (fixtures)
+    tiny_model: pathlib.Path,
+    source: pathlib.Path,
+    target: pathlib.Path,
+    monkeypatch: pytest.MonkeyPatch,
+    block_length: int,
+    batch_size: int,
+    largest: int,
+) -> None:
+    batches = []
+
+    def copy_batch(_: object, batch: bytes, __: int) -> stream.CopiedBatch:
+        batches.append(len(batch))
+        return stream.CopiedBatch(batch, 0, None)
+
+    monkeypatch.setattr(stream, "copy_batch", copy_batch)
+    source.write_bytes(bytes(3_000_001))
+    copy_command.copy(
+        str(source), output=str(target), model=tiny_model, block_length=block_length, batch_size=batch_size, threads=1
+    )
+    assert set(batches[:-1]) == {largest}
+    assert sum(batches) == 3_000_001
+
+
+def test_a_graph_that_cannot_be_loaded_is_found_out_before_the_output_is_opened(
+    edited_model: Callable[..., pathlib.Path], source: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def change(model: onnx.ModelProto) -> None:
+        for node in model.graph.node:
+            node.op_type = "Unheard"
+
+    monkeypatch.setattr(copy_command, "_open_output", None)
+    with pytest.raises(console.CommandError, match="cannot load the model"):
+        copy_command.copy(str(source), output="never", model=edited_model(change=change))
 
 
 # Whatever else

@@ -218,6 +218,45 @@ def test_copy_refuses(tiny_model: pathlib.Path, words: Any) -> None:
         ntm.load(tiny_model).copy(words)
 
 
+@pytest.mark.parametrize("words", [[[[0] * 8]], [], "words", None])
+def test_copy_refuses_what_is_no_array(tiny_model: pathlib.Path, words: Any) -> None:
+    with pytest.raises(ValueError, match=r"^words must "):
+        ntm.load(tiny_model).copy(words)
+
+
+def test_recall_and_trace_refuse_what_does_not_fit(tiny_model: pathlib.Path) -> None:
+    model = ntm.load(tiny_model)
+    state = model.initial_state(1)
+    for run in (model.recall, model.trace):
+        with pytest.raises(ValueError, match=r"^memory must have the shape \(1, "):
+            run(random_words(1, 3, 8), model.initial_state(2))
+        with pytest.raises(ValueError, match=r"^weights must have the shape "):
+            run(random_words(1, 3, 8), state._replace(weights=state.weights[:, :1]))
+        with pytest.raises(ValueError, match="must be at least "):
+            run(random_words(1, 3, 8), ntm.State(state.memory[..., :0], state.weights[..., :0], state.reads))
+        with pytest.raises(ValueError, match=r"^words must hold "):
+            run(random_words(0, 3, 8), model.initial_state(0))
+    with pytest.raises(ValueError, match=r"^words must hold a sequence of a word"):
+        model.recall(random_words(1, 0, 8), state)
+    with pytest.raises(ValueError, match=r"^words must hold one sequence, not 2"):
+        model.trace(random_words(2, 3, 8), model.initial_state(2))
+    doubled: Any = [value.astype(np.float64) for value in state]
+    single, double = (list(model.recall(random_words(1, 3, 8), s))[-1] for s in (state, ntm.State(*doubled)))
+    np.testing.assert_array_equal(single, double)
+
+
+@pytest.mark.parametrize("own_process", [False, True])
+def test_denormal_numbers_are_lost_to_a_command_and_to_nobody_else(tiny_model: pathlib.Path, own_process: bool) -> None:
+    code = f"""if True:
+        import numpy as np
+        from ntm.runtime import folder, model
+        network = model.Model(folder.read({str(tiny_model)!r}), own_process={own_process})
+        network.copy(np.ones([1, 3, 8], np.uint8))
+        print(np.float32(1e-30) * np.float32(1e-10) == 0)"""
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True).stdout
+    assert printed == f"{own_process}\n"
+
+
 def test_step_refuses_other_shapes(tiny_model: pathlib.Path) -> None:
     model = ntm.load(tiny_model)
     state = model.initial_state(2)
