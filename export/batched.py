@@ -149,7 +149,8 @@ class _Batched:
         content = self._softmax(graph.node("Mul", graph.node("Div", product, norm), strength), 1)
 
         graph.part = "location"  # Eq. (7) and (8)
-        gate = self._of_heads(graph.node("Sigmoid", parameters["gate"]))
+        # Never above 1, as in ntm.models.cell.
+        gate = self._of_heads(graph.node("Min", graph.node("Sigmoid", parameters["gate"]), graph.constant("open", 1.0)))
         weights = graph.node("Add", previous, graph.node("Mul", gate, graph.node("Sub", content, previous)))
         if shifts > 1:
             shift = self._softmax(graph.reshape(parameters["shift"], shifts, config.heads, 1, -1), 0)

@@ -22,8 +22,9 @@ class Graph:
 
     def constant(self, name: str, value: Any, dtype: type = np.float32) -> str:
         """A constant, the same one wherever it has this name."""
-        if name not in self._constants:
-            self._constants[name] = numpy_helper.from_array(np.asarray(value, dtype, order="C"), name)
+        tensor = numpy_helper.from_array(np.asarray(value, dtype, order="C"), name)
+        if self._constants.setdefault(name, tensor) != tensor:
+            raise ValueError(f"there is another constant {name}")
         return name
 
     def node(self, operation: str, *inputs: str, name: str | None = None, **attributes: Any) -> str:

@@ -149,7 +149,7 @@ def session(content: bytes, *, optimised: bool = True) -> Graph:
     """A graph as a function that onnxruntime computes on one thread."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
-    options.add_session_config_entry("session.set_denormal_as_zero", "1")  # as the runtime has it
+    options.add_session_config_entry("session.set_denormal_as_zero", "1")  # as the commands have it
     if not optimised:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     made = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])

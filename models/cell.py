@@ -176,7 +176,8 @@ class NTMCell(tf.Module):
         return Heads(
             key=key,
             strength=tf.nn.softplus(strength),
-            gate=tf.sigmoid(gate),
+            # onnxruntime's sigmoid exceeds 1 by a rounding here and there: (1 - g) w[t-1] would be negative.
+            gate=tf.minimum(tf.sigmoid(gate), 1.0),
             shift_weighting=tf.nn.softmax(shift),
             sharpening=1.0 + tf.nn.softplus(sharpening),
             erase=tf.sigmoid(tf.reshape(erase_vectors, of_each_head)),
