@@ -454,6 +454,25 @@ def test_gate_compares_every_step_of_a_graph_of_several(  # noqa: PLR0917  (fixt
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.usefixtures("short_gate")
+@pytest.mark.parametrize(("file", "module"), [("unrolled.onnx", unrolled), ("sparse.onnx", sparse)])
+def test_gate_refuses_a_graph_of_several_steps_of_which_the_state_alone_is_wrong(
+    monkeypatch: pytest.MonkeyPatch, run: pathlib.Path, tmp_path: pathlib.Path, file: str, module: Any
+) -> None:
+    """It erases otherwise, in every step, and what it says is right by the memory that it then has."""
+    write = module.unroll
+
+    def write_wrongly(cell: NTMCell, unroll_: int, opset: int) -> onnx.ModelProto:
+        model = write(cell, unroll_, opset)
+        patch(model, "heads/erase_0/bias", 0.01)
+        return model
+
+    monkeypatch.setattr(module, "unroll", write_wrongly)
+    with pytest.raises(publish.DisagreementError, match=rf"^not equal to TensorFlow: {file} .*, 0 bits differ"):
+        publish.publish(run, tmp_path / "out", ["onnx"], unroll=8)
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize(
     ("expected", "actual", "holds"),
     [
