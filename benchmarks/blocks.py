@@ -1,8 +1,9 @@
 """Time the copying of bytes by block length and batch size, and so choose the defaults of ``ntm-copy``; Markdown.
 
 For every block length L the batched graph is written anew with the 2 L + 1 steps of one block. Everything else is what
-``ntm-copy`` does after its start. All are measured in turns, ``--rounds`` times over; of every figure the best counts,
-since other work on a machine only ever slows a copy down.
+``ntm-copy`` does after its start, but that it would cut batches of more than 2^13 locations (``Model.batch_size``). All
+are measured in turns, ``--rounds`` times over; of every figure the best counts, since other work on a machine only ever
+slows a copy down.
 """
 
 import argparse

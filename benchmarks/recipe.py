@@ -66,7 +66,7 @@ def main() -> None:
     parser.add_argument("--measure", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     first, _, last = arguments.seeds.partition("-")
-    seeds = range(int(first), int(last) + 1)
+    seeds = range(int(first), int(last or first) + 1)
     if arguments.measure:
         measure(arguments.measure, seeds, finish=arguments.finish)
         return
