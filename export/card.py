@@ -4,6 +4,8 @@ import itertools
 import json
 from collections.abc import Iterable, Mapping
 
+import numpy as np
+
 from ntm.export.parity import SEQUENCES, TOLERANCE, Agreement, table
 from ntm.export.source import Source
 from ntm.export.step import shapes
@@ -119,5 +121,5 @@ def _initial_state(state: InitialState) -> str:
 
 
 def _vector(values: tuple[float, ...]) -> str:
-    same = len(set(values)) == 1
-    return f"{len(values)} times {values[0]:g}" if same else f"[{', '.join(f'{value:.9g}' for value in values)}]"
+    numbers = [str(np.float32(value)) for value in values]  # the shortest that are these and no others
+    return f"{len(numbers)} times {numbers[0]}" if len(set(numbers)) == 1 else f"[{', '.join(numbers)}]"

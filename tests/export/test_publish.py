@@ -21,11 +21,11 @@ from ai_edge_litert import schema_py_generated as schema
 from onnx import numpy_helper
 
 from ntm import console
-from ntm.export import batched, command, onnx_format, parity, publish, savedmodel, sparse, tflite, unrolled
+from ntm.export import batched, card, command, onnx_format, parity, publish, savedmodel, sparse, tflite, unrolled
 from ntm.export.source import Source
 from ntm.models import NTMCell, NTMConfig
 from ntm.runtime import onnx_file
-from ntm.runtime.metadata import FILES, Metadata
+from ntm.runtime.metadata import FILES, InitialState, Metadata
 from ntm.runtime.model import load
 from ntm.training.config import TrainingConfig
 from ntm.training.run import load_run, save_checkpoint, save_config
@@ -218,18 +218,29 @@ def test_runtime_starts_where_the_network_starts(tmp_path: pathlib.Path, learned
 
 
 def test_card_tells_how_to_run_it(exported: pathlib.Path, run: pathlib.Path) -> None:
-    card = (exported / "card.md").read_text()
-    assert "| `memory` | `[B, 6, N]` | | `next_memory` | `[B, 6, N]` |" in card
-    assert "|  | | | `adds` | `[B, 1, 6]` |" in card
-    assert load_run(run).checkpoint_sha256 in card
+    text = (exported / "card.md").read_text()
+    assert "| `memory` | `[B, 6, N]` | | `next_memory` | `[B, 6, N]` |" in text
+    assert "|  | | | `adds` | `[B, 1, 6]` |" in text
+    assert load_run(run).checkpoint_sha256 in text
     for graph in (*FILES.values(), "savedmodel", "step.tflite", "triton step"):
-        assert graph in card
-    assert [line for line in card.splitlines() if line.startswith("### ")] == [
+        assert graph in text
+    assert [line for line in text.splitlines() if line.startswith("### ")] == [
         "### ONNX",
         "### SavedModel",
         "### TF-Lite",
         "### Triton",
     ]
+    assert "| memory | each of the N locations holds 6 times 1e-06 |" in text
+
+
+def test_card_tells_learned_numbers_to_the_last_bit() -> None:
+    learned = np.array([0.1234567, 1 / 3], np.float32)
+    memory, reads = (float(learned[0]),), (float(learned[0]), float(learned[1]))
+    initial = InitialState(memory=memory, weights=((1.0, 0.0),), reads=(reads,))
+    rows = card._initial_state(initial)
+    assert "1 times 0.1234567 |" in rows
+    told = json.loads(rows.rpartition("reads of head 0 | ")[2].removesuffix(" |"))
+    assert np.array_equal(np.array(told, np.float32), learned)
 
 
 @pytest.mark.usefixtures("short_gate")
@@ -242,9 +253,9 @@ def test_only_the_formats_asked_for_are_there(
     assert ntm_export(run, "--output", out, *arguments) == 0
     assert {path.name for path in out.iterdir()} == {"card.md", "step.tflite", "triton"}
     assert "dims: [ 6, 33 ]" in (out / "triton" / "step" / "config.pbtxt").read_text()
-    card = (out / "card.md").read_text()
-    assert "of up to 31\nwords" in card
-    assert [line for line in card.splitlines() if line.startswith("### ")] == ["### TF-Lite", "### Triton"]
+    text = (out / "card.md").read_text()
+    assert "of up to 31\nwords" in text
+    assert [line for line in text.splitlines() if line.startswith("### ")] == ["### TF-Lite", "### Triton"]
 
 
 def test_the_command_knows_every_format() -> None:
