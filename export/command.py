@@ -55,7 +55,7 @@ def export(
     check: Annotated[
         pathlib.Path | None, typer.Option(metavar="DIR", help="Export nothing; prove the export in DIR again.")
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace an export that is already there.")] = False,
+    force: Annotated[bool, typer.Option("--force", "-f", help="Replace an export that is already there.")] = False,
     as_json: console.Json = False,
     quiet: console.Quiet = False,
     version: console.Version = False,  # noqa: ARG001  (its callback does the work)
