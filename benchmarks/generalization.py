@@ -16,7 +16,7 @@ import sys
 import tempfile
 
 import ntm
-from ntm import console
+from ntm import console, text
 from ntm.runtime.evaluate import Case, Score, evaluate, readable
 
 CASES = (
@@ -78,7 +78,7 @@ def _wrong(score: Score) -> str:
 def _table_of_seeds(cases: list[Case], scores: dict[int, list[Score]]) -> str:
     """Wrong bits per sequence, a row for each seed."""
     header = ["seed", *(f"L = {case.length:,}" for case in cases)]
-    return console.table([header, *([str(seed), *map(_wrong, row)] for seed, row in scores.items())])
+    return text.table([header, *([str(seed), *map(_wrong, row)] for seed, row in scores.items())])
 
 
 def _table_of_lengths(cases: list[Case], scores: dict[int, list[Score]]) -> str:
@@ -92,7 +92,7 @@ def _table_of_lengths(cases: list[Case], scores: dict[int, list[Score]]) -> str:
         over_seeds = map(readable, (statistics.median(wrong), max(wrong)))
         original = readable(ORIGINAL[case.length]) if case.length in ORIGINAL else "not measured"
         rows.append([*sizes, *over_seeds, f"{wrong.count(0.0)} of {len(wrong)}", original])
-    return console.table(rows)
+    return text.table(rows)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ import dataclasses
 import enum
 import json
 import pathlib
-import sys
 from typing import Annotated
 
 import typer
@@ -55,7 +54,7 @@ def export(
     check: Annotated[
         pathlib.Path | None, typer.Option(metavar="DIR", help="Export nothing; prove the export in DIR again.")
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace an export that is already there.")] = False,
+    force: Annotated[bool, typer.Option("--force", "-f", help="Replace an export that is already there.")] = False,
     as_json: console.Json = False,
     quiet: console.Quiet = False,
     version: console.Version = False,  # noqa: ARG001  (its callback does the work)
@@ -90,9 +89,9 @@ def export(
     except publish.DisagreementError as error:
         console.fail(_COMMAND, str(error), console.WRONG)
     if as_json:
-        sys.stdout.write(json.dumps({graph: dataclasses.asdict(found) for graph, found in agreements.items()}) + "\n")
+        console.show(json.dumps({graph: dataclasses.asdict(found) for graph, found in agreements.items()}))
     elif not quiet:
-        sys.stdout.write(publish.table(agreements) + "\n")
+        console.show(publish.table(agreements))
     return console.OK
 
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Mapping
 import numpy as np
 import tensorflow as tf
 
-from ntm import console
+from ntm import text
 from ntm.export.step import locations_for, step_function
 from ntm.models import NTMCell
 from ntm.runtime.metadata import INPUTS, STEP_OUTPUTS, Metadata
@@ -238,7 +238,7 @@ def table(agreements: Mapping[str, Agreement]) -> str:
         rows.append((graph, f"{found.steps:,}", *differences, f"{found.differing_bits:,}", wrong))
     if not any(row[-1] for row in rows[1:]):
         rows = [row[:-1] for row in rows]
-    return console.table(rows, left=1)
+    return text.table(rows, left=1)
 
 
 def _trajectory(

@@ -66,20 +66,25 @@ def publish(
         What was measured, by graph.
 
     Raises:
-        CommandError: the run cannot be read, or the folder cannot be made.
+        CommandError: the run cannot be read, the name cannot be printed, or the folder cannot be made.
         DisagreementError: a graph disagrees with TensorFlow; nothing was published.
+
+    Warns:
+        UserWarning: the network has not converged, or a quantised graph is not as good.
     """
     folder = folder.absolute()
     _check_free(folder, replace)
     trained = load_run(run)
     locations = memory_locations or max(LOCATIONS, trained.cell.config.memory_locations)
-    source = Source(trained, model_name or folder.name, unroll, locations)
+    source = Source(trained, folder.name if model_name is None else model_name, unroll, locations)
     try:
         least = len(source.metadata().initial_state.weights[0])
     except MetadataError as error:
         raise CommandError(str(error)) from error
     if locations < least:
         raise CommandError(f"this network needs at least {least} memory locations")
+    if trained.summary.get("converged") is False:
+        warnings.warn("the network has not converged: expect wrong bits", stacklevel=2)
     with explaining(f"cannot write {folder}"), _staged(folder) as staged:
         for name in formats:
             FORMATS[name].write(source, staged)

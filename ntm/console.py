@@ -12,7 +12,7 @@ import signal
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Annotated, Any, NoReturn, Self
 
@@ -102,8 +102,12 @@ def _outcome(name: str, function: Callable[..., int | None], received: list[int]
 
 
 def show(result: str) -> None:
-    """Write a result on stdout, at once: it holds, and so does the exit code, even if nobody reads it."""
-    with contextlib.suppress(BrokenPipeError):
+    """Write a result on stdout, at once. If nobody reads it, it holds all the same, and so does the exit code.
+
+    Raises:
+        CommandError: it cannot be written.
+    """
+    with contextlib.suppress(BrokenPipeError), explaining("cannot write standard output"):
         sys.stdout.write(f"{result}\n")
         sys.stdout.flush()
 
@@ -162,24 +166,6 @@ def _show_version(context: typer.Context, wanted: bool) -> None:
         model = f"no bundled model: {error}"
     typer.echo(f"{context.info_name} {importlib.metadata.version(DISTRIBUTION)}\n{model}")
     raise typer.Exit
-
-
-def table(rows: Sequence[Sequence[str]], left: int = 0) -> str:
-    """Rows, of which the first is the header, as Markdown that is easy to read as it stands.
-
-    The first ``left`` columns lean to the left, all others, of numbers, to the right.
-    """
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    rules = ["-" * width if column < left else "-" * (width - 1) + ":" for column, width in enumerate(widths)]
-
-    def line(cells: Sequence[str]) -> str:
-        aligned = [
-            cell.ljust(width) if column < left else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(cells, widths, strict=True))
-        ]
-        return f"| {' | '.join(aligned)} |"
-
-    return "\n".join(map(line, (rows[0], rules, *rows[1:])))
 
 
 Version = Annotated[

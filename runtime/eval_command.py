@@ -27,6 +27,7 @@ LEAST_LOCATIONS = 128
 # Where the pictures go by default, by option.
 PICTURES = {"--plot": "ntm-eval-plot.png", "--trace": "ntm-eval-trace.png"}
 FORMATS = (".png", ".pdf", ".svg")
+_FORMATS = " or ".join(FORMATS)
 _MOST_PLOTTED = 20
 # A trace is held whole: the steps of a copy times the locations.
 _LARGEST_TRACE = 1 << 24
@@ -68,17 +69,17 @@ def evaluate(
     plot: Annotated[
         pathlib.Path | None,
         Option(
-            metavar="[FILE.png]",
+            metavar="[FILE]",
             help="Draw target, output and error for each length, of its worst sequence. "
-            f"Without a FILE: {PICTURES['--plot']}.",
+            f"FILE ends in {_FORMATS}; without one: {PICTURES['--plot']}.",
         ),
     ] = None,
     trace: Annotated[
         pathlib.Path | None,
         Option(
-            metavar="[FILE.png]",
+            metavar="[FILE]",
             help="Draw what the heads do with the memory, for the worst sequence of the first length. "
-            f"Without a FILE: {PICTURES['--trace']}.",
+            f"FILE ends in {_FORMATS}; without one: {PICTURES['--trace']}.",
         ),
     ] = None,
     force: Annotated[bool, Option("--force", "-f", help="Replace pictures that exist.")] = False,
@@ -105,7 +106,7 @@ def evaluate(
         from ntm.runtime.model import Model, locations_for  # noqa: PLC0415
 
         try:
-            network = Model(files, memory_locations, batch_size=batch_size)
+            network = Model(files, memory_locations, batch_size=batch_size, own_process=True)
         except ValueError as error:
             raise console.CommandError(str(error)) from error
         least = max(LEAST_LOCATIONS, files.metadata.least_locations)
@@ -117,19 +118,18 @@ def evaluate(
             raise console.CommandError(f"a trace of {wanted[0]} words is too large: put a shorter length first")
         start = time.monotonic()
         scores = list(_scores(network, cases, threads or options.available_cores(), quiet=quiet))
-        if as_json:
-            summary = {
-                "model": files.metadata.model_name,
-                "checkpoint_sha256": files.metadata.checkpoint_sha256,
-                "seed": seed,
-                "seconds": round(time.monotonic() - start, 6),
-                "results": [score.as_dict() for score in scores],
-            }
-            sys.stdout.write(json.dumps(summary) + "\n")
-        elif not quiet:
-            sys.stdout.write(evaluation.table(scores) + "\n")
-        sys.stdout.flush()  # whatever becomes of the pictures
-        _draw(network, scores, plot, trace, force=force, quiet=quiet)
+        summary = {
+            "model": files.metadata.model_name,
+            "checkpoint_sha256": files.metadata.checkpoint_sha256,
+            "seed": seed,
+            "seconds": round(time.monotonic() - start, 6),
+            "results": [score.as_dict() for score in scores],
+        }
+        try:
+            if as_json or not quiet:
+                console.show(json.dumps(summary) if as_json else evaluation.table(scores))
+        finally:  # the figures may have nowhere to go, and the pictures do
+            _draw(network, scores, plot, trace, force=force, quiet=quiet)
     except folder.ModelError as error:
         raise console.CommandError(str(error)) from error
     return console.WRONG if any(score.wrong_bits.any() for score in scores) else console.OK
@@ -157,7 +157,7 @@ def _check_pictures(plot: pathlib.Path | None, trace: pathlib.Path | None, *, fo
         raise console.CommandError(f"{plot} cannot be both pictures")
     for path in pictures:
         if path.suffix.lower() not in FORMATS:
-            raise console.CommandError(f"cannot draw {path}: its name must end in {' or '.join(FORMATS)}")
+            raise console.CommandError(f"cannot draw {path}: its name must end in {_FORMATS}")
         options.check_free(path, options.output_status(path), force=force)
 
 

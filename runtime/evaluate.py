@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ntm import console
+from ntm import text
 from ntm.runtime.model import Floats, Model
 from ntm.runtime.patterns import Words, sequence
 
@@ -139,7 +139,7 @@ def table(scores: Sequence[Score]) -> str:
         "soft cost": "soft_cost_mean",
     }
     rows = [[readable(score.as_dict()[name]) for name in columns.values()] for score in scores]
-    return f"{console.table([list(columns), *rows], left=1)}\n\n{_LEGEND}"
+    return f"{text.table([list(columns), *rows], left=1)}\n\n{_LEGEND}"
 
 
 def readable(value: str | float) -> str:

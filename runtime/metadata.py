@@ -179,7 +179,7 @@ class Metadata:
         if not (self.unroll == 1 if self.graph == STEP else 1 <= self.unroll <= LARGEST_SIZE):
             raise MetadataError("unroll must be 1 for a step and at least 1 for another graph")
         if not self.model_name.strip() or not self.model_name.isprintable():
-            raise MetadataError("model_name must be printable")
+            raise MetadataError("model_name must be printable, and not empty")
         if len(self.checkpoint_sha256) != 64 or set(self.checkpoint_sha256) - set("0123456789abcdef"):
             raise MetadataError("checkpoint_sha256 must be 64 hexadecimal digits")
 

@@ -12,18 +12,19 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from matplotlib.axes import Axes
-from matplotlib.colors import LinearSegmentedColormap
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
-from ntm import console
-from ntm.files import atomic_output
-from ntm.runtime.evaluate import Recall, Score
-from ntm.runtime.model import Trace
-
-# It reports on stderr that it fills its font cache.
+# It reports on stderr where it keeps its cache, already while it is imported, and that it fills it.
 logging.getLogger("matplotlib").setLevel(logging.ERROR)
+
+from matplotlib.axes import Axes  # noqa: E402
+from matplotlib.colors import LinearSegmentedColormap  # noqa: E402
+from matplotlib.figure import Figure  # noqa: E402
+from matplotlib.ticker import MaxNLocator  # noqa: E402
+
+from ntm import console  # noqa: E402
+from ntm.files import atomic_output  # noqa: E402
+from ntm.runtime.evaluate import Recall, Score  # noqa: E402
+from ntm.runtime.model import Trace  # noqa: E402
 
 _UNSIGNED: dict[str, Any] = {"cmap": "gray_r", "vmin": 0.0, "vmax": 1.0}
 _PURPLE_TO_ORANGE = LinearSegmentedColormap.from_list(
@@ -33,6 +34,8 @@ _DELIMITER = "#0072b2"  # a blue that nobody takes for purple or orange
 _DOTS_PER_INCH = 150
 # A panel is too small for more rows or columns to be told apart.
 _MOST_SHOWN = 500
+# A picture of more heads does not grow.
+_MOST_HEADS = 20
 # A weight below this is not to be seen.
 _FAINT = 0.01
 
@@ -49,7 +52,7 @@ def save(figure: Figure, path: str | os.PathLike[str], *, replace: bool) -> None
 
 
 def draw_copies(scores: Sequence[Score]) -> Figure:
-    """Target, output and error (output - target) of the worst sequence of each length."""
+    """Target, output and error of the worst sequence of each length."""
     figure = Figure(figsize=(9.0, 0.6 + 2.0 * len(scores)), layout="constrained")
     left, right = figure.subfigures(1, 2, squeeze=False, width_ratios=[12, 1]).flat
     panels = left.subplots(3 * len(scores)).reshape(-1, 3)
@@ -58,7 +61,7 @@ def draw_copies(scores: Sequence[Score]) -> Figure:
         bits = _show(target, words, **_UNSIGNED)
         _show(output, y, **_UNSIGNED)
         errors = _show(error, y - words, keep_extremes=True, **_signed(1.0))
-        for axes, label in ((target, "target"), (output, "output"), (error, "error")):
+        for axes, label in ((target, "target"), (output, "output"), (error, "error:\noutput - target")):
             axes.set_ylabel(label, rotation=0, ha="right", va="center")
             axes.set_yticks([])
             axes.tick_params(labelbottom=axes is error)
@@ -74,44 +77,59 @@ def draw_copies(scores: Sequence[Score]) -> Figure:
 def draw_trace(trace: Trace) -> Figure:
     """Adds, write weights, memory, read weights and reads of one copy, as in figure 6 of the paper.
 
-    Panels one above the other share the time, panels side by side the locations, as far as the heads get. Of several
-    heads of a kind the vectors are stacked, and the weights are the largest.
+    Panels one above the other share the time, panels side by side the locations, as far as the heads get. Each head has
+    panels of its own, in the same row as those of the other kind's head of its number.
     """
     length, read_heads = len(trace.x) // 2, trace.reads.shape[1]
-    adds, reads = (vectors.reshape(len(vectors), -1).T for vectors in (trace.adds, trace.reads))  # [heads * M, T]
     visited = np.flatnonzero(trace.weights.max(axis=(0, 1)) > _FAINT).max(initial=0) + 2
-    read, write = (heads.max(axis=1).T[:visited] for heads in np.split(trace.weights, [read_heads], axis=1))  # [N, T]
+    adds, reads, weights = (
+        heads.transpose(1, 2, 0) for heads in (trace.adds, trace.reads, trace.weights[:, :, :visited])
+    )  # [heads, M or N, T]
     memory = trace.memory.T[:visited]  # [N, M]
     signed = _signed(max(1.0, *(float(np.abs(values).max()) for values in (adds, memory, reads))))
 
-    figure = Figure(figsize=(10.0, 6.2), layout="constrained")
+    most = max(len(adds), len(reads))
+    figure = Figure(figsize=(10.0, 3.6 + 2.6 * min(most, _MOST_HEADS)), layout="constrained")
     figure.suptitle(_caption_of_trace(trace))
-    (top_left, top, top_right), (left, middle, right) = figure.subplots(
-        2, 3, width_ratios=[8, 5, 8], height_ratios=[2, 3]
+    grid = figure.add_gridspec(2 * most, 3, width_ratios=[4, 3, 4], height_ratios=[2] * most + [3] * most)
+    top_left, top_right, left, right = (
+        [figure.add_subplot(grid[first + head, column]) for head in range(len(heads))]
+        for first, column, heads in ((0, 0, adds), (0, 2, reads), (most, 0, adds), (most, 2, reads))
     )
-    for axes, title, values, scale in (
-        (top_left, "adds", adds, signed),
-        (top_right, "reads", reads, signed),
-        (left, "write weights", write, _UNSIGNED),
-        (middle, "memory", memory, signed),
-        (right, "read weights", read, _UNSIGNED),
-    ):
-        _show(axes, values, first_column=0 if axes is middle else 1, keep_extremes=scale is _UNSIGNED, **scale)
-        axes.set_title(title, loc="left")
-    for axes in (top_left, top_right, left, right):
-        axes.axvspan(length + 0.5, length + 1.5, fill=False, edgecolor=_DELIMITER, linewidth=1.5)
+    _show_heads(top_left, "adds", adds, length, signed)
+    _show_heads(top_right, "reads", reads, length, signed)
+    _show_heads(left, "write weights", weights[read_heads:], length, _UNSIGNED)
+    _show_heads(right, "read weights", weights[:read_heads], length, _UNSIGNED)
+    for panels, label in ((top_left, "vector element"), (left, "location")):
+        for axes in panels:
+            axes.set_ylabel(label)
+    for axes in (top_left[0], top_right[0]):  # the titles below them leave no room
         axes.set_title("delimiter", color=_DELIMITER, fontsize="medium")
-        axes.set_xlabel("time step")
-    top_left.set_ylabel("vector element")
-    middle.set_title("after the delimiter", loc="right", color=_DELIMITER, fontsize="medium")
+    middle = figure.add_subplot(grid[most:, 1])
+    _show(middle, memory, first_column=0, **signed)
+    middle.set_title("memory after the delimiter", loc="left")
     middle.set_xlabel("vector element")
-    left.set_ylabel("location")
 
-    top.set_axis_off()
-    for y, axes, label in ((0.7, middle, "adds, memory, reads"), (0.2, left, "weights")):
-        bar = top.inset_axes((0.05, y, 0.9, 0.1))
+    key = figure.add_subplot(grid[:most, 1])
+    key.set_axis_off()
+    for y, axes, label in ((0.7, middle, "adds, memory, reads"), (0.2, left[0], "weights")):
+        bar = key.inset_axes((0.05, y, 0.9, 0.1))
         figure.colorbar(axes.images[0], cax=bar, orientation="horizontal", label=label)
     return figure
+
+
+def _show_heads(
+    panels: Sequence[Axes], title: str, heads: npt.NDArray[Any], length: int, scale: dict[str, Any]
+) -> None:
+    """Show ``[heads, rows, T]``, T = 2 L + 1, in panels one above the other."""
+    for i, (axes, values) in enumerate(zip(panels, heads, strict=True)):
+        _show(axes, values, keep_extremes=scale is _UNSIGNED, **scale)
+        axes.axvspan(length + 0.5, length + 1.5, fill=False, edgecolor=_DELIMITER, linewidth=1.5)
+        axes.tick_params(labelbottom=axes is panels[-1])
+        if len(heads) > 1:
+            axes.set_title(f"head {i}", loc="right", fontsize="medium")
+    panels[0].set_title(title, loc="left")
+    panels[-1].set_xlabel("time step")
 
 
 def _caption(score: Score) -> str:

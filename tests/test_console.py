@@ -209,14 +209,6 @@ commands.copy()
     assert (result.returncode, result.stdout, result.stderr) == (code, b"", b"")
 
 
-def test_a_table_is_aligned() -> None:
-    assert console.table([("name", "n", "wrong"), ("a", "1,000", "")], left=1).splitlines() == [
-        "| name |     n | wrong |",
-        "| ---- | ----: | ----: |",
-        "| a    | 1,000 |       |",
-    ]
-
-
 def _on_terminal(*arguments: str, **environment: str) -> bytes:
     """What a terminal as stderr is shown."""
     terminal, stderr = pty.openpty()

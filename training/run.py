@@ -11,8 +11,6 @@ import hashlib
 import io
 import json
 import pathlib
-import zipfile
-import zlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -26,6 +24,7 @@ from ntm.training.config import TrainingConfig
 CONFIG, HISTORY, CHECKPOINT = "config.json", "history.jsonl", "checkpoint.npz"
 FILES = (CONFIG, HISTORY, CHECKPOINT)
 _MODEL, _STATE, _SUMMARY = "model/", "state/", "summary"
+_KINDS = {bool: "true or false", int: "a whole number", float: "a number", tuple: "a list of whole numbers"}
 
 
 class RunError(CommandError):
@@ -52,10 +51,10 @@ def load_config(folder: pathlib.Path) -> tuple[NTMConfig, TrainingConfig]:
     """Read what was asked for.
 
     Raises:
-        RunError: the folder is not a run.
+        RunError: the folder is not a run, or its configuration is not one that this release knows.
     """
-    with _reading(folder):
-        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    with _reading(folder / CONFIG):
+        config = _parsed((folder / CONFIG).read_bytes())
         return NTMConfig(**config["network"]), TrainingConfig(**config["training"])
 
 
@@ -82,9 +81,8 @@ def load_state(folder: pathlib.Path) -> tuple[dict[str, np.ndarray], dict[str, A
     Raises:
         RunError: the folder is not a run, or its checkpoint is damaged.
     """
-    with _reading(folder), np.load(folder / CHECKPOINT, allow_pickle=False) as arrays:
-        state = {name.removeprefix(_STATE): arrays[name] for name in arrays.files if name.startswith(_STATE)}
-        return state, json.loads(str(arrays[_SUMMARY]))
+    arrays, summary, _ = _load_checkpoint(folder)
+    return _of(arrays, _STATE), summary
 
 
 def load_run(folder: pathlib.Path) -> TrainedRun:
@@ -94,22 +92,76 @@ def load_run(folder: pathlib.Path) -> TrainedRun:
         RunError: the folder is not a run, or its checkpoint is damaged or of another configuration.
     """
     network, _ = load_config(folder)
-    with _reading(folder):
-        content = (folder / CHECKPOINT).read_bytes()
-        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-            summary = json.loads(str(arrays[_SUMMARY]))
-            cell = NTMCell(network)
-            for variable in cell.trainable_variables:
-                variable.assign(arrays[_MODEL + variable.name.removesuffix(":0")])
-    return TrainedRun(cell, summary, hashlib.sha256(content).hexdigest())
+    arrays, summary, checksum = _load_checkpoint(folder)
+    values, cell = _of(arrays, _MODEL), NTMCell(network)
+    variables = {variable.name.removesuffix(":0"): variable for variable in cell.trainable_variables}
+    if {name: (value.shape, value.dtype) for name, value in values.items()} != {
+        name: (tuple(variable.shape), variable.dtype.as_numpy_dtype) for name, variable in variables.items()
+    }:
+        raise RunError(f"cannot read {folder / CHECKPOINT}: its network is not that of {CONFIG}")
+    for name, variable in variables.items():
+        variable.assign(values[name])
+    return TrainedRun(cell, summary, checksum)
+
+
+def _parsed(content: bytes) -> dict[str, dict[str, Any]]:
+    """The configuration in ``CONFIG``: its parts by name, their options by name, each of its type.
+
+    Raises:
+        ValueError: says what is wrong.
+    """
+    try:
+        config = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"it is not JSON: {error}") from error
+    for part, kind in (("network", NTMConfig), ("training", TrainingConfig)):
+        if not isinstance(config, dict) or not isinstance(config.get(part), dict):
+            raise ValueError(f"it has no {part!r}")
+        defaults = {field.name: field.default for field in dataclasses.fields(kind)}
+        for name, value in config[part].items():
+            if name not in defaults:
+                raise ValueError(f"this release knows no {name!r} of {part!r}")
+            if not _is_alike(value, defaults[name]):
+                raise ValueError(f"{name} must be {_KINDS[type(defaults[name])]}, not {json.dumps(value):.40}")
+    return dict(config)
+
+
+def _is_alike(value: Any, default: Any) -> bool:
+    """Whether a value of JSON is of the type of a default; a whole number is a number."""
+    if isinstance(default, tuple):
+        return isinstance(value, list) and all(_is_alike(item, default[0]) for item in value)
+    return type(value) is type(default) or (isinstance(default, float) and type(value) is int)
+
+
+def _load_checkpoint(folder: pathlib.Path) -> tuple[dict[str, np.ndarray], dict[str, Any], str]:
+    """All arrays of a checkpoint by name, its summary, and the SHA-256 of the file."""
+    path = folder / CHECKPOINT
+    with _reading(path):
+        content = path.read_bytes()
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as file:
+            arrays = dict(file)
+        summary = dict(json.loads(str(arrays[_SUMMARY])))
+    except Exception as error:  # zipfile, zlib and numpy have many for a damaged file
+        raise RunError(f"cannot read {path}: it is damaged, or is not a checkpoint") from error
+    return arrays, summary, hashlib.sha256(content).hexdigest()
+
+
+def _of(arrays: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
+    """The arrays of one kind by their own names."""
+    return {name.removeprefix(prefix): value for name, value in arrays.items() if name.startswith(prefix)}
 
 
 @contextlib.contextmanager
-def _reading(folder: pathlib.Path) -> Iterator[None]:
-    """Turn whatever a damaged or foreign file can raise into a RunError."""
+def _reading(path: pathlib.Path) -> Iterator[None]:
+    """Turn whatever a missing, damaged or foreign file can raise into a RunError that names it."""
     try:
         yield
     except FileNotFoundError as error:
-        raise RunError(f"{folder} is not a run of ntm-train: it has no {pathlib.Path(error.filename).name}") from error
-    except (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise RunError(f"cannot read the run {folder}: {error}") from error
+        raise RunError(f"{path.parent} is not a run of ntm-train: it has no {path.name}") from error
+    except NotADirectoryError as error:
+        raise RunError(f"{path.parent} is not a run of ntm-train: it is not a folder") from error
+    except OSError as error:
+        raise RunError(f"cannot read {path}: {(error.strerror or str(error)).lower()}") from error
+    except (ValueError, TypeError, KeyError) as error:
+        raise RunError(f"cannot read {path}: {error}") from error

@@ -585,19 +585,118 @@ def test_check_refuses_false_metadata(  # noqa: PLR0917
     assert error.count("\n") == 1
 
 
-def test_bad_runs_are_refused(
+def edit_config(run: pathlib.Path, part: str, **options: Any) -> None:
+    config = json.loads((run / "config.json").read_text())
+    config[part] |= options
+    (run / "config.json").write_text(json.dumps(config))
+
+
+def empty(path: pathlib.Path) -> pathlib.Path:
+    """A folder in the place of a file."""
+    path.unlink()
+    path.mkdir()
+    return path
+
+
+def cut(path: pathlib.Path) -> None:
+    path.write_bytes(path.read_bytes()[:-200])
+
+
+def store_arrays(run: pathlib.Path, **arrays: Any) -> None:
+    np.savez(run / "checkpoint.npz", allow_pickle=False, **arrays)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (shutil.rmtree, "RUN is not a run of ntm-train: it has no config.json"),
+        (
+            lambda run: (run.rename(run.with_name("moved")), run.touch()),
+            "RUN is not a run of ntm-train: it is not a folder",
+        ),
+        (lambda run: (run / "config.json").unlink(), "RUN is not a run of ntm-train: it has no config.json"),
+        (lambda run: (run / "checkpoint.npz").unlink(), "RUN is not a run of ntm-train: it has no checkpoint.npz"),
+        (lambda run: empty(run / "config.json"), "cannot read RUN/config.json: is a directory"),
+        (lambda run: (run / "config.json").write_text("{"), "cannot read RUN/config.json: it is not JSON: "),
+        (lambda run: (run / "config.json").write_bytes(b"\xff"), "cannot read RUN/config.json: it is not JSON: "),
+        (lambda run: (run / "config.json").write_text("[" * 9999), "cannot read RUN/config.json: it is not JSON: "),
+        (lambda run: (run / "config.json").write_text("[]"), "cannot read RUN/config.json: it has no 'network'"),
+        (
+            lambda run: (run / "config.json").write_text('{"network": {}}'),
+            "cannot read RUN/config.json: it has no 'training'",
+        ),
+        (
+            lambda run: edit_config(run, "network", colour=1),
+            "cannot read RUN/config.json: this release knows no 'colour' of 'network'",
+        ),
+        (
+            lambda run: edit_config(run, "network", word_bits="x"),
+            'cannot read RUN/config.json: word_bits must be a whole number, not "x"',
+        ),
+        (
+            lambda run: edit_config(run, "network", word_bits=0),
+            "cannot read RUN/config.json: word_bits must be at least 1, not 0",
+        ),
+        (
+            lambda run: edit_config(run, "network", controller_sizes=[20, None]),
+            "cannot read RUN/config.json: controller_sizes must be a list of whole numbers, not [20, null]",
+        ),
+        (
+            lambda run: edit_config(run, "training", xla=1),
+            "cannot read RUN/config.json: xla must be true or false, not 1",
+        ),
+        (
+            lambda run: edit_config(run, "training", learning_rate="fast"),
+            'cannot read RUN/config.json: learning_rate must be a number, not "fast"',
+        ),
+        (lambda run: empty(run / "checkpoint.npz"), "cannot read RUN/checkpoint.npz: is a directory"),
+        (lambda run: cut(run / "checkpoint.npz"), "cannot read RUN/checkpoint.npz: it is damaged, or is not a "),
+        (lambda run: (run / "checkpoint.npz").write_text("a"), "cannot read RUN/checkpoint.npz: it is damaged, or is "),
+        (lambda run: store_arrays(run, summary="[]1"), "cannot read RUN/checkpoint.npz: it is damaged, or is not a "),
+        (lambda run: store_arrays(run, summary="{}"), "cannot read RUN/checkpoint.npz: its network is not that of "),
+        # One that would fit, but for a layer that nobody asked for.
+        (
+            lambda run: edit_config(run, "network", controller_sizes=[20]),
+            "cannot read RUN/checkpoint.npz: its network is not that of config.json",
+        ),
+        (
+            lambda run: edit_config(run, "network", word_bits=6),
+            "cannot read RUN/checkpoint.npz: its network is not that of config.json",
+        ),
+    ],
+)
+def test_bad_runs_are_refused(  # noqa: PLR0917
+    ntm_export: Callable[..., int],
+    run: pathlib.Path,
+    tmp_path: pathlib.Path,
+    capsys: pytest.CaptureFixture[str],
+    damage: Callable[[pathlib.Path], object],
+    message: str,
+) -> None:
+    bad, out = tmp_path / "bad", tmp_path / "out"
+    shutil.copytree(run, bad)
+    damage(bad)
+    assert ntm_export(bad, "--output", out) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"ntm-export: error: {message.replace('RUN', str(bad))}")
+    assert error.count("\n") == 1
+    assert not out.exists()
+
+
+@pytest.mark.usefixtures("short_gate")
+def test_a_network_that_has_not_converged_is_not_exported_silently(
     ntm_export: Callable[..., int], run: pathlib.Path, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    foreign, damaged, file, out = (tmp_path / name for name in ("foreign", "damaged", "file", "out"))
-    foreign.mkdir()
-    (foreign / "config.json").write_text("{}")
-    shutil.copytree(run, damaged)
-    (damaged / "checkpoint.npz").write_bytes((run / "checkpoint.npz").read_bytes()[:-200])
-    file.write_text("a text")
-    for bad in (tmp_path / "missing", foreign, damaged, file):
-        assert ntm_export(bad, "--output", out) == 2
-        assert capsys.readouterr().err.count("\n") == 1
-        assert not out.exists()
+    for converged, warning in (
+        (False, "ntm-export: warning: the network has not converged: expect wrong bits\n"),
+        (True, ""),
+    ):
+        trained = tmp_path / f"{converged}"
+        shutil.copytree(run, trained)
+        with np.load(run / "checkpoint.npz") as arrays:
+            store_arrays(trained, **dict(arrays) | {"summary": json.dumps({"converged": converged})})
+        assert ntm_export(trained, "--output", tmp_path / "out", "-f", "--quiet") == 0
+        assert capsys.readouterr().err == warning
 
 
 @pytest.mark.parametrize(
@@ -610,6 +709,7 @@ def test_bad_runs_are_refused(
         ["RUN", "--output", "out", "--unroll", "0"],
         ["RUN", "--output", "out", "--memory-locations", "0"],
         ["RUN", "--output", "out", "--name", "two\nlines"],
+        ["RUN", "--output", "out", "--name", ""],
         ["RUN", "--output", "no/such/folder/out"],
     ],
     ids=" ".join,

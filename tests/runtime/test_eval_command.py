@@ -210,6 +210,30 @@ def test_the_figures_are_there_even_if_no_picture_can_be(ntm_eval: Eval, work: p
     assert result.stdout.startswith("| pattern |")
 
 
+def test_the_pictures_are_there_even_if_nobody_reads_the_figures(ntm_eval: Eval, work: pathlib.Path) -> None:
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    result = ntm_eval("--lengths", "3", "--sequences", "2", "--plot", "p.png", "--trace", "t.png", stdout=write_end)
+    os.close(write_end)
+    assert result.stderr == "ntm-eval: wrote p.png and t.png\n"
+    assert {path.name for path in work.iterdir()} == {"p.png", "t.png"}
+
+
+def test_the_pictures_are_there_even_if_the_figures_cannot_be_written(ntm_eval: Eval, work: pathlib.Path) -> None:
+    with open("/dev/full", "w") as full:
+        result = ntm_eval("--lengths", "3", "--sequences", "2", "--quiet", "--json", "--plot", "p.png", stdout=full)
+    assert result.returncode == 2
+    assert result.stderr == "ntm-eval: error: cannot write standard output: no space left on device\n"
+    assert [path.name for path in work.iterdir()] == ["p.png"]
+
+
+def test_matplotlib_says_nothing_of_its_cache(ntm_eval: Eval) -> None:
+    """Not even where it can keep none."""
+    environment = os.environ | {"MPLCONFIGDIR": "/dev/null/none"}
+    result = ntm_eval("--lengths", "3", "--sequences", "2", "--plot", "--quiet", env=environment)
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+
+
 def test_matplotlib_is_missing(tiny_model: pathlib.Path, tmp_path: pathlib.Path) -> None:
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         code = f"import sys; sys.modules['matplotlib'] = None; {_CODE}"
@@ -279,7 +303,8 @@ def test_standard_output_is_closed_or_full(command: list[str]) -> None:
     assert_trouble(closed, "standard output is closed")
     with open("/dev/full", "w") as full:
         result = subprocess.run(arguments, stdout=full, stderr=subprocess.PIPE, check=False, text=True)
-    assert (result.returncode, result.stderr) == (2, "ntm-eval: error: no space left on device\n")
+    message = "ntm-eval: error: cannot write standard output: no space left on device\n"
+    assert (result.returncode, result.stderr) == (2, message)
 
 
 def test_nobody_reads_the_table(ntm_eval: Eval) -> None:
@@ -324,3 +349,8 @@ def test_help_and_version_need_neither_numpy_nor_matplotlib() -> None:
         done = subprocess.run([sys.executable, "-c", code, option], capture_output=True, check=False, text=True)
         assert (done.returncode, done.stderr) == (0, "")
         assert done.stdout.startswith(start)
+
+
+def test_help_says_which_pictures_there_are(ntm_eval: Eval) -> None:
+    shown = " ".join(ntm_eval("--help").stdout.split())
+    assert shown.count("FILE ends in .png or .pdf or .svg; without one: ") == len(PICTURES)
