@@ -121,7 +121,7 @@ def prove(cell: NTMCell, longest: int, candidates: Iterable[Candidate]) -> dict[
     """
     candidates = list(candidates)
     agreements = {c.name: Agreement(None if c.quantised else TOLERANCE) for c in candidates}
-    steps = max(2 * longest + 1, *(candidate.metadata.unroll for candidate in candidates))
+    steps = max([2 * longest + 1, *(candidate.metadata.unroll for candidate in candidates)])
     compiled = tf.function(step_function(cell).python_function, jit_compile=True, autograph=False)
     random = np.random.default_rng(0)
     for _ in range(-(-LEAST_STEPS // steps)):

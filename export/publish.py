@@ -38,7 +38,8 @@ class DisagreementError(Exception):
 
 def _shortly(found: Agreement) -> str:
     wrong = [f"{bits} wrong at length {length:,}" for length, bits in found.wrong_bits.items() if bits]
-    return ", ".join([f"by up to {max(found.difference.values()):.1e}", f"{found.differing_bits} bits differ", *wrong])
+    largest = np.max([*found.difference.values()])  # which is NaN if one is
+    return ", ".join([f"by up to {largest:.1e}", f"{found.differing_bits} bits differ", *wrong])
 
 
 def publish(
@@ -85,7 +86,7 @@ def publish(
         raise CommandError(f"this network needs at least {least} memory locations")
     if trained.summary.get("converged") is False:
         warnings.warn("the network has not converged: expect wrong bits", stacklevel=2)
-    with explaining(f"cannot write {folder}"), _staged(folder) as staged:
+    with explaining(f"cannot write {folder}"), _staged(folder, replace) as staged:
         for name in formats:
             FORMATS[name].write(source, staged)
         candidates = _candidates(staged)
@@ -164,22 +165,24 @@ def _check_free(folder: pathlib.Path, replace: bool) -> None:
     if not replace:
         raise CommandError(f"{folder} exists (--force replaces an export)")
     ours = {card.FILE, *(file for module in FORMATS.values() for file in module.FILES)}
-    if folder.is_symlink() or not folder.is_dir() or not {path.name for path in folder.iterdir()} <= ours:
+    names = set() if folder.is_symlink() or not folder.is_dir() else {path.name for path in folder.iterdir()}
+    if card.FILE not in names or not names <= ours:
         raise CommandError(f"{folder} is not an export, or holds more than one, so it is not replaced")
 
 
 @contextlib.contextmanager
-def _staged(folder: pathlib.Path) -> Iterator[pathlib.Path]:
+def _staged(folder: pathlib.Path, replace: bool) -> Iterator[pathlib.Path]:
     """A folder to fill, which takes the place of ``folder`` when the block ends without an exception."""
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.", ignore_cleanup_errors=True) as name:
         staged, replaced = pathlib.Path(name, "new"), pathlib.Path(name, "old")
         staged.mkdir()  # within the temporary folder, which is nobody else's to read
         yield staged
-        if folder.exists():
-            folder.rename(replaced)
+        _check_free(folder, replace)  # once more: it took its time
         try:
+            if folder.exists():
+                folder.rename(replaced)
             staged.rename(folder)
-        except OSError:
-            if replaced.exists():
+        except BaseException:  # a signal may come between the two
+            if replaced.exists() and not folder.exists():
                 replaced.rename(folder)
             raise

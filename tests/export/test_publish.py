@@ -741,6 +741,49 @@ def test_missing_extra_is_named_and_help_needs_none(run: pathlib.Path, tmp_path:
     assert b"--format" in helped.stdout
 
 
+def test_a_kill_while_an_export_is_replaced_leaves_one_of_the_two(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "card.md").write_text("the old one")
+    rename = pathlib.Path.rename
+
+    def interrupted(path: pathlib.Path, target: pathlib.Path) -> None:
+        monkeypatch.undo()
+        rename(path, target)
+        raise console.SignalError(signal.SIGTERM)
+
+    monkeypatch.setattr(pathlib.Path, "rename", interrupted)
+    with pytest.raises(console.SignalError), publish._staged(tmp_path / "out", replace=True) as staged:
+        (staged / "card.md").write_text("the new one")
+    assert (tmp_path / "out" / "card.md").read_text() == "the old one"
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_folder_that_appears_meanwhile_is_not_replaced(tmp_path: pathlib.Path) -> None:
+    thesis = tmp_path / "out" / "thesis.txt"
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(publish._staged(tmp_path / "out", replace=False))
+        thesis.parent.mkdir()
+        thesis.touch()
+        with pytest.raises(console.CommandError, match="out exists"):
+            stack.close()
+    assert thesis.exists()
+
+
+def test_a_folder_that_only_has_the_names_of_an_export_is_not_replaced(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "out" / "savedmodel").mkdir(parents=True)
+    with pytest.raises(console.CommandError, match="is not an export"):
+        publish._check_free(tmp_path / "out", replace=True)
+
+
+def test_a_number_that_is_none_is_told_of() -> None:
+    found = parity.Agreement()
+    found.note("y", np.zeros(1), np.zeros(1))
+    found.note("next_memory", np.zeros(1), np.array([np.nan]))
+    assert "by up to nan" in str(publish.DisagreementError({"step.onnx": found}))
+
+
 @pytest.mark.parametrize(("kill", "code"), [(signal.SIGTERM, 143), (signal.SIGKILL, -9)])
 def test_a_kill_leaves_no_folder(run: pathlib.Path, tmp_path: pathlib.Path, kill: signal.Signals, code: int) -> None:
     process = subprocess.Popen([sys.executable, "-c", _CODE, run, "-o", tmp_path / "out"], stderr=subprocess.PIPE)
