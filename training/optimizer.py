@@ -39,9 +39,10 @@ class Adam(tf.Module):
         return [self.step, self.first_moment, self.second_moment, self.average, self.usual_norm]
 
     def reset(self) -> None:
-        """Forget all steps; the average begins anew with the next."""
+        """Forget all steps; the average is that of the variables as they are."""
         for variable in self.state:
             variable.assign(tf.zeros_like(variable))
+        self.average.assign(_flatten(self._variables))
 
     def apply(self, gradients: list[tf.Tensor], learning_rate: tf.Tensor) -> None:
         """One step down the gradients."""
@@ -58,7 +59,7 @@ class Adam(tf.Module):
 
     def _clip(self, gradient: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
         norm = tf.norm(gradient)
-        largest = tf.where(step > 1.0, _OUTLIER * self.usual_norm, norm)
+        largest = tf.where(self.usual_norm > 0.0, _OUTLIER * self.usual_norm, norm)
         clipped = tf.minimum(norm, tf.minimum(largest, self._clip_norm))
         self.usual_norm.assign(_moving_mean(self.usual_norm, clipped, _NORM_DECAY, step))
         return gradient * tf.math.divide_no_nan(clipped, norm)

@@ -4,6 +4,8 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
+_MOST_BITS = 31  # of a word, which is cut from one random integer; its sign is no bit of the word
+
 
 class Batch(NamedTuple):
     """Sequences side by side, padded to T = 2 L + 1 steps for the longest length L there may be."""
@@ -38,7 +40,12 @@ def copy_batch(
         sparse: which sequences, ``[B]``, have about half of their words replaced by zero. To the network a zero looks
             like the silence in which it is to answer, and random words hold two in a row once in thousands of
             sequences: too seldom to be learned from, and not in files.
+
+    Raises:
+        ValueError: W is larger.
     """
+    if word_bits > _MOST_BITS:
+        raise ValueError(f"word_bits must be at most {_MOST_BITS}, not {word_bits}")
     _, for_words = _split(seed)
     # Raw random bits, one integer a word: 8 times cheaper than a number a bit.
     words = tf.random.stateless_uniform([max_length, lengths.shape[0], 1], for_words, None, None, tf.int32, "philox")

@@ -40,10 +40,13 @@ def test_is_adam_with_clipping_and_an_average() -> None:
     np.testing.assert_allclose(np.concatenate([t.numpy().ravel() for t in averaged]), average, atol=1e-4)
 
 
-def test_a_zero_gradient_moves_nothing() -> None:
+def test_a_zero_gradient_moves_nothing_and_the_next_one_does() -> None:
     variable = tf.Variable([1.0, 2.0])
-    Adam([variable], clip_norm=1.0, average_decay=0.9).apply([tf.zeros(2)], tf.constant(0.1))
+    optimizer = Adam([variable], clip_norm=1.0, average_decay=0.9)
+    optimizer.apply([tf.zeros(2)], tf.constant(0.1))
     np.testing.assert_array_equal(variable, [1.0, 2.0])
+    optimizer.apply([tf.ones(2)], tf.constant(0.1))
+    assert (variable.numpy() < [1.0, 2.0]).all()
 
 
 def test_after_a_long_calm_an_outlier_moves_no_variable_far() -> None:

@@ -145,3 +145,8 @@ def test_searches_are_of_the_delimiter_and_the_output_phase() -> None:
     gate[0, 0] = gate[1, 1] = 0.9  # while it listens
     gate[2, 2, 1] = gate[4, 3, 0] = 0.9  # at the delimiter, and at the last word
     assert int(searches(tf.constant(gate), batch)) == 2
+
+
+def test_words_of_more_bits_than_are_random_are_refused() -> None:
+    with pytest.raises(ValueError, match="word_bits must be at most 31, not 32"):
+        copy_batch(tf.constant([0, 0]), tf.constant([1]), 1, 32)

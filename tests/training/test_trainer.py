@@ -205,7 +205,9 @@ def test_a_new_try_has_new_variables_and_forgets_the_steps_of_the_old(monkeypatc
     started = trainer.state()
     kernels = [value for value in started.values() if value.ndim == 2]
     assert not any(np.array_equal(ours, old) for ours in kernels for old in first)
-    assert not any(value.any() for value in list(started.values())[-5:])  # of the optimiser
+    step, *moments, average, usual_norm = list(started.values())[-5:]  # of the optimiser
+    assert not any(value.any() for value in (step, *moments, usual_norm))
+    np.testing.assert_array_equal(average, np.concatenate([value.ravel() for value in list(started.values())[:-5]]))
     trainer.train()  # the average begins with the first step
     averaged, now = trainer.variables().values(), list(trainer.state().values())
     for value, variable in zip(averaged, now, strict=False):
