@@ -18,7 +18,8 @@ from typing import Any
 
 import pytest
 
-from ntm.training.run import load_run
+from ntm.console import CommandError
+from ntm.training.run import add_to_history, load_run
 
 QUICK = ("--max-batches", "60", "--max-length", "3", "--memory-locations", "5", "--controller-sizes", "8", "--no-xla")
 _SIZES = "controller-sizes must be up to 16 numbers from 1 to 4096 with commas between"
@@ -160,19 +161,16 @@ def test_a_folder_that_cannot_be_made(tmp_path: pathlib.Path) -> None:
     assert done.stderr == f"ntm-train: error: cannot make {tmp_path}/file/run: not a directory\n"
 
 
-def test_a_full_disk_names_the_file_and_leaves_nothing_new(run: pathlib.Path, tmp_path: pathlib.Path) -> None:
+def test_a_full_disk_names_the_file_and_leaves_nothing_new(tmp_path: pathlib.Path) -> None:
     small = {"preexec_fn": lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))}
     done = ntm_train("--output", tmp_path / "new", *QUICK, **small)
     assert done.returncode == 2
     assert done.stderr == f"ntm-train: error: cannot write {tmp_path}/new/checkpoint.npz: file too large\n"
     assert not (tmp_path / "new").exists()
 
-    folder = shutil.copytree(run, tmp_path / "run")
-    (folder / "history.jsonl").unlink()
-    (folder / "history.jsonl").symlink_to("/dev/full")
-    done = ntm_train("--output", folder, "--resume", "--max-batches", 90)
-    assert done.stderr == f"ntm-train: error: cannot write {folder}/history.jsonl: no space left on device\n"
-    assert load_run(folder).summary["batches"] == 60
+    (tmp_path / "history.jsonl").symlink_to("/dev/full")
+    with pytest.raises(CommandError, match=f"^cannot write {tmp_path}/history.jsonl: no space left on device$"):
+        add_to_history(tmp_path, {"batches": 25})
 
 
 def test_it_compiles_without_a_cache(tmp_path: pathlib.Path) -> None:
@@ -194,7 +192,7 @@ def test_progress_fits_80_columns(tmp_path: pathlib.Path) -> None:
         os.close(stderr)
         shown = b""
         deadline = time.monotonic() + 120
-        while not (found := re.findall(rb"batch .*", shown)[1:-1]) and time.monotonic() < deadline:
+        while not (found := re.findall(rb"batch [^\r\n]*", shown)[1:-1]) and time.monotonic() < deadline:
             shown += os.read(terminal, 1 << 16)
         process.terminate()
         os.close(terminal)
@@ -239,5 +237,6 @@ train()
 """
     command = [sys.executable, "-c", program, "--output", str(tmp_path / "run"), *QUICK]
     done = subprocess.run(command, capture_output=True, check=False, timeout=60)
-    assert (done.returncode, done.stdout, done.stderr) == (143, b"", b"")
+    assert (done.returncode, done.stdout) == (143, b"")
+    assert b"Traceback" not in done.stderr
     assert list(tmp_path.iterdir()) == []
