@@ -7,6 +7,7 @@ A command is a function with typer's annotations that returns its exit code (or 
 import contextlib
 import gc
 import importlib.util
+import logging
 import os
 import signal
 import sys
@@ -29,6 +30,9 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # while they are imported.
 _INSISTENCE = 1.0
 
+_received: list[int] = []  # the signals that have come
+_unhurried = False  # whether a signal may wait
+
 
 class CommandError(Exception):
     """Trouble that the user can understand and mend; shown as one line, exit code 2."""
@@ -45,15 +49,15 @@ def run(name: str, function: Callable[..., int | None]) -> NoReturn:
     ``NTM_TRACEBACK`` asks for one. Ctrl-C exits 130 and SIGTERM 143, after the clean-up. A reader of the output that
     has gone away is no error.
     """
-    received: list[int] = []
     ended = False
 
-    def interrupt(number: int, _: FrameType | None) -> NoReturn:
-        received.append(number)
+    def interrupt(number: int, _: FrameType | None) -> None:
+        _received.append(number)
         if ended:
-            os._exit(128 + received[0])
+            os._exit(128 + _received[0])
         signal.setitimer(signal.ITIMER_REAL, _INSISTENCE)
-        raise SignalError(number)
+        if not _unhurried or number == signal.SIGALRM:
+            raise SignalError(number)
 
     signal.signal(signal.SIGALRM, interrupt)
     for number in _SIGNALS:
@@ -62,14 +66,14 @@ def run(name: str, function: Callable[..., int | None]) -> NoReturn:
     sys.unraisablehook = _unless_interrupted
     warnings.showwarning = lambda message, *_, **__: say(f"{name}: warning: {one_line(str(message))}")
     try:
-        code = _outcome(name, function, received)
+        code = _outcome(name, function)
         ended = True
     except SignalError:
         ended, code = True, OK
     with contextlib.suppress(OSError, AttributeError):
         sys.stdout.flush()
-    if received:  # whatever has become of the exception
-        os._exit(128 + received[0])  # at once: threads at work would be waited for, or crash
+    if _received:  # whatever has become of the exception
+        os._exit(128 + _received[0])  # at once: threads at work would be waited for, or crash
     with contextlib.suppress(OSError, AttributeError):
         # What could not be written above cannot be written at the interpreter's end either: it would complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -83,7 +87,7 @@ def _unless_interrupted(unraisable: "sys.UnraisableHookArgs") -> None:
             sys.__unraisablehook__(unraisable)
 
 
-def _outcome(name: str, function: Callable[..., int | None], received: list[int]) -> int:
+def _outcome(name: str, function: Callable[..., int | None]) -> int:
     """Call a command; returns its exit code, after a line of error if there is one to report."""
     try:
         code = _invoke(name, function)
@@ -95,7 +99,7 @@ def _outcome(name: str, function: Callable[..., int | None], received: list[int]
     except Exception as error:
         if os.environ.get("NTM_TRACEBACK"):
             raise
-        if not received:  # or it is but what a library made of the interrupt
+        if not _received:  # or it is but what a library made of the interrupt
             say(f"{name}: error: {one_line(_explain(error))}")
         return TROUBLE
     return code
@@ -110,6 +114,25 @@ def show(result: str) -> None:
     with contextlib.suppress(BrokenPipeError), explaining("cannot write standard output"):
         sys.stdout.write(f"{result}\n")
         sys.stdout.flush()
+
+
+@contextlib.contextmanager
+def unhurried() -> Iterator[Callable[[], bool]]:
+    """Let a signal wait for the end of the block, which asks now and then whether one has come: what it is given.
+
+    After a second it waits no longer.
+
+    Raises:
+        SignalError: the block has ended, and a signal has come.
+    """
+    global _unhurried  # noqa: PLW0603  (as signal handlers are: the process has one of them)
+    _unhurried = True
+    try:
+        yield lambda: bool(_received)
+    finally:
+        _unhurried = False
+    if _received:
+        raise SignalError(_received[0])
 
 
 def say(message: str) -> None:
@@ -244,6 +267,7 @@ def import_tensorflow() -> None:
     Collecting garbage takes a fifth of the time of its import, and finds none.
     """
     silence_libraries()
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # TensorFlow imports it, and it misses its cache aloud
     gc.disable()
     try:
         importlib.import_module("tensorflow")

@@ -3,20 +3,25 @@
 ``config.json``     what was asked for: the network's configuration and the training's options
 ``history.jsonl``   one line a progress report
 ``checkpoint.npz``  the network's variables by name, the optimiser's, and a summary of the training so far
+
+A run without a checkpoint has not been trained yet.
 """
 
 import contextlib
 import dataclasses
 import hashlib
 import io
+import itertools
 import json
+import math
 import pathlib
+import tempfile
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
-from ntm.console import CommandError
+from ntm.console import CommandError, explaining
 from ntm.files import atomic_output
 from ntm.models import NTMCell, NTMConfig
 from ntm.training.config import TrainingConfig
@@ -40,11 +45,45 @@ class TrainedRun:
     checkpoint_sha256: str
 
 
+def check_free(folder: pathlib.Path, *, replace: bool) -> None:
+    """Refuse a folder that cannot be made or written, or is not empty, unless it is a run that is to be replaced.
+
+    Raises:
+        CommandError: says which.
+    """
+    with explaining(f"cannot make {folder}"):
+        existing = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+        if existing == folder.absolute() and any(folder.iterdir()):
+            if not (folder / CONFIG).exists():
+                raise CommandError(f"{folder} exists and is not a run")
+            if not replace:
+                raise CommandError(f"{folder} exists; --force replaces it, --resume goes on with it")
+        tempfile.TemporaryDirectory(dir=existing).cleanup()
+
+
+def begin(folder: pathlib.Path, network: NTMConfig, training: TrainingConfig, *, replace: bool) -> None:
+    """Make the run folder, over a run only where that is asked for; all else that is in it stays.
+
+    Raises:
+        CommandError: it cannot be made.
+    """
+    check_free(folder, replace=replace)
+    with explaining(f"cannot make {folder}"):
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in (CHECKPOINT, HISTORY):  # before the configuration, to which they would not belong
+            (folder / name).unlink(missing_ok=True)
+    save_config(folder, network, training)
+
+
 def save_config(folder: pathlib.Path, network: NTMConfig, training: TrainingConfig) -> None:
-    """Write what was asked for."""
+    """Write what was asked for.
+
+    Raises:
+        CommandError: it cannot be written.
+    """
     config = {"network": dataclasses.asdict(network), "training": dataclasses.asdict(training)}
-    with atomic_output(folder / CONFIG) as file:
-        file.write((json.dumps(config, indent=2) + "\n").encode())
+    with explaining(f"cannot write {folder / CONFIG}"), atomic_output(folder / CONFIG) as file:
+        file.write((json.dumps(config, indent=2, allow_nan=False) + "\n").encode())
 
 
 def load_config(folder: pathlib.Path) -> tuple[NTMConfig, TrainingConfig]:
@@ -58,6 +97,38 @@ def load_config(folder: pathlib.Path) -> tuple[NTMConfig, TrainingConfig]:
         return NTMConfig(**config["network"]), TrainingConfig(**config["training"])
 
 
+def add_to_history(folder: pathlib.Path, line: dict[str, Any]) -> None:
+    """Write a progress report, of JSON types.
+
+    Raises:
+        CommandError: it cannot be written.
+    """
+    with explaining(f"cannot write {folder / HISTORY}"), open(folder / HISTORY, "a", encoding="utf-8") as file:
+        file.write(json.dumps(line, allow_nan=False) + "\n")
+
+
+def rewind_history(folder: pathlib.Path, batches: int) -> None:
+    """Forget what was reported after so many batches: a kill leaves reports behind that no checkpoint knows of.
+
+    Raises:
+        CommandError: it cannot be read or written.
+    """
+    path = folder / HISTORY
+    with _reading(path):
+        lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
+        kept = list(itertools.takewhile(lambda line: _reported_at(line) <= batches, lines))
+    with explaining(f"cannot write {path}"), atomic_output(path) as file:
+        file.writelines(kept)
+
+
+def _reported_at(line: bytes) -> float:
+    """The batches that a line of the history tells of, infinitely many if it was cut short."""
+    try:
+        return float(json.loads(line)["batches"]) if line.endswith(b"\n") else math.inf
+    except (ValueError, KeyError, TypeError):
+        return math.inf
+
+
 def save_checkpoint(
     folder: pathlib.Path, variables: dict[str, np.ndarray], state: dict[str, np.ndarray], summary: dict[str, Any]
 ) -> None:
@@ -68,11 +139,15 @@ def save_checkpoint(
         variables: the network's variables by name.
         state: what else training needs to go on.
         summary: what the training has reached, of JSON types.
+
+    Raises:
+        CommandError: it cannot be written.
     """
     arrays = {_MODEL + name: value for name, value in variables.items()}
     arrays |= {_STATE + name: value for name, value in state.items()}
-    with atomic_output(folder / CHECKPOINT) as file:
-        np.savez(file, allow_pickle=False, **arrays, **{_SUMMARY: np.array(json.dumps(summary))})
+    arrays[_SUMMARY] = np.array(json.dumps(summary, allow_nan=False))
+    with explaining(f"cannot write {folder / CHECKPOINT}"), atomic_output(folder / CHECKPOINT) as file:
+        np.savez(file, allow_pickle=False, **arrays)
 
 
 def load_state(folder: pathlib.Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:

@@ -1,6 +1,7 @@
 """The training of a network on the copy task: one compiled step, and the recipe that calls it."""
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -223,3 +224,14 @@ class Trainer:
         longest, word_bits, every = self.config.max_length, self._cell.config.word_bits, self.config.sparse_every
         sparse = (number * size + tf.range(size)) % every == 0 if every else False
         return copy_batch(seed, lengths(seed, size, longest), longest, word_bits, sparse)
+
+
+def least_bytes(network: NTMConfig, config: TrainingConfig) -> int:
+    """The memory that a training takes at the least: for the states and activations of all steps, and the variables."""
+    m, n = network.memory_vector_size, network.memory_locations
+    sizes = (network.input_size + network.read_heads * m, *network.controller_sizes, network.heads * m)
+    kept = m * n + network.heads * n + sum(sizes)  # numbers a step of a sequence
+    steps = (2 * config.max_length + 1) * max(config.batch_size, _CHECK_SEQUENCES)
+    # The variables, their average, that in the network that is checked, two moments and the gradient.
+    variables = 6 * sum(inputs * outputs for inputs, outputs in itertools.pairwise(sizes))
+    return 4 * (steps * kept + variables)

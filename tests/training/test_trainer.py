@@ -4,14 +4,14 @@ import dataclasses
 import json
 import math
 import pathlib
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from ntm.models import NTMCell, NTMConfig
-from ntm.training import task
+from ntm.training import run, task
 from ntm.training import trainer as recipe
 from ntm.training.config import TrainingConfig
 from ntm.training.task import Batch
@@ -257,3 +257,74 @@ def test_what_an_abandoned_try_has_reached_does_not_count(
     assert (summary["converged"], summary["sequences_to_converge"]) == (False, None)
     history = (tmp_path / "history.jsonl").read_text(encoding="utf-8").splitlines()
     assert [json.loads(line) for line in history] == lines
+
+
+def test_nan_is_bounded_by_the_limit_and_never_written(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> None:
+    monkeypatch.setattr(Trainer, "_train_step", lambda *_: (tf.constant(math.nan), tf.constant(9.0)))
+    config = dataclasses.replace(CONFIG, max_batches=30)
+    summary = train(tmp_path, NETWORK, config, started=0.0, report=lambda _: None)
+    assert (summary["converged"], summary["batches"], summary["tries"]) == (False, 30, 31)
+    lines = (tmp_path / "history.jsonl").read_text().splitlines()
+    assert [json.loads(line, parse_constant=pytest.fail)["loss"] for line in lines] == [None, None]
+
+
+def test_what_does_not_fit_the_memory_leaves_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> None:
+    def exhaust(*_: Any) -> None:
+        raise tf.errors.ResourceExhaustedError(None, None, "OOM")
+
+    monkeypatch.setattr(Trainer, "train", exhaust)
+    with pytest.raises(MemoryError):
+        train(tmp_path / "run", NETWORK, CONFIG, started=0.0, report=lambda _: None)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("network", "training"),
+    [
+        ({}, {"max_length": 1 << 16}),
+        ({"memory_locations": 1 << 20}, {"batch_size": 1 << 16}),
+        ({"controller_sizes": (1 << 17, 1 << 17)}, {}),
+    ],
+)
+def test_what_cannot_fit_the_memory_is_not_tried(
+    network: dict[str, Any], training: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path
+) -> None:
+    there_is = {"SC_PAGE_SIZE": 1 << 12, "SC_PHYS_PAGES": 1 << 21}  # 8 GiB
+    monkeypatch.setattr("os.sysconf", there_is.__getitem__)
+    changed = dataclasses.replace(NETWORK, **network), dataclasses.replace(CONFIG, **training)
+    with pytest.raises(MemoryError):
+        train(tmp_path / "run", *changed, started=0.0, report=lambda _: None)
+    assert recipe.least_bytes(NTMConfig(), TrainingConfig()) < 1 << 30
+
+
+def test_a_run_without_a_checkpoint_begins_when_it_is_resumed(tmp_path: pathlib.Path) -> None:
+    """As a kill leaves it at the worst moment."""
+    config = dataclasses.replace(CONFIG, max_batches=3)
+    run.save_config(tmp_path, NETWORK, config)
+    assert train(tmp_path, NETWORK, config, started=0.0, resume=True, report=lambda _: None)["batches"] == 3
+
+
+@pytest.mark.parametrize("rest", [b"", b'{"batches": 75}\n', b'{"batches": 75}\n{"batches": 100}\n', b'{"bat'])
+def test_history_is_rewound_to_the_checkpoint(rest: bytes, tmp_path: pathlib.Path) -> None:
+    kept = b'{"batches": 25}\n{"batches": 50}\n'
+    (tmp_path / "history.jsonl").write_bytes(kept + rest)
+    run.rewind_history(tmp_path, 60)
+    assert (tmp_path / "history.jsonl").read_bytes() == kept
+
+
+@pytest.mark.parametrize("value", [math.inf, math.nan, -1.0])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "learning_rate",
+        "sharpening_learning_rate",
+        "clip_norm",
+        "average_decay",
+        "blur_penalty",
+        "writing_penalty",
+        "searching_penalty",
+    ],
+)
+def test_a_number_out_of_range_is_refused(name: str, value: float) -> None:
+    with pytest.raises(ValueError, match=f"^{name} must be"):
+        TrainingConfig(**cast(dict[str, Any], {name: value}))
