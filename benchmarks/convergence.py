@@ -66,9 +66,9 @@ def _train(folder: pathlib.Path, seed: int, options: list[str]) -> dict[str, Any
         raise SystemExit(done.stderr)
     summary = json.loads(done.stdout)
     history = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
-    losses = [line["loss"] for line in history]
+    losses = [math.nan if line["loss"] is None else line["loss"] for line in history]
     since = summary["sequences_to_converge"] or math.inf
-    converged = [line["loss"] for line in history if line["sequences"] >= since]
+    converged = [loss for loss, line in zip(losses, history, strict=True) if line["sequences"] >= since]
     lowest = itertools.accumulate(converged, min)
     return {
         "code": done.returncode,

@@ -4,12 +4,13 @@ import dataclasses
 import json
 import math
 import pathlib
-from typing import Any, cast
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from ntm.console import CommandError
 from ntm.models import NTMCell, NTMConfig
 from ntm.training import run, task
 from ntm.training import trainer as recipe
@@ -212,6 +213,34 @@ def test_a_new_try_has_new_variables_and_forgets_the_steps_of_the_old(monkeypatc
     averaged, now = trainer.variables().values(), list(trainer.state().values())
     for value, variable in zip(averaged, now, strict=False):
         np.testing.assert_array_equal(value, variable)
+
+
+def test_the_result_is_the_moving_average() -> None:
+    trainer = Trainer(NETWORK, CONFIG)
+    for _ in range(4):
+        trainer.train()
+    averaged, state = trainer.variables(), list(trainer.state().values())
+    flat = np.concatenate([value.ravel() for value in averaged.values()])
+    np.testing.assert_array_equal(flat, state[-2])  # the average of the optimiser
+    assert not np.allclose(flat, np.concatenate([value.ravel() for value in state[: len(averaged)]]))
+    for variable, value in zip(trainer.result().trainable_variables, averaged.values(), strict=True):
+        np.testing.assert_array_equal(variable, value)
+
+
+def test_a_checkpoint_is_replaced_whole_or_not_at_all(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run.save_checkpoint(tmp_path, {"a": np.ones(3)}, {"b": np.ones(2)}, {"batches": 1})
+
+    def savez(file: BinaryIO, **_: object) -> None:
+        file.write(b"half")
+        raise OSError("no space left")
+
+    monkeypatch.setattr(np, "savez", savez)
+    with pytest.raises(CommandError, match="no space left"):
+        run.save_checkpoint(tmp_path, {"a": np.zeros(3)}, {"b": np.zeros(2)}, {"batches": 2})
+    state, summary = run.load_state(tmp_path)
+    assert state["b"].tolist() == [1, 1]
+    assert summary == {"batches": 1}
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.npz"]
 
 
 def test_equal_seeds_start_over_alike(monkeypatch: pytest.MonkeyPatch) -> None:
