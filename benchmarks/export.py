@@ -73,7 +73,7 @@ WHY_BATCHED = {
     "heads": "what the heads and the output are told: a product, and the cut",
     "content": "Eq. (5) and (6): the key's shape and norm (5), strength (3), the norm (4), product (3), quotients (2), "
     "softmax (5)",
-    "location": "Eq. (7): the gate (2), the difference, times the gate, added; Eq. (8): the shift weighting (6) cut, "
+    "location": "Eq. (7): the gate (3), the difference, times the gate, added; Eq. (8): the shift weighting (6) cut, "
     "the weighting cut, and put together shifted (2), each times its weight (6), the sum",
     "sharpen": "Eq. (9): gamma (3), the logarithm, times gamma, softmax (5)",
     "write": "Eq. (3) and (4): w of each head, e and a (4, with their shapes), e M - a (2), times w, taken from M",
