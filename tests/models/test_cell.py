@@ -171,6 +171,15 @@ def test_initial_state_looks_at_the_first_location() -> None:
     assert not np.any(state.reads)
 
 
+def test_heads_begin_with_little_search_and_inclined_to_go_on() -> None:
+    cell = NTMCell(NTMConfig(read_heads=2, learn_w_bias=True))
+    heads = cell.in_range(cell.heads(tf.zeros([1, cell.config.controller_sizes[-1]])))
+    np.testing.assert_allclose(heads.gate, np.full([1, 3, 1], 1 / (1 + np.exp(2))), rtol=1e-6)
+    shares = np.exp([0, 0, 1]) / np.exp([0, 0, 1]).sum()
+    np.testing.assert_allclose(heads.shift_weighting, np.tile(shares, [1, 3, 1]), rtol=1e-6)
+    assert (cell.initial_state(1).weights.numpy()[:, :, 0] > 0.5).all()  # of 128 locations
+
+
 def test_equal_seeds_make_equal_cells() -> None:
     first, same, other = (NTMCell(CONFIGS[0], seed=seed) for seed in (1, 1, 2))
     for a, b in zip(first.variables, same.variables, strict=True):

@@ -53,6 +53,36 @@ def test_a_run_holds_its_options_its_history_and_a_checkpoint_that_loads(run: pa
     assert trained.summary["batches"] == 60
 
 
+def test_every_option_reaches_the_run(tmp_path: pathlib.Path) -> None:
+    network = {
+        "word_bits": 3,
+        "memory_locations": 6,
+        "memory_vector_size": 4,
+        "shifts": 5,
+        "controller_sizes": [7, 8],
+        "read_heads": 2,
+        "write_heads": 3,
+    }
+    training = {
+        "seed": 5,
+        "max_length": 2,
+        "batch_size": 4,
+        "max_batches": 1,
+        "learning_rate": 0.01,
+        "sharpening_batches": 9,
+    }
+    biases = ("learn_r_bias", "learn_w_bias", "learn_m_bias")
+    options = [
+        word
+        for name, value in (network | training).items()
+        for word in (f"--{name.replace('_', '-')}", ",".join(map(str, value)) if isinstance(value, list) else value)
+    ]
+    ntm_train("--output", tmp_path / "run", *options, *(f"--{name.replace('_', '-')}" for name in biases), "--no-xla")
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert config["network"] == network | dict.fromkeys(biases, True)
+    assert config["training"].items() >= (training | {"xla": False}).items()
+
+
 def test_an_interrupted_run_resumes_as_if_it_had_not_been(run: pathlib.Path, tmp_path: pathlib.Path) -> None:
     half = tmp_path / "half"
     ntm_train("--output", half, *QUICK, "--max-batches", 25)
