@@ -27,7 +27,6 @@ from ntm.models import NTMCell, NTMConfig
 from ntm.training.config import TrainingConfig
 
 CONFIG, HISTORY, CHECKPOINT = "config.json", "history.jsonl", "checkpoint.npz"
-FILES = (CONFIG, HISTORY, CHECKPOINT)
 _MODEL, _STATE, _SUMMARY = "model/", "state/", "summary"
 _KINDS = {bool: "true or false", int: "a whole number", float: "a number", tuple: "a list of whole numbers"}
 
