@@ -19,15 +19,16 @@ import time
 from importlib.metadata import version
 from typing import Any
 
+from seeds import add_seeds
+
 
 def main() -> int:
     """Run the seeds and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", default="0-9", help="first-last (default: %(default)s)")
+    add_seeds(parser, "0-9")
     parser.add_argument("--keep", type=pathlib.Path, help="a folder to keep the run folders in")
     parser.add_argument("options", nargs="*", help="further options of ntm-train, after --")
     arguments = parser.parse_args()
-    first, _, last = arguments.seeds.partition("-")
 
     print(f"{platform.processor() or platform.machine()}, TensorFlow {version('tensorflow')}")
     print(f"`ntm-train {' '.join(arguments.options)}`\n")
@@ -38,7 +39,7 @@ def main() -> int:
     rows, imports = [], []
     with tempfile.TemporaryDirectory() as temporary:
         folder = arguments.keep or pathlib.Path(temporary)
-        for seed in range(int(first), int(last or first) + 1):
+        for seed in arguments.seeds:
             imports.append(_seconds_to_import())
             rows.append(_train(folder / f"seed-{seed}", seed, arguments.options))
             print(f"| {seed} | {' | '.join(map(str, rows[-1].values()))} |", flush=True)

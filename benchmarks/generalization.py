@@ -15,6 +15,8 @@ import subprocess
 import sys
 import tempfile
 
+from seeds import add_seeds
+
 import ntm
 from ntm import console, text
 from ntm.runtime.evaluate import Case, Score, evaluate, readable
@@ -31,19 +33,17 @@ ORIGINAL = {20: 0.0, 30: 0.0, 40: 5.1, 50: 24.8, 80: 317.0, 120: 478.0}
 def main() -> None:
     """Run the seeds and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", default="0-9", help="first-last (default: %(default)s)")
+    add_seeds(parser, "0-9")
     parser.add_argument("--runs", type=pathlib.Path, help="a folder with run folders, which need not be trained")
     parser.add_argument("--share", type=float, default=1.0, help="of the sequences, for a quick look (default: all)")
     parser.add_argument("--json", action="store_true", help="print all figures as JSON instead")
     parser.add_argument("options", nargs="*", help="further options of ntm-train, after --")
     arguments = parser.parse_args()
-    first, _, last = arguments.seeds.partition("-")
-    seeds = range(int(first), int(last or first) + 1)
     cases = [case._replace(sequences=max(1, round(case.sequences * arguments.share))) for case in CASES]
 
     with tempfile.TemporaryDirectory() as temporary:
         scores = {}
-        for seed in seeds:
+        for seed in arguments.seeds:
             run = (arguments.runs or pathlib.Path(temporary)) / f"seed-{seed}"
             model = pathlib.Path(temporary, f"model-{seed}")
             _make(run, model, seed, arguments.options)

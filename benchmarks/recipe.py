@@ -15,6 +15,8 @@ import subprocess
 import sys
 from typing import Any
 
+from seeds import add_seeds, as_option
+
 MAX_BATCHES = 10_000
 SEQUENCES = 16  # a length
 # name: (changes of NTMConfig, changes of TrainingConfig, changes of constants "module:name")
@@ -61,14 +63,12 @@ def main() -> None:
     """Try every choice that is asked for and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("choices", nargs="*", default=list(CHOICES), help=f"of: {'; '.join(CHOICES)} (default: all)")
-    parser.add_argument("--seeds", default="0-19", help="first-last (default: %(default)s)")
+    add_seeds(parser, "0-19")
     parser.add_argument("--finish", action="store_true", help="train to the end")
     parser.add_argument("--measure", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    first, _, last = arguments.seeds.partition("-")
-    seeds = range(int(first), int(last or first) + 1)
     if arguments.measure:
-        measure(arguments.measure, seeds, finish=arguments.finish)
+        measure(arguments.measure, arguments.seeds, finish=arguments.finish)
         return
 
     columns = ["converged", "in the first try", "sequences to converge: median", "worst", "CPU ms/batch"]
@@ -76,7 +76,7 @@ def main() -> None:
         columns += ["passed the last check", "climbs over 10x", "worst climb", "perfect at 120", "perfect at 1,000"]
     print(f"| choice | {' | '.join(columns)} |\n| --- |{' ---: |' * len(columns)}")
     for name in arguments.choices:
-        command = [sys.executable, __file__, "--measure", name, "--seeds", arguments.seeds]
+        command = [sys.executable, __file__, "--measure", name, "--seeds", as_option(arguments.seeds)]
         command += ["--finish"] if arguments.finish else []
         output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
         rows = [json.loads(line) for line in output.splitlines()]

@@ -15,6 +15,7 @@ from importlib.metadata import version
 
 import numpy as np
 import tensorflow as tf
+from seeds import add_seeds
 
 from ntm.export import parity, tflite
 from ntm.models import NTMCell
@@ -30,7 +31,7 @@ def main() -> int:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="*", type=pathlib.Path, metavar="RUN", help="runs of ntm-train")
-    parser.add_argument("--seeds", default="0-3", help="first-last, of the runs to train (default: %(default)s)")
+    add_seeds(parser, "0-3")
     arguments = parser.parse_args()
     print(
         f"{platform.processor() or platform.machine()}, TensorFlow {version('tensorflow')}, ai-edge-litert "
@@ -50,9 +51,8 @@ def main() -> int:
     return 1 if bad else 0
 
 
-def _train(folder: pathlib.Path, seeds: str) -> list[pathlib.Path]:
-    first, _, last = seeds.partition("-")
-    runs = [folder / f"seed-{seed}" for seed in range(int(first), int(last or first) + 1)]
+def _train(folder: pathlib.Path, seeds: range) -> list[pathlib.Path]:
+    runs = [folder / f"seed-{seed}" for seed in seeds]
     program = pathlib.Path(sys.executable).with_name("ntm-train")
     for run in runs:
         seed = run.name.removeprefix("seed-")
