@@ -54,6 +54,7 @@ CHOICES: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
     "no blur penalty": ({}, {"blur_penalty": 0.0}, {}),
     "no sharpening": ({}, {"sharpening_batches": 0}, {}),
     "a constant learning rate while sharpening": ({}, {}, {"ntm.training.trainer:_HALVING_BATCHES": 1e9}),
+    "gates left open": ({}, {"shut_gates": False}, {}),
     "who searches is kept": ({}, {}, {"ntm.training.trainer:_TRIES_WITHOUT_SEARCHING": 0}),
     "a bad start is given up later": ({}, {}, {"ntm.training.trainer:_BEGINNING_BATCHES": 1_100}),
 }
@@ -143,8 +144,9 @@ def _train(network: dict[str, Any], training: dict[str, Any], seed: int, *, fini
     row = {"seed": seed, "sequences": sequences, "tries": tries, "batches": trainer.progress.batches}
     row["milliseconds"] = 1e3 * (os.times().user - start.user) / trainer.progress.batches
     if finish and trainer.sharpened:
+        last_check = trainer.last_check().wrong_bits  # which may shut the gates
         wrong = {f"wrong_{length}": wrong_bits(trainer.result(), length, n) for length, n in ((120, 128), (1000, 1024))}
-        row |= {"climb": climb, "last_check": trainer.check().wrong_bits, **wrong}
+        row |= {"climb": climb, "last_check": last_check, **wrong}
     return row
 
 

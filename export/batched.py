@@ -57,11 +57,13 @@ class _Batched:
 
     def __init__(self, graph: Graph, cell: NTMCell) -> None:
         self._graph = graph
-        self._config = cell.config
+        self._config, self._searches = cell.config, cell.searches
         self._hidden = [matrix(layer) for layer in cell.hidden]
         output, units = matrix(cell.output), cell.config.controller_sizes[-1]
         of_hidden, self._output_of_reads = np.vstack([output[:units], output[-1:]]), output[units:-1]
         parts, erases, adds = heads(cell)
+        if not self._searches:
+            parts = {name: parts[name] for name in ("sharpening", "shift")}
         # What follows from the last hidden layer alone is one product.
         parameters = {
             **{name: part.transpose(0, 2, 1).reshape(len(part), -1) for name, part in parts.items()},
@@ -136,24 +138,12 @@ class _Batched:
 
     def address(self, parameters: dict[str, str], memory: str, previous: str, name: str) -> str:
         """Eq. (5) to (9): w[t] of all heads, ``[R+K, N, B]``, from M[t-1] and w[t-1]."""
-        graph, config = self._graph, self._config
-        m, shifts = config.memory_vector_size, config.shifts
-        graph.part = "content"  # Eq. (5) and (6); the strength is divided by the norm of the key
-        key = graph.reshape(parameters["key"], m, config.heads, 1, -1)
-        square = self._sum(graph.node("Mul", key, key), 0)  # [R+K, 1, B]
-        key_norm = graph.node("Sqrt", graph.node("Max", square, graph.constant("least_square", _LEAST_SQUARE)))
-        strength = graph.node("Div", self._of_heads(graph.node("Softplus", parameters["strength"])), key_norm)
-        square = self._sum(graph.node("Mul", memory, memory), 0)  # [N, B]
-        norm = graph.node("Sqrt", graph.node("Add", square, graph.constant("norm_epsilon", addressing.NORM_EPSILON)))
-        product = self._sum(graph.node("Mul", graph.node("Unsqueeze", memory, self._axes[1]), key), 0)  # [R+K, N, B]
-        content = self._softmax(graph.node("Mul", graph.node("Div", product, norm), strength), 1)
+        graph, shifts = self._graph, self._config.shifts
+        weights = self._search(parameters, memory, previous) if self._searches else previous
 
-        graph.part = "location"  # Eq. (7) and (8)
-        # Never above 1, as in ntm.models.cell.
-        gate = self._of_heads(graph.node("Min", graph.node("Sigmoid", parameters["gate"]), graph.constant("open", 1.0)))
-        weights = graph.node("Add", previous, graph.node("Mul", gate, graph.node("Sub", content, previous)))
+        graph.part = "location"  # Eq. (8)
         if shifts > 1:
-            shift = self._softmax(graph.reshape(parameters["shift"], shifts, config.heads, 1, -1), 0)
+            shift = self._softmax(graph.reshape(parameters["shift"], shifts, self._config.heads, 1, -1), 0)
             shares = graph.nodes("Split", shift, names=[None] * shifts, axis=0, num_outputs=shifts)
             cut = graph.nodes("Split", weights, self._pieces, names=[None] * shifts, axis=1)
             shifted = []
@@ -165,6 +155,25 @@ class _Batched:
         graph.part = "sharpen"  # Eq. (9), without epsilon as in ntm.export.unrolled
         gamma = graph.node("Add", graph.node("Softplus", parameters["sharpening"]), graph.constant("one_more", 1.0))
         return self._softmax(graph.node("Mul", graph.node("Log", weights), self._of_heads(gamma)), 1, name=name)
+
+    def _search(self, parameters: dict[str, str], memory: str, previous: str) -> str:
+        """Eq. (5) to (7): w_g of all heads, ``[R+K, N, B]``, from M[t-1] and w[t-1]."""
+        graph, config = self._graph, self._config
+        m = config.memory_vector_size
+        graph.part = "content"  # Eq. (5) and (6); the strength is divided by the norm of the key
+        key = graph.reshape(parameters["key"], m, config.heads, 1, -1)
+        square = self._sum(graph.node("Mul", key, key), 0)  # [R+K, 1, B]
+        key_norm = graph.node("Sqrt", graph.node("Max", square, graph.constant("least_square", _LEAST_SQUARE)))
+        strength = graph.node("Div", self._of_heads(graph.node("Softplus", parameters["strength"])), key_norm)
+        square = self._sum(graph.node("Mul", memory, memory), 0)  # [N, B]
+        norm = graph.node("Sqrt", graph.node("Add", square, graph.constant("norm_epsilon", addressing.NORM_EPSILON)))
+        product = self._sum(graph.node("Mul", graph.node("Unsqueeze", memory, self._axes[1]), key), 0)  # [R+K, N, B]
+        content = self._softmax(graph.node("Mul", graph.node("Div", product, norm), strength), 1)
+
+        graph.part = "location"  # Eq. (7)
+        # Never above 1, as in ntm.models.cell.
+        gate = self._of_heads(graph.node("Min", graph.node("Sigmoid", parameters["gate"]), graph.constant("open", 1.0)))
+        return graph.node("Add", previous, graph.node("Mul", gate, graph.node("Sub", content, previous)))
 
     def split(self, weights: str) -> list[str]:
         """The weightings of the read heads, ``[R, N, B]``, and that of each write head, ``[1, N, B]``."""

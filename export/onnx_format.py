@@ -44,6 +44,11 @@ them. Two more are alike. `{sparse}` has {sparse_unroll} steps, and is the faste
 2,000 memory locations or more, of which they write to few at a time. `{batched}` has {batched_unroll}, and is the
 fastest where many short sequences run side by side: a hundred or more of a dozen words, say. All three are written for
 onnxruntime, and tested there alone. The metadata of each graph are `metadata_props`."""
+_NO_SEARCH = """\
+
+
+No head of this network searches by content: their gates are shut, g = 0 in Eq. (7). These three leave Eq. (5) to
+(7) out."""
 
 _ADDED = "__"  # in the names of what tf2onnx adds to an operation
 # Methods whose names tell nothing of where in a step an operation is.
@@ -63,7 +68,8 @@ def write(source: Source, folder: pathlib.Path) -> None:
 def describe(source: Source, _: pathlib.Path) -> str:
     """What the model card says."""
     config = source.run.cell.config
-    return _CARD.format(
+    card = _CARD if source.run.cell.searches else _CARD + _NO_SEARCH
+    return card.format(
         step=FILE_OF[STEP],
         opset=OPSET,
         unrolled=FILE_OF[UNROLLED],

@@ -95,9 +95,9 @@ class BatchFirst(abc.ABC):
             graph.scope = f"step_{i}"
             next_memory, next_weights, next_reads = state
             hidden = self.controller(projected, reads)
-            key, sharpening, mixture = self.addressing(hidden)
-            similarity = self.similarity(key, *memory)
-            weights = self.focus(similarity, weights, sharpening, mixture, next_weights)
+            *keys, sharpening, mixture = self.addressing(hidden)
+            similarities = [self.similarity(key, *memory) for key in keys]
+            weights = self.focus(similarities, weights, sharpening, mixture, next_weights)
             reading, *writing = self.split(weights, *self.writers)
             memory = self.write(hidden, memory, writing, next_memory)
             reads = self.read(memory[0], reading, next_reads)
@@ -109,7 +109,7 @@ class BatchFirst(abc.ABC):
 
     def __init__(self, graph: Graph, cell: NTMCell) -> None:
         self._graph = graph
-        self._config = cell.config
+        self._config, self._searches = cell.config, cell.searches
         self._first, *self._hidden = [matrix(layer) for layer in cell.hidden]
         self._output = matrix(cell.output)
         parts, self._erase, self._add = heads(cell)
@@ -148,29 +148,40 @@ class BatchFirst(abc.ABC):
         return self._graph.reshape(reads, -1, self._config.read_heads * self._config.memory_vector_size)
 
     def addressing(self, hidden: str) -> list[str]:
-        """What the addressing is told: keys, ``[B, R+K, M]``, each as long as its strength; sharpening; mixture."""
+        """What the addressing is told: keys, ``[B, R+K, M]``, each as long as its strength; sharpening; mixture.
+
+        There are no keys where no head searches.
+        """
         graph, count, m = self._graph, self._config.heads, self._config.memory_vector_size
         graph.part = "heads"
-        sizes = [m, 1, 1, 2 * self._config.shifts * count]
+        shifts = self._config.shifts * count
+        sizes = [m, 1, 1, 2 * shifts] if self._searches else [1, shifts]
         parameters = graph.reshape(self._gemm("heads/addressing", self._addressing, hidden), -1, count, sum(sizes))
         split = graph.constant("heads/addressing/split", sizes, np.int64)
-        key, strength, *others = graph.nodes("Split", parameters, split, names=[None] * 4, axis=2)
+        parts = graph.nodes("Split", parameters, split, names=[None] * len(sizes), axis=2)
+        if not self._searches:
+            return parts
+        key, strength, *others = parts
         graph.part = "content"
         key = graph.node("Mul", graph.node("LpNormalization", key, axis=2, p=2), graph.node("Softplus", strength))
         return [key, *others]
 
-    def focus(self, similarity: str, previous: str, sharpening: str, mixture: str, name: str) -> str:
-        """Eq. (5) and (7) to (9): w[t] of all heads, ``[B, R+K, N]``, from beta K[k, M] and w[t-1]."""
+    def focus(self, similarities: list[str], previous: str, sharpening: str, mixture: str, name: str) -> str:
+        """Eq. (5) and (7) to (9): w[t] of all heads, ``[B, R+K, N]``, from beta K[k, M], if any, and w[t-1]."""
         graph, count, shifts = self._graph, self._config.heads, self._config.shifts
-        graph.part = "content"  # Eq. (5)
-        content = graph.node("Softmax", similarity, axis=2)
+        focus = previous
+        for similarity in similarities:
+            graph.part = "content"  # Eq. (5)
+            content = graph.node("Softmax", similarity, axis=2)
+            graph.part = "location"
+            focus = graph.node("Concat", content, previous, axis=1)  # [B, 2 (R+K), N]
 
         graph.part = "location"  # Eq. (7) and (8)
-        focus = graph.node("Concat", content, previous, axis=1)  # [B, 2 (R+K), N]
         if shifts > 1:
             cut = graph.nodes("Split", focus, self._pieces, names=[None] * shifts, axis=2)
             shifted = itertools.chain(*orders(cut))
-            focus = graph.reshape(graph.node("Concat", *shifted, axis=2), 0, 2 * count * shifts, -1)
+            rows = (1 + len(similarities)) * count * shifts
+            focus = graph.reshape(graph.node("Concat", *shifted, axis=2), 0, rows, -1)
         mixed = graph.node("MatMul", graph.node("Softmax", mixture, axis=2), focus)  # [B, R+K, N]
 
         graph.part = "sharpen"  # Eq. (9)
@@ -263,7 +274,8 @@ class _Unrolled(BatchFirst):
 def _addressing(cell: NTMCell, parts: dict[str, np.ndarray]) -> np.ndarray:
     """What the addressing is told as one layer, ``[H+1, (R+K) * (M + 2 + 2 S (R+K))]``.
 
-    Of each head key, strength, sharpening, and the logits of its mixture, which never takes from another head.
+    Of each head key, strength, sharpening, and the logits of its mixture, which never takes from another head. Where no
+    head searches there are neither keys nor strengths, and half as many logits.
     """
     count, shifts, rows = cell.config.heads, cell.config.shifts, len(parts["key"])
     mixture = np.zeros([rows, count, 2, count, shifts], np.float32)
@@ -271,5 +283,8 @@ def _addressing(cell: NTMCell, parts: dict[str, np.ndarray]) -> np.ndarray:
     for i in range(count):
         mixture[:, i, 0, i] = parts["gate"][:, i] + parts["shift"][:, i]
         mixture[:, i, 1, i] = parts["shift"][:, i]
-    told = [parts["key"], parts["strength"], parts["sharpening"], mixture.reshape(rows, count, -1)]
+    if cell.searches:
+        told = [parts["key"], parts["strength"], parts["sharpening"], mixture.reshape(rows, count, -1)]
+    else:
+        told = [parts["sharpening"], mixture[:, :, 1].reshape(rows, count, -1)]
     return np.concatenate(told, axis=2).reshape(rows, -1)

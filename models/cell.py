@@ -14,6 +14,8 @@ INITIAL_MEMORY = 1e-6
 # A head begins as one that mostly goes by location and leans forward: with no leaning at all, its weighting is spread
 # over the memory within a few steps, and there is little to learn from.
 _GATE_BIAS, _FORWARD_BIAS = -2.0, 1.0
+# The logit of a gate that is shut for good: g is less than 1e-43.
+_SHUT_GATE = -100.0
 # Learned initial weightings begin near the first location: an even spread would have no gradient.
 _W_BIAS = 5.0
 
@@ -62,10 +64,11 @@ class NTMCell(tf.Module):
         addressing_size = m + 3 + config.shifts
         heads_size = config.heads * addressing_size + config.write_heads * 2 * m
         self.heads = _Dense("heads", sizes[-1], heads_size, random)
+        first = addressing_size * np.arange(config.heads)  # column of each head
+        self._gates = first + m + 1
         bias = np.zeros(heads_size, np.float32)
-        each_head = bias[: config.heads * addressing_size].reshape(config.heads, addressing_size)
-        each_head[:, m + 1] = _GATE_BIAS
-        each_head[:, -1] = _FORWARD_BIAS
+        bias[self._gates] = _GATE_BIAS
+        bias[first + addressing_size - 1] = _FORWARD_BIAS
         self.heads.bias.assign(bias)
         self.output = _Dense("output", sizes[-1] + config.read_heads * m, config.word_bits, random)
         self.r_bias = self.w_bias = self.m_bias = None
@@ -115,6 +118,19 @@ class NTMCell(tf.Module):
         heads = self.in_range(self.heads(hidden))
         state = self.memory_step(heads, state.memory, state.weights)
         return self.output(self.output_input(hidden, state.reads)), state, tf.transpose(heads.add, [0, 2, 1])
+
+    def shut_gates(self) -> None:
+        """Let all heads go by location alone from now on: g of Eq. (7) is 0, whatever the controller says."""
+        for variable, value in ((self.heads.kernel, 0.0), (self.heads.bias, _SHUT_GATE)):
+            values = variable.numpy().copy()
+            values[..., self._gates] = value
+            variable.assign(values)
+
+    @property
+    def searches(self) -> bool:
+        """Whether a head may go by content; where all gates are shut, Eq. (5) and (6) are for nothing."""
+        kernel, bias = (variable.numpy()[..., self._gates] for variable in (self.heads.kernel, self.heads.bias))
+        return bool(np.any(kernel)) or not bool(np.all(bias <= _SHUT_GATE))
 
     def controller_input(self, x: tf.Tensor, reads: tf.Tensor) -> tf.Tensor:
         """What the controller sees: the input and the read vectors r[t-1], ``[B, W+1 + R * M]``."""

@@ -40,6 +40,13 @@ def train(
         int,
         typer.Option(min=0, max=(1 << 31) - 1, help="Batches of a falling learning rate after the task is learned."),
     ] = 1_500,
+    shut_gates: Annotated[
+        bool,
+        typer.Option(
+            "--shut-gates/--no-shut-gates",
+            help="Let no head search by content once the task is learned without, which is faster to serve.",
+        ),
+    ] = True,
     # As tight as the longest sequence allows, so that the write head learns to keep what it passes.
     memory_locations: Annotated[
         int,
@@ -90,6 +97,7 @@ def train(
         "max_batches": max_batches,
         "learning_rate": learning_rate,
         "sharpening_batches": sharpening_batches,
+        "shut_gates": shut_gates,
         "xla": xla,
     }
     set_up_tensorflow()

@@ -25,6 +25,7 @@ class TrainingConfig:
     blur_penalty: float = 0.02  # nats per unit of blur, while sharpening
     writing_penalty: float = 0.1  # nats per unit of what is written in the output phase
     searching_penalty: float = 0.02  # nats per unit of g
+    shut_gates: bool = True  # of a network that has learned to do without searching
     xla: bool = True
 
     def __post_init__(self) -> None:

@@ -154,7 +154,7 @@ class _Training:
 
     def conclude(self) -> None:
         """Check the network that is kept: it is what counts, not one on the way to it."""
-        self._checked["check_wrong_bits"] = self.trainer.check().wrong_bits
+        self._checked["check_wrong_bits"] = self.trainer.last_check().wrong_bits
         self.summary["converged"] = self._checked["check_wrong_bits"] == 0
         if self.summary["converged"]:
             self._note_convergence()

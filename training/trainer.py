@@ -67,6 +67,7 @@ class Progress:
     sharpening_since: int | None = None  # batches
     tries: int = 1
     checks: int = 0
+    gates_shut: bool = False  # in the network that is the result
 
 
 class Trainer:
@@ -76,9 +77,10 @@ class Trainer:
     learning rate that falls as 1/t and a penalty on blurred weightings. Short sequences forgive a head that looks a
     little beside its location, long ones do not. All the while it costs a little to write in the output phase and to
     search by content: what random words forgive a thousand times, and then do not. The result is the moving average of
-    the variables. A try that has not begun to learn the task, or not learned it, in good time, or has learned to search
-    for the first word, is given up for another, with other initial variables. The variables, the batches and the checks
-    are pure functions of the seed and their number.
+    the variables, with the gates shut for good if it copies as well so: it has learned to do without searching, and
+    then no one need search in vain. A try that has not begun to learn the task, or not learned it, in good time, or has
+    learned to search for the first word, is given up for another, with other initial variables. The variables, the
+    batches and the checks are pure functions of the seed and their number.
 
     Args:
         network: the network's configuration.
@@ -160,16 +162,28 @@ class Trainer:
                 break
         return found
 
+    def last_check(self) -> Check:
+        """Check the network that is kept, with its gates shut where no bit is wrong then."""
+        self.progress.gates_shut = self.config.shut_gates
+        found = self.check()
+        if found.wrong_bits and self.progress.gates_shut:
+            self.progress.gates_shut = False
+            found = self.check()
+        return found
+
     def result(self) -> NTMCell:
         """The averaged network."""
         for variable, value in zip(self._averaged.trainable_variables, self._average(), strict=True):
             variable.assign(value)
+        if self.progress.gates_shut:
+            self._averaged.shut_gates()
         return self._averaged
 
     def relearn(self) -> None:
         """Go back to the full learning rate: there is something left to be learned."""
         self.progress.sharpening_since = None
         self.progress.clean_sequences = 0
+        self.progress.gates_shut = False
 
     def _start_over(self) -> None:
         progress = self.progress

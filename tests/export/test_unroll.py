@@ -42,15 +42,26 @@ def form(request: pytest.FixtureRequest) -> Unroll:
     return FORMS[request.param]
 
 
-def randomised(config: NTMConfig, scale: float = 0.2) -> NTMCell:
+@pytest.fixture(params=[True, False], ids=["searching", "gates shut"])
+def searching(request: pytest.FixtureRequest) -> bool:
+    """Whether the heads of a network may search by content."""
+    return bool(request.param)
+
+
+def randomised(config: NTMConfig, scale: float = 0.2, *, searching: bool = True) -> NTMCell:
     cell, random = NTMCell(config), np.random.default_rng(0)
     for variable in cell.variables:
         variable.assign(random.normal(size=variable.shape, scale=scale))
+    if not searching:
+        cell.shut_gates()
     return cell
 
 
-def walking(config: NTMConfig) -> NTMCell:
-    """A network of random variables whose heads look where they looked, shifted by one, with g = 0 and gamma = 1."""
+def walking(config: NTMConfig, *, searching: bool = True) -> NTMCell:
+    """A network of random variables whose heads look where they looked, shifted by one, with g = 0 and gamma = 1.
+
+    With ``searching`` g is so for the inputs there are, but might be otherwise.
+    """
     cell = randomised(config)
     m, shifts = config.memory_vector_size, config.shifts
     kernel, bias = cell.heads.kernel.numpy(), cell.heads.bias.numpy()
@@ -58,6 +69,7 @@ def walking(config: NTMConfig) -> NTMCell:
     for head in range(config.heads):
         first = head * (m + 3 + shifts)  # key, strength, g, sharpening, shift weighting
         kernel[:, first + m + 1 : first + m + 3 + shifts] = 0.0
+        kernel[:, first + m + 1] = searching
         bias[first + m + 1 : first + m + 3 + shifts] = [-200.0, -200.0, *shift]
     cell.heads.kernel.assign(kernel)
     cell.heads.bias.assign(bias)
@@ -86,19 +98,19 @@ def compare(form: Unroll, cell: NTMCell, steps: int, batch: int, locations: int,
 
 @pytest.mark.parametrize("steps", [1, 2, 5])
 @pytest.mark.parametrize("name", CONFIGS)
-def test_it_is_the_step_repeated(form: Unroll, name: str, steps: int) -> None:
-    compare(form, randomised(CONFIGS[name]), steps, batch=2, locations=12)
+def test_it_is_the_step_repeated(form: Unroll, name: str, steps: int, searching: bool) -> None:
+    compare(form, randomised(CONFIGS[name], searching=searching), steps, batch=2, locations=12)
 
 
 @pytest.mark.parametrize(("batch", "locations"), [(1, 128), (7, 12), (2, 5), (100, 7)])
-def test_b_and_n_are_open(form: Unroll, batch: int, locations: int) -> None:
-    compare(form, randomised(CONFIGS["R=2, K=3, S=5"]), 2, batch, locations)
+def test_b_and_n_are_open(form: Unroll, batch: int, locations: int, searching: bool) -> None:
+    compare(form, randomised(CONFIGS["R=2, K=3, S=5"], searching=searching), 2, batch, locations)
 
 
 @pytest.mark.parametrize("name", ["default", "R=2, K=3, S=5", "no shifts"])
-def test_b_and_n_may_be_fixed(form: Unroll, name: str) -> None:
+def test_b_and_n_may_be_fixed(form: Unroll, name: str, searching: bool) -> None:
     """As a program does that always takes the same; onnxruntime then computes all sizes while it loads the graph."""
-    cell, steps, batch, locations = randomised(CONFIGS[name]), 2, 3, 12
+    cell, steps, batch, locations = randomised(CONFIGS[name], searching=searching), 2, 3, 12
     content = form(cell, steps, OPSET).SerializeToString()
     options = onnxruntime.SessionOptions()
     options.add_free_dimension_override_by_name("B", batch)
@@ -112,18 +124,19 @@ def test_b_and_n_may_be_fixed(form: Unroll, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["one layer", "S=5"])
-def test_the_fewest_locations_to_shift_over_suffice(form: Unroll, name: str) -> None:
-    cell = randomised(CONFIGS[name])
+def test_the_fewest_locations_to_shift_over_suffice(form: Unroll, name: str, searching: bool) -> None:
+    cell = randomised(CONFIGS[name], searching=searching)
     compare(form, cell, 2, batch=2, locations=cell.config.shifts - 1)
 
 
-def test_heads_may_go_to_extremes(form: Unroll) -> None:
-    compare(form, randomised(CONFIGS["one layer"], scale=2.0), 1, batch=4, locations=9, chunks=30)
+def test_heads_may_go_to_extremes(form: Unroll, searching: bool) -> None:
+    compare(form, randomised(CONFIGS["one layer"], scale=2.0, searching=searching), 1, batch=4, locations=9, chunks=30)
 
 
-def test_weights_of_zero_stay_zero_and_make_no_nan(form: Unroll) -> None:
+def test_weights_of_zero_stay_zero_and_make_no_nan(form: Unroll, searching: bool) -> None:
     """The heads begin at one location, and walk on."""
-    cell = walking(CONFIGS["one layer"])
+    cell = walking(CONFIGS["one layer"], searching=searching)
+    assert cell.searches is searching
     compare(form, cell, 2, batch=4, locations=9, chunks=10)
     chunk = onnx_format.session(form(cell, 2, OPSET).SerializeToString())
     state = {name: value.numpy() for name, value in zip(INPUTS[1:], cell.initial_state(4, 9), strict=True)}
@@ -179,54 +192,73 @@ def test_constants_of_one_name_are_the_same() -> None:
         graph.constant("one", [1.0])
 
 
-def test_every_step_is_the_same_nodes(form: Unroll) -> None:
+def test_every_step_is_the_same_nodes(form: Unroll, searching: bool) -> None:
+    cell = randomised(NTMConfig(), searching=searching)
     seven, eight = (
-        Counter(node.name.partition("/")[0] for node in form(NTMCell(NTMConfig()), steps, OPSET).graph.node)
-        for steps in (7, 8)
+        Counter(node.name.partition("/")[0] for node in form(cell, steps, OPSET).graph.node) for steps in (7, 8)
     )
     assert seven["all"] == eight["all"]
     assert eight - seven == Counter({"step_7": seven["step_0"]})
     assert {seven[f"step_{i}"] for i in range(7)} == {seven["step_0"]}
 
 
-def test_interface_is_the_contract(form: Unroll) -> None:
-    graph = form(NTMCell(NTMConfig()), 3, OPSET).graph
+def test_interface_is_the_contract(form: Unroll, searching: bool) -> None:
+    graph = form(randomised(NTMConfig(), searching=searching), 3, OPSET).graph
     assert tuple(value.name for value in graph.input) == INPUTS
     assert tuple(value.name for value in graph.output) == OUTPUTS
     names = [node.name for node in graph.node]
     assert len(set(names)) == len(names)
     used = {tensor for node in graph.node for tensor in node.input}
     assert {constant.name for constant in graph.initializer} <= used
+    shared = {tensor for node in graph.node if node.name.startswith("all/") for tensor in node.output}
+    assert shared <= used | set(OUTPUTS)
 
 
-def optimised(form: Unroll, steps: int, folder: pathlib.Path) -> list[onnx.NodeProto]:
+def optimised(form: Unroll, steps: int, folder: pathlib.Path, *, searching: bool = True) -> list[onnx.NodeProto]:
     """The nodes of the default network's graph as onnxruntime runs them."""
     options = onnxruntime.SessionOptions()
     options.optimized_model_filepath = str(folder / "optimised.onnx")
     options.log_severity_level = 3
-    onnxruntime.InferenceSession(form(randomised(NTMConfig()), steps, OPSET).SerializeToString(), options)
+    model = form(randomised(NTMConfig(), searching=searching), steps, OPSET)
+    onnxruntime.InferenceSession(model.SerializeToString(), options)
     return list(onnx.load(folder / "optimised.onnx").graph.node)
 
 
-@pytest.mark.parametrize(("name", "most"), [("unrolled", 39), ("sparse", 53), ("batched", 75)])
-def test_default_network_takes_few_nodes_a_step(tmp_path: pathlib.Path, name: str, most: int) -> None:
-    three, four = (len(optimised(FORMS[name], steps, tmp_path)) for steps in (3, 4))
+@pytest.mark.parametrize(
+    ("name", "searching", "most"),
+    [
+        ("unrolled", True, 39),
+        ("sparse", True, 53),
+        ("batched", True, 75),
+        ("unrolled", False, 28),
+        ("sparse", False, 40),
+        ("batched", False, 47),
+    ],
+)
+def test_default_network_takes_few_nodes_a_step(tmp_path: pathlib.Path, name: str, searching: bool, most: int) -> None:
+    three, four = (len(optimised(FORMS[name], steps, tmp_path, searching=searching)) for steps in (3, 4))
     assert four - three <= most
 
 
 @functools.cache
-def walking_graphs(name: str) -> tuple[NTMConfig, parity.Graph, parity.Graph]:
+def walking_graphs(name: str, *, searching: bool) -> tuple[NTMConfig, parity.Graph, parity.Graph]:
     """The converted step and a step of the sparse graph of a network whose heads walk."""
-    cell = walking(CONFIGS[name])
+    cell = walking(CONFIGS[name], searching=searching)
     step, chunk = onnx_format.convert(cell), sparse.unroll(cell, 1, OPSET)
     return cell.config, onnx_format.session(step.SerializeToString()), onnx_format.session(chunk.SerializeToString())
 
 
 @settings(deadline=None)
-@given(st.integers(0, 2**32 - 1), st.sampled_from(["one layer", "K=2", "R=2, K=3, S=5"]), st.integers(1, 3))
-def test_the_sparse_graph_writes_to_what_is_looked_at(seed: int, name: str, batch: int) -> None:
+@given(
+    st.integers(0, 2**32 - 1),
+    st.sampled_from(["one layer", "K=2", "R=2, K=3, S=5"]),
+    st.integers(1, 3),
+    st.booleans(),
+)
+def test_the_sparse_graph_writes_to_what_is_looked_at(seed: int, name: str, batch: int, searching: bool) -> None:
     """To all of that as the step does, and to nothing else."""
-    (config, step, chunk), random, locations = walking_graphs(name), np.random.default_rng(seed), 20
+    config, step, chunk = walking_graphs(name, searching=searching)
+    random, locations = np.random.default_rng(seed), 20
     weights = random.choice([0.0, 1e-12, NEGLIGIBLE / 4, 4 * NEGLIGIBLE, 1e-3, 1.0], (batch, config.heads, locations))
     weights[:, :, random.integers(locations)] += 1.0
     inputs = {
@@ -249,9 +281,9 @@ def test_the_sparse_graph_writes_to_what_is_looked_at(seed: int, name: str, batc
     np.testing.assert_allclose(memory[:, :, written], expected["next_memory"][:, :, written], rtol=0, atol=1e-6)
 
 
-def test_a_sequence_of_nan_leaves_the_others_alone() -> None:
+def test_a_sequence_of_nan_leaves_the_others_alone(searching: bool) -> None:
     """Where the sparse graph decides for all sequences at once."""
-    config, step, chunk = walking_graphs("one layer")
+    config, step, chunk = walking_graphs("one layer", searching=searching)
     state = {name: value.numpy() for name, value in zip(INPUTS[1:], NTMCell(config).initial_state(3, 5), strict=True)}
     state["weights"] = state["weights"].copy()
     state["weights"][1] = np.nan

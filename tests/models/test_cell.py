@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ntm.models import NTMCell, NTMConfig, State
+from ntm.models import NTMCell, NTMConfig, State, addressing
 from ntm.models.cell import Heads
 
 SMALL: dict[str, Any] = {"word_bits": 3, "memory_locations": 6, "memory_vector_size": 4, "controller_sizes": (7, 5)}
@@ -128,6 +128,45 @@ def test_cell_is_the_paper(config: NTMConfig) -> None:
             np.testing.assert_allclose(state.weights[b], weights, atol=2e-5)
             np.testing.assert_allclose(state.reads[b], reads, atol=2e-5)
             np.testing.assert_allclose(adds[b], expected_adds, atol=2e-5)
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=identify)
+def test_with_shut_gates_heads_go_by_location_alone(config: NTMConfig) -> None:
+    cell, random, batch, n = make_cell(config), np.random.default_rng(1), 3, 9
+    inputs = random.normal(size=[batch, config.controller_sizes[-1]]).astype(np.float32)
+    before = cell.in_range(cell.heads(inputs))
+    assert cell.searches
+    cell.shut_gates()
+    assert not cell.searches
+    heads = cell.in_range(cell.heads(inputs))
+    assert heads.gate.numpy().max() < 1e-30
+    for name, value in before._asdict().items():  # and nothing else has changed
+        if name != "gate":
+            np.testing.assert_array_equal(getattr(heads, name), value)
+    memory = random.normal(size=[batch, config.memory_vector_size, n]).astype(np.float32)
+    start = random.random([batch, config.heads, n]).astype(np.float32)
+    start /= start.sum(axis=2, keepdims=True)
+    weights = cell.memory_step(heads, memory, start).weights
+    shifted = addressing.circular_shift(start, heads.shift_weighting)
+    np.testing.assert_allclose(weights, addressing.sharpen(shifted, heads.sharpening), atol=1e-7)
+
+
+def test_one_gate_that_is_not_shut_searches() -> None:
+    config = CONFIGS[2]
+    cell = make_cell(config)
+    cell.shut_gates()
+    kernel, bias = cell.heads.kernel.numpy().copy(), cell.heads.bias.numpy().copy()
+    last_gate = config.heads * (config.memory_vector_size + 3 + config.shifts) - config.shifts - 2
+    for value in (0.0, -99.0, math.nan):
+        changed = bias.copy()
+        changed[last_gate] = value
+        cell.heads.bias.assign(changed)
+        assert cell.searches
+    cell.heads.bias.assign(bias)
+    assert not cell.searches
+    kernel[-1, last_gate] = 1e-3
+    cell.heads.kernel.assign(kernel)
+    assert cell.searches
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=identify)

@@ -71,16 +71,19 @@ def test_every_option_reaches_the_run(tmp_path: pathlib.Path) -> None:
         "learning_rate": 0.01,
         "sharpening_batches": 9,
     }
+    switched_off = ("shut_gates", "xla")
     biases = ("learn_r_bias", "learn_w_bias", "learn_m_bias")
     options = [
         word
         for name, value in (network | training).items()
         for word in (f"--{name.replace('_', '-')}", ",".join(map(str, value)) if isinstance(value, list) else value)
     ]
-    ntm_train("--output", tmp_path / "run", *options, *(f"--{name.replace('_', '-')}" for name in biases), "--no-xla")
+    options += [f"--{name.replace('_', '-')}" for name in biases]
+    options += [f"--no-{name.replace('_', '-')}" for name in switched_off]
+    ntm_train("--output", tmp_path / "run", *options)
     config = json.loads((tmp_path / "run" / "config.json").read_text())
     assert config["network"] == network | dict.fromkeys(biases, True)
-    assert config["training"].items() >= (training | {"xla": False}).items()
+    assert config["training"].items() >= (training | dict.fromkeys(switched_off, False)).items()
 
 
 def test_an_interrupted_run_resumes_as_if_it_had_not_been(run: pathlib.Path, tmp_path: pathlib.Path) -> None:

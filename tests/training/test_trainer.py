@@ -215,6 +215,32 @@ def test_a_new_try_has_new_variables_and_forgets_the_steps_of_the_old(monkeypatc
         np.testing.assert_array_equal(value, variable)
 
 
+@pytest.mark.parametrize(
+    ("allowed", "wrong", "shut"),
+    [
+        (True, {True: 0, False: 0}, True),
+        (True, {True: 7, False: 0}, False),  # it needs its search
+        (True, {True: 7, False: 7}, False),
+        (False, {True: 0, False: 0}, False),
+    ],
+)
+def test_gates_are_shut_where_the_last_check_is_passed_so(
+    allowed: bool, wrong: dict[bool, int], shut: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Trainer, "check", lambda self: Check(wrong[not self.result().searches], 0))
+    trainer = Trainer(NETWORK, dataclasses.replace(CONFIG, shut_gates=allowed))
+    trainer.train()
+    before = trainer.variables()
+    assert trainer.last_check().wrong_bits == wrong[shut]
+    assert trainer.result().searches is not shut
+    resumed = Trainer(NETWORK, CONFIG)
+    resumed.restore(trainer.state(), dataclasses.asdict(trainer.progress))
+    assert resumed.result().searches is not shut
+    trainer.relearn()  # as if nothing had been
+    for name, value in trainer.variables().items():
+        np.testing.assert_array_equal(value, before[name])
+
+
 def test_the_result_is_the_moving_average() -> None:
     trainer = Trainer(NETWORK, CONFIG)
     for _ in range(4):
