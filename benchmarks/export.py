@@ -55,16 +55,18 @@ WHY_UNROLLED = {
     "controller": "the read vectors flat; each hidden layer, a product with its bias and tanh",
     "heads": "what the addressing is told: a product, its shape, and the cut",
     "content": "Eq. (5) and (6): the key of length beta (3), the norm (4), product, quotient, softmax",
-    "location": "Eq. (7) and (8): both weightings cut (2) and put together shifted (2), softmax, product",
+    "interpolation": "Eq. (7): the focus by content beside the previous one, for the next product to mix",
+    "location": "Eq. (8): the weightings cut and put together shifted (2), softmax, product",
     "sharpen": "Eq. (9): gamma (2), the logarithm, times gamma, softmax",
     "write": "Eq. (3) and (4): w of each head, e and a (6, with their shapes), e M - a (3), times w, taken from M",
     "read": "Eq. (2): the product with the memory, whose Transpose onnxruntime makes part of it",
 }
 # The same for a step of the sparse graph, but for what is as there.
 WHY_SPARSE = WHY_UNROLLED | {
-    "content": "Eq. (5) and (6): the key of length beta (3), the product, the norms by sequence, quotient, softmax",
+    "content": "Eq. (5) and (6): the key of length beta (3), the product, the norms by sequence, quotient, softmax; "
+    "the norms anew (4), put back",
     "write": "where write heads look (7), the rows (3) and w (2) there; Eq. (3) and (4): e and a (4, with shapes), "
-    "e M - a (2), times w, taken from M; the norms (4); both put back (2)",
+    "e M - a (2), times w, taken from M, put back",
     "read": "Eq. (2): the rows by sequence, the product with them",
 }
 # The same for a step of the batched graph.
@@ -73,8 +75,9 @@ WHY_BATCHED = {
     "heads": "what the heads and the output are told: a product, and the cut",
     "content": "Eq. (5) and (6): the key's shape and norm (5), strength (3), the norm (4), product (3), quotients (2), "
     "softmax (5)",
-    "location": "Eq. (7): the gate (3), the difference, times the gate, added; Eq. (8): the shift weighting (6) cut, "
-    "the weighting cut, and put together shifted (2), each times its weight (6), the sum",
+    "interpolation": "Eq. (7): the gate (3), the difference, times the gate, added",
+    "location": "Eq. (8): the shift weighting (6) cut, the weighting cut, and put together shifted (2), each times its "
+    "weight (6), the sum",
     "sharpen": "Eq. (9): gamma (3), the logarithm, times gamma, softmax (5)",
     "write": "Eq. (3) and (4): w of each head, e and a (4, with their shapes), e M - a (2), times w, taken from M",
     "read": "Eq. (2): w beside M, times M, the sum",
@@ -160,7 +163,8 @@ def _print_nodes(export: pathlib.Path, folder: pathlib.Path) -> bool:
         print(f"\n| `{file}` | nodes | optimised | why |\n| --- | ---: | ---: | --- |")
         counts, optimised_counts = (Counter(name.split("/")[at] for name in names) for names in (nodes, optimised))
         for part in {**why, **counts}:
-            print(f"| `{part}` | {counts[part]} | {optimised_counts[part]} | {why.get(part, '?')} |")
+            note = "" if counts[part] else "; only where a head searches"
+            print(f"| `{part}` | {counts[part]} | {optimised_counts[part]} | {why.get(part, '?')}{note} |")
         totals.append(optimised_counts.total())
         print(f"| a step | {counts.total()} | {totals[-1]} | |")
     return totals[0] <= 60

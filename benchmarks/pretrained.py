@@ -18,9 +18,10 @@ from ntm.runtime.evaluate import Case, evaluate, table
 from ntm.runtime.patterns import PATTERNS
 
 NAME = "copy-8bit"
-# Of the seeds 0 to 9, all of which copy random words of any length, one that gets every pattern right as well; so on an
-# AMD EPYC (Zen 3), for another kind of processor rounds differently, and so makes another network of a seed.
-SEED = 4
+# Of the seeds 0 to 9, all of which copy random words of any length, one that gets every pattern right as well; so on 2
+# cores of an AMD EPYC (Zen 5). Another kind of processor or number of cores rounds differently, and makes another
+# network of a seed.
+SEED = 9
 CASES = (
     *(Case(length, length + 2, 10_000) for length in (1, 2, 5, 7, 11, 20, 30)),
     *(Case(length, 128, 1000) for length in (1, 2, 5, 10, 20, 30, 40, 50, 80, 120)),

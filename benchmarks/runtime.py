@@ -1,11 +1,12 @@
 """Time the exported network in every runtime on the same weights, beside the floor that none can go below; Markdown.
 
-Trains a network with ``ntm-train`` (or takes ``--run RUN``), exports it with ``ntm-export --format all``, and measures
-onnxruntime beside TensorFlow and TF-Lite; with ``--pytorch-ntm DIR`` (needs PyTorch), a checkout of
+Trains a network with ``ntm-train`` (or takes ``--run RUN``), exports it with ``ntm-export --format all``, and
+measures onnxruntime beside TensorFlow and TF-Lite; with ``--pytorch-ntm DIR`` (needs PyTorch), a checkout of
 https://github.com/loudinthecloud/pytorch-ntm, its step too. Every runtime is a process of its own, on the cores that
-the table says. They are measured in turns, ``--rounds`` times over; of every figure the least counts, since other work
-on a machine only ever adds to a time. All of them copy random words, over and over: what a call returns as the state is
-handed to the next.
+the table says. Where the network never searches, there is also a TensorFlow that leaves the search out, as the graphs
+of several steps do. They are measured in turns, ``--rounds`` times over; of every figure the least counts, since
+other work on a machine only ever adds to a time. All of them copy random words, over and over: what a call returns as
+the state is handed to the next.
 
 The floor is what no runtime can do without: counted multiply-adds over the rate of a large matrix product on one core,
 or counted bytes, of the matrices once a step and of the state once in and once out, over the rate at which one core
@@ -158,9 +159,36 @@ def _chunks(model: pathlib.Path, file: str, cores: int) -> Times:
 
 def tensorflow(model: pathlib.Path, cores: int) -> Times:
     """The signature ``step`` of the SavedModel."""
+    return _tensorflow(model, model, cores)
+
+
+def tensorflow_without_search(model: pathlib.Path, cores: int) -> Times:
+    """The same of a SavedModel that leaves out what the graphs for onnxruntime leave out."""
+    import onnx  # noqa: PLC0415
+
+    from ntm.export import savedmodel  # noqa: PLC0415
+    from ntm.export.source import Source  # noqa: PLC0415
+    from ntm.models import NTMCell, NTMConfig, addressing  # noqa: PLC0415
+    from ntm.training.run import TrainedRun  # noqa: PLC0415
+
+    if _searches(model):
+        return {}
+    cell = NTMCell(NTMConfig(**ntm.load(model).config))
+    graph = onnx.load(model / "step.onnx").graph
+    learned = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    for variable in cell.trainable_variables:
+        variable.assign(learned[variable.name.removesuffix(":0")])
+    # Eq. (7) with g = 0; what leads to it TensorFlow leaves out by itself.
+    setattr(addressing, "interpolate", lambda *arguments: arguments[-1])  # noqa: B010
+    with tempfile.TemporaryDirectory() as folder:
+        savedmodel.write(Source(TrainedRun(cell, {}, "0" * 64), "without-search"), pathlib.Path(folder))
+        return _tensorflow(pathlib.Path(folder), model, cores)
+
+
+def _tensorflow(folder: pathlib.Path, model: pathlib.Path, cores: int) -> Times:
     import tensorflow as tf  # noqa: PLC0415
 
-    loaded = tf.saved_model.load(str(model / "savedmodel" / "1"))
+    loaded = tf.saved_model.load(str(folder / "savedmodel" / "1"))
     step, network = loaded.signatures["step"], ntm.load(model)
 
     def call(inputs: dict[str, Any]) -> Any:
@@ -215,19 +243,19 @@ def pytorch_ntm(_: pathlib.Path, cores: int) -> Times:
     return _times("step", bound, cores, FEW)
 
 
-def floor(model: pathlib.Path, _: int) -> Times:  # noqa: ARG001
+def floor(model: pathlib.Path, _: int) -> Times:
     """What a time step cannot do without."""
-    size = 1024
+    searches, size = _searches(model), 1024
     matrix = np.ones((size, size), np.float32)
     microseconds_per_multiply_add = _throughput([lambda: matrix @ matrix]) / size**3
-    weights = 4 * multiply_adds(0)
+    weights = 4 * multiply_adds(0, searches=searches)
 
     def least(n: int, b: int) -> float:
         state = 4 * (M * n + HEADS * n + M)
         touched = np.ones(max((weights + 2 * b * state) // 8, 1), np.float32)
         into = np.empty_like(touched)
         copied = _throughput([lambda: np.copyto(into, touched)])  # reads half of it, and writes half
-        return max(b * multiply_adds(n) * microseconds_per_multiply_add, copied) / b
+        return max(b * multiply_adds(n, searches=searches) * microseconds_per_multiply_add, copied) / b
 
     times = {f"{n} {b}": least(n, b) for n, b in BULK}
     return times | {"p50 step": least(LATENCY_LOCATIONS, 1)}
@@ -248,6 +276,7 @@ RUNTIMES: dict[str, Callable[[pathlib.Path, int], Times]] = {
     "onnxruntime, sparse": onnx_runtime_sparse,
     "onnxruntime, batched": onnx_runtime_batched,
     "TensorFlow": tensorflow,
+    "TensorFlow without the search": tensorflow_without_search,
     "TF-Lite": tf_lite,
     "pytorch-ntm": pytorch_ntm,
     "floor": floor,
@@ -267,6 +296,13 @@ def _seen(b: int, n: int, unroll: int = 1) -> np.ndarray:
     x[:length, :, :W] = np.random.default_rng(0).integers(0, 2, (length, b, W))
     x[length, :, W] = 1.0
     return x.reshape(chunks, unroll, b, W + 1)
+
+
+def _searches(model: pathlib.Path) -> bool:
+    """Whether a head of the network may go by content: then the graphs have nodes for it."""
+    import onnx  # noqa: PLC0415
+
+    return any("/content/" in node.name for node in onnx.load(model / "unrolled.onnx").graph.node)
 
 
 def _first(model: "ntm.Model", b: int, n: int) -> dict[str, Any]:

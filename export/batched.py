@@ -2,8 +2,8 @@
 
 ``unrolled.onnx`` has few nodes, and hands onnxruntime a matrix product a sequence and a vector a location at a time.
 Where a hundred sequences of a dozen locations run side by side, each of those is over before it has begun; here the
-same network has 75 nodes a step, and each of them works on one number of all sequences at a time, B in a row. The
-controller's products are as before, with the batch as their columns.
+same network has 75 nodes a step, 47 where no head searches, and each of them works on one number of all sequences at a
+time, B in a row. The controller's products are as before, with the batch as their columns.
 
 Inputs and outputs are those of ``unrolled.onnx``, and the same proof stands before publication (``ntm.export.parity``).
 """
@@ -170,7 +170,7 @@ class _Batched:
         product = self._sum(graph.node("Mul", graph.node("Unsqueeze", memory, self._axes[1]), key), 0)  # [R+K, N, B]
         content = self._softmax(graph.node("Mul", graph.node("Div", product, norm), strength), 1)
 
-        graph.part = "location"  # Eq. (7)
+        graph.part = "interpolation"  # Eq. (7)
         # Never above 1, as in ntm.models.cell.
         gate = self._of_heads(graph.node("Min", graph.node("Sigmoid", parameters["gate"]), graph.constant("open", 1.0)))
         return graph.node("Add", previous, graph.node("Mul", gate, graph.node("Sub", content, previous)))

@@ -121,8 +121,9 @@ class _Sparse(BatchFirst):
         for add, w in zip(adds[:-1], of_each[:-1], strict=True):  # -a of the heads before the last
             m = graph.node("Sub", m, graph.node("Mul", add, w))
         indices = graph.node("Unsqueeze", indices, two)
-        norms = [graph.node("ScatterND", norm, indices, self._norm(m, 2)) for norm in norms]
-        return graph.node("ScatterND", rows, indices, m, name=name), *norms
+        rows = graph.node("ScatterND", rows, indices, m, name=name)
+        graph.part = "content"
+        return rows, *(graph.node("ScatterND", norm, indices, self._norm(m, 2)) for norm in norms)
 
     def read(self, memory: str, weights: str, name: str) -> str:
         graph = self._graph

@@ -2,6 +2,7 @@
 
 import pathlib
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -15,6 +16,11 @@ from onnx import numpy_helper
 from ntm.runtime import onnx_file
 from ntm.runtime.folder import BUNDLED
 from ntm.runtime.metadata import FILES, STEP
+
+# Whoever runs the tests under nohup, or in the background, ignores signals; the commands that they start must not.
+for _number, _handler in ((signal.SIGHUP, signal.SIG_DFL), (signal.SIGINT, signal.default_int_handler)):
+    if signal.getsignal(_number) == signal.SIG_IGN:
+        signal.signal(_number, _handler)
 
 _MAKE_TINY_MODEL = pathlib.Path(__file__).with_name("make_tiny_model.py")
 
@@ -44,10 +50,8 @@ def bundled_variables() -> dict[str, np.ndarray]:
 
 @pytest.fixture
 def command(tiny_model: pathlib.Path) -> list[str]:
-    """``ntm-copy`` with the tiny model, to be started; it hears signals that the tests, e.g. under nohup, do not."""
-    hear = "import signal; [signal.signal(number, signal.SIG_DFL) for number in (1, 2, 15)]"
-    code = f"{hear}; from ntm.commands import copy; copy()"
-    return [sys.executable, "-c", code, "--model", str(tiny_model)]
+    """``ntm-copy`` with the tiny model, to be started."""
+    return [sys.executable, "-c", "from ntm.commands import copy; copy()", "--model", str(tiny_model)]
 
 
 @pytest.fixture
