@@ -61,13 +61,24 @@ WHY_UNROLLED = {
     "write": "Eq. (3) and (4): w of each head, e and a (6, with their shapes), e M - a (3), times w, taken from M",
     "read": "Eq. (2): the product with the memory, whose Transpose onnxruntime makes part of it",
 }
-# The same for a step of the sparse graph, but for what is as there.
+# The same for a step of the sparse graph of a network that searches, but for what is as there.
 WHY_SPARSE = WHY_UNROLLED | {
     "content": "Eq. (5) and (6): the key of length beta (3), the product, the norms by sequence, quotient, softmax; "
     "the norms anew (4), put back",
     "write": "where write heads look (7), the rows (3) and w (2) there; Eq. (3) and (4): e and a (4, with shapes), "
     "e M - a (2), times w, taken from M, put back",
     "read": "Eq. (2): the rows by sequence, the product with them",
+}
+# And of one that never searches.
+WHY_WALKING = {
+    "controller": "the read vectors flat and beside the input (2); each hidden layer, a product with its bias and tanh",
+    "heads": "what the heads and the output are told: a product, and the cut",
+    "location": "where heads may walk to (9); Eq. (8): the shift weighting but for its sum (4), w there in all shifts "
+    "(3), the product, the sum; all of w put together (2)",
+    "sharpen": "Eq. (9): gamma (2), the logarithm, times gamma, softmax (5)",
+    "write": "w of each head; M there; Eq. (3) and (4): e and a (2), e M - a (2), times w, taken from M, put back",
+    "read": "Eq. (2): w beside M (2), times M, the sum",
+    "output": "the read vectors flat, and what they add to the output",
 }
 # The same for a step of the batched graph.
 WHY_BATCHED = {
@@ -76,8 +87,8 @@ WHY_BATCHED = {
     "content": "Eq. (5) and (6): the key's shape and norm (5), strength (3), the norm (4), product (3), quotients (2), "
     "softmax (5)",
     "interpolation": "Eq. (7): the gate (3), the difference, times the gate, added",
-    "location": "Eq. (8): the shift weighting (6) cut, the weighting cut, and put together shifted (2), each times its "
-    "weight (6), the sum",
+    "location": "Eq. (8): the shift weighting but for its sum (4) cut, the weighting cut, and put together shifted "
+    "(2), each times its weight (6), the sum",
     "sharpen": "Eq. (9): gamma (3), the logarithm, times gamma, softmax (5)",
     "write": "Eq. (3) and (4): w of each head, e and a (4, with their shapes), e M - a (2), times w, taken from M",
     "read": "Eq. (2): w beside M, times M, the sum",
@@ -153,10 +164,11 @@ def _load(folder: pathlib.Path) -> ntm.Model:
 
 def _print_nodes(export: pathlib.Path, folder: pathlib.Path) -> bool:
     totals = []
+    why_sparse = WHY_SPARSE if ntm.load(export).metadata.searches else WHY_WALKING
     for file, why, at in (
         ("step.onnx", WHY, 0),
         ("unrolled.onnx", WHY_UNROLLED, 1),
-        ("sparse.onnx", WHY_SPARSE, 1),
+        ("sparse.onnx", why_sparse, 1),
         ("batched.onnx", WHY_BATCHED, 1),
     ):
         nodes, optimised = _nodes(export / file, folder)

@@ -1,11 +1,11 @@
-"""Time ``sparse.onnx`` beside ``unrolled.onnx``, and count where write heads look, and so choose; Markdown.
+"""Time ``sparse.onnx`` beside ``unrolled.onnx``, and count where heads look, and so choose; Markdown.
 
 The first table has microseconds a time step and sequence of whole copies on one core, with the first of the models. The
-last column is ``sparse.onnx`` made to write to every location: between it and the one before lies every other share.
+last column is ``sparse.onnx`` made to touch every location: between it and the one before lies every other share.
 The three are measured in turns, ``--rounds`` times over, and the medians count.
 
-The second table has a row for each model: how many locations its write heads look at in a step, over all sequences, and
-how many of the chunks of a copy the runtime gives to ``sparse.onnx``.
+The second table has a row for each model: how many locations its heads look at in a step, over all sequences, of a
+network that searches its write heads; and how many of the chunks of a copy the runtime gives to ``sparse.onnx``.
 """
 
 import argparse
@@ -27,8 +27,8 @@ WORDS = 60
 # (N, B)
 SIZES = [(32, 32), (32, 128), (64, 16), (64, 64), (128, 1), (128, 4), (128, 8), (128, 16), (128, 32), (128, 128)]
 SIZES += [(128, 256), (256, 4), (1024, 1), (1024, 8), (1024, 32), (10_240, 1)]
-WRITTEN = [(128, 128), (1024, 8)]
-WRITTEN_WORDS = 100
+TOUCHED = [(128, 128), (1024, 8)]
+TOUCHED_WORDS = 100
 
 
 def main() -> None:
@@ -38,25 +38,25 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:1])
-    print("| N | B | unrolled | sparse | as fast | everything written |")
+    print("| N | B | unrolled | sparse | as fast | everything touched |")
     print("| ---: | ---: | ---: | ---: | ---: | ---: |")
     files = folder.read(arguments.models[0])
-    graphs = [files.unrolled, files.sparse, _writing_everywhere(files.sparse)]
+    graphs = [files.unrolled, files.sparse, _touching_everything(files.sparse)]
     for locations, batch in SIZES:
         times = _times(Model(files), graphs, locations, batch, arguments.rounds)
         unrolled, sparse, everywhere = times
         faster = f"{unrolled / sparse:.2f}x"
         print(f"| {locations:,} | {batch} | {unrolled:.2f} | {sparse:.2f} | {faster} | {everywhere:.2f} |", flush=True)
-    sizes = [f"N {locations:,}, B {batch}" for locations, batch in WRITTEN]
+    sizes = [f"N {locations:,}, B {batch}" for locations, batch in TOUCHED]
     print(f"\n| model |{'|'.join(f' {size}: locations | chunks ' for size in sizes)}|")
     print(f"| --- |{' ---: | ---: |' * len(sizes)}")
     for path in arguments.models:
-        cells = [_written(ntm.load(path), locations, batch) for locations, batch in WRITTEN]
+        cells = [_touched(ntm.load(path), locations, batch) for locations, batch in TOUCHED]
         row = " | ".join(f"{mean:.1f} | {chunks:.0%}" for mean, chunks in cells)
         print(f"| {path.name} | {row} |", flush=True)
 
 
-def _writing_everywhere(graph: folder.Graph) -> folder.Graph:
+def _touching_everything(graph: folder.Graph) -> folder.Graph:
     """The sparse graph with a threshold that every weight exceeds."""
     model = onnx.load_from_string(graph.content)
     (threshold,) = (tensor for tensor in model.graph.initializer if tensor.name == "negligible")
@@ -82,13 +82,14 @@ def _times(model: Model, graphs: Sequence[folder.Graph], locations: int, batch: 
     return [statistics.median(times[1:]) for times in taken]  # the first time makes the session
 
 
-def _written(model: Model, locations: int, batch: int) -> tuple[float, float]:
-    """The mean number of locations that the write heads look at in a step, and the share of chunks that are sparse."""
-    words, state = _words(batch, WRITTEN_WORDS), model.initial_state(batch, locations)
+def _touched(model: Model, locations: int, batch: int) -> tuple[float, float]:
+    """The mean number of locations that are looked at in a step, and the share of chunks that are sparse."""
+    looking = slice(model.metadata.read_heads if model.metadata.searches else 0, None)
+    words, state = _words(batch, TOUCHED_WORDS), model.initial_state(batch, locations)
     counts = []
-    for x in model._inputs(words, 2 * WRITTEN_WORDS + 1):
+    for x in model._inputs(words, 2 * TOUCHED_WORDS + 1):
         _, state = model.step(x, state)
-        counts.append(int(np.count_nonzero(state.weights[:, model.metadata.read_heads :].sum((0, 1)) > NEGLIGIBLE)))
+        counts.append(int(np.count_nonzero(state.weights[:, looking].sum((0, 1)) > NEGLIGIBLE)))
     chosen, choose = [], model._session
 
     def noted(batch_size: int, weights: np.ndarray) -> _Session:

@@ -2,11 +2,14 @@
 
 ``unrolled.onnx`` has few nodes, and hands onnxruntime a matrix product a sequence and a vector a location at a time.
 Where a hundred sequences of a dozen locations run side by side, each of those is over before it has begun; here the
-same network has 75 nodes a step, 47 where no head searches, and each of them works on one number of all sequences at a
+same network has 73 nodes a step, 45 where no head searches, and each of them works on one number of all sequences at a
 time, B in a row. The controller's products are as before, with the batch as their columns.
 
 Inputs and outputs are those of ``unrolled.onnx``, and the same proof stands before publication (``ntm.export.parity``).
 """
+
+import abc
+from collections.abc import Sequence
 
 import numpy as np
 import onnx
@@ -20,25 +23,8 @@ _LEAST_SQUARE = 1e-12  # of a key, as TensorFlow has it where it normalises
 
 def unroll(cell: NTMCell, steps: int, opset: int) -> onnx.ModelProto:
     """Write U steps of a network as a graph for many sequences; it takes and returns what ``unrolled.unroll`` does."""
-    graph, config = Graph(), cell.config
-    batched = _Batched(graph, cell)
-    words = batched.begin(steps)
-    memory, weights, reads = (batched.batch_last(tensor) for tensor in INPUTS[1:])
-    said = []
-    for i, word in enumerate(words):
-        graph.scope = f"step_{i}"
-        next_memory, next_weights, next_reads = state_after(i, steps)
-        parameters = batched.controller(word, reads)
-        weights = batched.address(parameters, memory, weights, next_weights)
-        reading, *writing = batched.split(weights)
-        memory = batched.write(parameters, memory, writing, next_memory)
-        reads = batched.read(memory, reading, next_reads)
-        said.append(batched.output(parameters, reads))
-    graph.scope, graph.part = "all", "output"
-    y = graph.reshape(graph.node("Sigmoid", graph.node("Concat", *said, axis=0)), steps, config.word_bits, -1)
-    graph.node("Transpose", y, perm=[0, 2, 1], name=OUTPUTS[0])
-    for tensor, name in zip((memory, weights, reads), OUTPUTS[1:], strict=True):
-        graph.node("Transpose", tensor, perm=[2, 0, 1], name=name)
+    graph = Graph()
+    _Batched(graph, cell).unroll([state_after(i, steps) for i in range(steps)])
     return graph.model(cell, steps, opset)
 
 
@@ -52,8 +38,44 @@ def as_state(*tensors: np.ndarray) -> tuple[np.ndarray, ...]:
     return tuple(np.moveaxis(tensor, -1, 0) for tensor in tensors)
 
 
-class _Batched:
-    """The network as nodes of a graph, method by method; N and B are open, and B is last."""
+class BatchLast(abc.ABC):
+    """The part of the network that does not depend on the layout of the memory, as nodes, method by method.
+
+    N and B are open, and B is last; a layout adds the rest.
+    """
+
+    @abc.abstractmethod
+    def memory_step(
+        self, parameters: dict[str, str], memory: str, weights: str, state: tuple[str, ...]
+    ) -> tuple[str, str, str]:
+        """Address, write and read: M[t], w[t] and r[t], ``[R, M, B]``, which are to be called ``state``."""
+
+    def unroll(self, states: Sequence[tuple[str, ...]]) -> None:
+        """As many steps as there are states after them, to be called so."""
+        graph, config, steps = self._graph, self._config, len(states)
+        words = self.begin(steps)
+        memory, weights, reads = (self.batch_last(tensor) for tensor in INPUTS[1:])
+        memory, weights = self.lay_out(memory), self.lay_out(weights)
+        said = []
+        for i, (word, state) in enumerate(zip(words, states, strict=True)):
+            graph.scope = f"step_{i}"
+            parameters = self.controller(word, reads)
+            memory, weights, reads = self.memory_step(parameters, memory, weights, state)
+            said.append(self.output(parameters, reads))
+        graph.scope, graph.part = "all", "output"
+        y = graph.reshape(graph.node("Sigmoid", graph.node("Concat", *said, axis=0)), steps, config.word_bits, -1)
+        graph.node("Transpose", y, perm=[0, 2, 1], name=OUTPUTS[0])
+        memory, weights = self.lay_back(memory), self.lay_back(weights)
+        for tensor, name in zip((memory, weights, reads), OUTPUTS[1:], strict=True):
+            graph.node("Transpose", tensor, perm=[2, 0, 1], name=name)
+
+    def lay_out(self, tensor: str) -> str:
+        """The memory, ``[M, N, B]``, or the weightings, ``[R+K, N, B]``, in this layout."""
+        return tensor
+
+    def lay_back(self, tensor: str) -> str:
+        """The opposite of ``lay_out``."""
+        return tensor
 
     def __init__(self, graph: Graph, cell: NTMCell) -> None:
         self._graph = graph
@@ -88,23 +110,35 @@ class _Batched:
     def _sum(self, tensor: str, axis: int, name: str | None = None) -> str:
         return self._graph.node("ReduceSum", tensor, self._axes[axis], name=name, keepdims=0)
 
+    def _power(self, logits: str, axis: int) -> str:
+        """Softmax but for a factor: the largest along the axis is 1."""
+        graph = self._graph
+        return graph.node(
+            "Exp", graph.node("Sub", logits, graph.node("ReduceMax", logits, self._axes[axis], keepdims=1))
+        )
+
     def _softmax(self, logits: str, axis: int, name: str | None = None) -> str:
         """Written out, since onnxruntime's own would transpose, over an axis that is not the last."""
         graph = self._graph
-        largest = graph.node("ReduceMax", logits, self._axes[axis], keepdims=1)
-        power = graph.node("Exp", graph.node("Sub", logits, largest))
+        power = self._power(logits, axis)
         return graph.node("Div", power, graph.node("ReduceSum", power, self._axes[axis], keepdims=1), name=name)
 
     def batch_last(self, tensor: str) -> str:
         """``[B, ...]`` as ``[..., B]``."""
         graph = self._graph
         graph.part = "sizes"
-        moved = graph.node("Transpose", tensor, perm=[1, 2, 0])
-        # To the shape that it has. onnxruntime cannot know, and so does not carry the transposition on to all that
-        # follows, which would then work with the batch first again.
-        rest = graph.constant("rest", [-1], np.int64)
-        sizes = graph.node("Concat", graph.node("Shape", tensor, start=1), rest, axis=0)
-        return graph.node("Reshape", moved, sizes)
+        return self.transposed(tensor, 1, 2, 0)
+
+    def transposed(self, tensor: str, *perm: int) -> str:
+        """A tensor with its axes in this order.
+
+        Then brought to the shape that it has: onnxruntime cannot know, and so does not carry the transposition on to
+        all that follows, which would then work with the batch first again, nor make one of two that is slower.
+        """
+        graph = self._graph
+        shape = graph.node("Shape", tensor)
+        sizes = graph.node("Gather", shape, graph.constant("perm_" + "_".join(map(str, perm)), perm, np.int64), axis=0)
+        return graph.node("Reshape", graph.node("Transpose", tensor, perm=perm), sizes)
 
     def begin(self, steps: int) -> list[str]:
         """What is computed once a chunk; returns the words of each step, ``[W+1, B]``."""
@@ -136,6 +170,37 @@ class _Batched:
         """``[R+K, B]`` as ``[R+K, 1, B]``: alike at every location."""
         return self._graph.reshape(numbers, self._config.heads, 1, -1)
 
+    def split(self, weights: str, axis: int) -> list[str]:
+        """The weightings of the read heads, and that of each write head, from those of all heads along an axis."""
+        graph, config = self._graph, self._config
+        graph.part = "write"
+        sizes = graph.constant("heads/weights", [config.read_heads, *[1] * config.write_heads], np.int64)
+        return graph.nodes("Split", weights, sizes, names=[None] * (1 + config.write_heads), axis=axis)
+
+    def shift_weighting(self, parameters: dict[str, str], *sizes: int) -> str:
+        """s, but for a factor that Eq. (9) takes out again: ``[S, ..., B]``, of these sizes in between."""
+        graph = self._graph
+        graph.part = "location"
+        return self._power(graph.reshape(parameters["shift"], self._config.shifts, *sizes, -1), 0)
+
+    def output(self, parameters: dict[str, str], reads: str) -> str:
+        """The logits of the output word, ``[W, B]``."""
+        self._graph.part = "output"
+        return self._product("output/reads", self._output_of_reads, self._flat(reads), parameters["output"])
+
+
+class _Batched(BatchLast):
+    """The memory as ``[M, N, B]``."""
+
+    def memory_step(
+        self, parameters: dict[str, str], memory: str, weights: str, state: tuple[str, ...]
+    ) -> tuple[str, str, str]:
+        next_memory, next_weights, next_reads = state
+        weights = self.address(parameters, memory, weights, next_weights)
+        reading, *writing = self.split(weights, 0)
+        memory = self.write(parameters, memory, writing, next_memory)
+        return memory, weights, self.read(memory, reading, next_reads)
+
     def address(self, parameters: dict[str, str], memory: str, previous: str, name: str) -> str:
         """Eq. (5) to (9): w[t] of all heads, ``[R+K, N, B]``, from M[t-1] and w[t-1]."""
         graph, shifts = self._graph, self._config.shifts
@@ -143,7 +208,7 @@ class _Batched:
 
         graph.part = "location"  # Eq. (8)
         if shifts > 1:
-            shift = self._softmax(graph.reshape(parameters["shift"], shifts, self._config.heads, 1, -1), 0)
+            shift = self.shift_weighting(parameters, self._config.heads, 1)
             shares = graph.nodes("Split", shift, names=[None] * shifts, axis=0, num_outputs=shifts)
             cut = graph.nodes("Split", weights, self._pieces, names=[None] * shifts, axis=1)
             shifted = []
@@ -175,13 +240,6 @@ class _Batched:
         gate = self._of_heads(graph.node("Min", graph.node("Sigmoid", parameters["gate"]), graph.constant("open", 1.0)))
         return graph.node("Add", previous, graph.node("Mul", gate, graph.node("Sub", content, previous)))
 
-    def split(self, weights: str) -> list[str]:
-        """The weightings of the read heads, ``[R, N, B]``, and that of each write head, ``[1, N, B]``."""
-        graph, config = self._graph, self._config
-        graph.part = "write"
-        sizes = graph.constant("heads/weights", [config.read_heads, *[1] * config.write_heads], np.int64)
-        return graph.nodes("Split", weights, sizes, names=[None] * (1 + config.write_heads), axis=0)
-
     def write(self, parameters: dict[str, str], memory: str, weights: list[str], name: str) -> str:
         """Eq. (3) and (4): M[t], ``[M, N, B]``; first every head erases, then every head adds."""
         graph, config = self._graph, self._config
@@ -210,8 +268,3 @@ class _Batched:
         graph = self._graph
         graph.part = "read"
         return self._sum(graph.node("Mul", graph.node("Unsqueeze", weights, self._axes[1]), memory), 2, name=name)
-
-    def output(self, parameters: dict[str, str], reads: str) -> str:
-        """The logits of the output word, ``[W, B]``."""
-        self._graph.part = "output"
-        return self._product("output/reads", self._output_of_reads, self._flat(reads), parameters["output"])

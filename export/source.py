@@ -40,6 +40,7 @@ class Source:
             unroll=unroll or self.steps(graph),
             model_name=self.model_name,
             config=dataclasses.asdict(self.run.cell.config),
+            searches=self.run.cell.searches,
             initial_state=initial_state(self.run.cell),
             training=self.run.summary,
             checkpoint_sha256=self.run.checkpoint_sha256,

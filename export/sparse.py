@@ -1,4 +1,4 @@
-"""Static unrolling for large memories: a step writes only to the locations that a write head looks at.
+"""Static unrolling for large memories and heads that search: a step writes only to what a write head looks at.
 
 Write heads that have learned to walk look at a few locations; at all others their weights are so close to 0 that Eq.
 (3) and (4) change nothing there that matters. ``unrolled.onnx`` computes all of it, which is most of its
@@ -31,7 +31,7 @@ def unroll(cell: NTMCell, steps: int, opset: int) -> onnx.ModelProto:
     """Write U steps of a network as a graph for large memories; it takes and returns what ``unrolled.unroll`` does."""
     graph = Graph()
     sparse = _Sparse(graph, cell)
-    rows, *_ = sparse.unroll([state_after(i, steps) for i in range(steps)])
+    rows, _ = sparse.unroll([state_after(i, steps) for i in range(steps)])
     graph.node("Transpose", sparse.by_sequence(rows), perm=[0, 2, 1], name=OUTPUTS[1])
     return graph.model(cell, steps, opset)
 
@@ -60,8 +60,9 @@ class _Sparse(BatchFirst):
         batch = graph.node("Shape", memory, start=0, end=1)
         locations = graph.node("Shape", memory, start=2)
         count = graph.node("Mul", batch, locations)
-        rest = graph.constant("size_-1", [-1], np.int64)
+        one, rest = (graph.constant(f"size_{size}", [size], np.int64) for size in (1, -1))
         self._sizes_by_sequence = graph.node("Concat", batch, locations, rest, axis=0)
+        self._sizes_of_norms = graph.node("Concat", batch, one, locations, axis=0)
         self._sizes_of_writing = graph.node("Concat", rest, locations, axis=0)
         writers = graph.node("Mul", batch, graph.constant("K", [self._config.write_heads], np.int64))
         self._ones = graph.node("ConstantOfShape", writers, value=numpy_helper.from_array(np.array([1.0], np.float32)))
@@ -70,10 +71,6 @@ class _Sparse(BatchFirst):
         self._starts = graph.reshape(starts, -1, 1)  # of each sequence in the rows, [B, 1]
         moved = graph.node("Transpose", memory, perm=[0, 2, 1])
         rows = graph.node("Reshape", moved, graph.node("Concat", count, rest, axis=0))
-        if not self._searches:
-            return (rows,)
-        one = graph.constant("size_1", [1], np.int64)
-        self._sizes_of_norms = graph.node("Concat", batch, one, locations, axis=0)
         return rows, self._norm(rows, 1)
 
     def _norm(self, rows: str, axis: int) -> str:
@@ -95,7 +92,7 @@ class _Sparse(BatchFirst):
         return graph.node("Div", product, graph.node("Reshape", norms, self._sizes_of_norms))
 
     def write(self, hidden: str, memory: tuple[str, ...], weights: list[str], name: str) -> tuple[str, ...]:
-        rows, *norms = memory
+        rows, norms = memory
         (w_of_all,) = weights
         graph, writers = self._graph, self._config.write_heads
         graph.part = "write"
@@ -123,7 +120,7 @@ class _Sparse(BatchFirst):
         indices = graph.node("Unsqueeze", indices, two)
         rows = graph.node("ScatterND", rows, indices, m, name=name)
         graph.part = "content"
-        return rows, *(graph.node("ScatterND", norm, indices, self._norm(m, 2)) for norm in norms)
+        return rows, graph.node("ScatterND", norms, indices, self._norm(m, 2))
 
     def read(self, memory: str, weights: str, name: str) -> str:
         graph = self._graph

@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-SCHEMA_VERSION = "4"
+SCHEMA_VERSION = "5"
 
 # The files of a model folder by the kind of their graph, and the names of a graph's inputs and outputs, in order. A
 # graph of one step has one output more: what the write heads add to the memory, for those who look inside.
@@ -60,10 +60,11 @@ class Metadata:
 
     Attributes:
         graph: ``"step"``; ``"unrolled"``, several steps at once; ``"sparse"``, several in a large memory of which they
-            write few locations; or ``"batched"``, several of many short sequences.
+            touch few locations; or ``"batched"``, several of many short sequences.
         unroll: U, the steps in the graph; 1 for ``"step"``.
         model_name: what the model is called, e.g. ``copy-8bit``.
         config: the fields of ``ntm.models.NTMConfig``, of JSON types.
+        searches: whether a head may go by content; if not, all go by location alone.
         initial_state: the state before the first step.
         training: the summary of the training, of JSON types.
         checkpoint_sha256: the checksum of the checkpoint the graph was exported from, 64 hexadecimal digits.
@@ -76,6 +77,7 @@ class Metadata:
     unroll: int
     model_name: str
     config: Mapping[str, Any]
+    searches: bool
     initial_state: InitialState
     training: Mapping[str, Any]
     checkpoint_sha256: str
@@ -85,6 +87,8 @@ class Metadata:
         object.__setattr__(self, "config", _object(_json(self.config), "config"))
         object.__setattr__(self, "training", _object(_json(self.training), "training"))
         self._check_graph()
+        if not isinstance(self.searches, bool):
+            raise MetadataError("searches must be true or false")
         for name in _SIZES:
             size = self.config.get(name)
             if not isinstance(size, int) or isinstance(size, bool) or not 1 <= size <= LARGEST_SIZE:
@@ -139,6 +143,7 @@ class Metadata:
             "unroll": str(self.unroll),
             "model_name": self.model_name,
             "config": json.dumps(self.config),
+            "searches": json.dumps(self.searches),
             "initial_state": json.dumps(dataclasses.asdict(self.initial_state)),
             "training": json.dumps(self.training),
             "checkpoint_sha256": self.checkpoint_sha256,
@@ -168,6 +173,7 @@ class Metadata:
             unroll=int(unroll) if unroll.isascii() and unroll.isdecimal() and len(unroll) < 10 else 0,
             model_name=props["model_name"],
             config=_object(_parse(props["config"], "config"), "config"),
+            searches=_parse(props["searches"], "searches"),
             initial_state=InitialState(**state),
             training=_object(_parse(props["training"], "training"), "training"),
             checkpoint_sha256=props["checkpoint_sha256"],

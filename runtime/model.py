@@ -21,14 +21,15 @@ __all__ = ["Model", "ModelError", "State", "Trace", "load"]
 
 # By measurement (benchmarks/RESULTS.md). The batched graph is faster than the unrolled one where N is at most this, and
 # B at least so many times N.
-_BATCHED_LOCATIONS, _BATCHED_RATIO = 32, 6
-# The sparse graph is the faster one of the others where B * N is at least this, and at most this share of the N
-# locations is written to.
-_SPARSE_LOCATIONS, _SPARSE_SHARE = 2048, 1 / 10
+_BATCHED_LOCATIONS, _BATCHED_RATIO = 24, 3
+# The sparse graph is the faster one of the others where B * N, or B, is at least this, and at most a share of the N
+# locations is touched: less of it where heads search, since what is read, and compared with a key, is the whole memory.
+_SPARSE_LOCATIONS, _SPARSE_SEQUENCES = 2048, 32
+_SPARSE_SHARE, _SPARSE_SHARE_SEARCHING = 1 / 3, 1 / 10
 # Locations side by side, B * N, in the batched graph and in the others. More run no faster, and take memory.
 _BATCHED_AT_ONCE, _AT_ONCE = 1 << 13, 1 << 15
 
-# What write heads look at with so small a weight is not written to by the sparse graph, which says why it may.
+# What heads look at with so small a weight is left alone by the sparse graph, which says why it may.
 NEGLIGIBLE = 2.0**-28
 
 Floats = npt.NDArray[np.float32]
@@ -302,10 +303,13 @@ class Model:
         locations = weights.shape[2]
         if locations <= _BATCHED_LOCATIONS and batch_size >= _BATCHED_RATIO * locations:
             return self._batched
-        if batch_size * locations < _SPARSE_LOCATIONS:
+        if batch_size * locations < _SPARSE_LOCATIONS and batch_size < _SPARSE_SEQUENCES:
             return self._unrolled
-        written = ~(weights[:, self.metadata.read_heads :].sum((0, 1)) <= NEGLIGIBLE)  # NaN counts, as in the graph
-        return self._sparse if np.count_nonzero(written) <= _SPARSE_SHARE * locations else self._unrolled
+        searches = self.metadata.searches
+        looking = weights[:, self.metadata.read_heads :] if searches else weights
+        touched = ~(looking.sum((0, 1)) <= NEGLIGIBLE)  # NaN counts, as in the graph
+        share = _SPARSE_SHARE_SEARCHING if searches else _SPARSE_SHARE
+        return self._sparse if np.count_nonzero(touched) <= share * locations else self._unrolled
 
     def _initial_weights(self, batch_size: int, locations: int) -> Floats:
         first = np.array(self.metadata.initial_state.weights, np.float32)  # [R+K, P]

@@ -36,7 +36,7 @@ def make_tiny_model(folder: pathlib.Path, word_bits: int = 8) -> None:
     for kind in FILES:
         unroll = 1 if kind == STEP else UNROLL
         model = _model(kind, unroll, word_bits)
-        data = Metadata(kind, unroll, "tiny", config, state, {"by": "hand"}, "0" * 64)
+        data = Metadata(kind, unroll, "tiny", config, True, state, {"by": "hand"}, "0" * 64)
         helper.set_model_props(model, data.to_props())
         (folder / FILES[kind]).write_bytes(onnx_file.sealed(model.SerializeToString()))
 

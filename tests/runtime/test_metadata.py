@@ -9,11 +9,12 @@ from hypothesis import strategies as st
 from ntm.runtime.metadata import InitialState, Metadata, MetadataError
 
 PROPS = {
-    "schema_version": "4",
+    "schema_version": "5",
     "graph": "unrolled",
     "unroll": "32",
     "model_name": "copy-8bit",
     "config": '{"word_bits": 8, "memory_locations": 4, "memory_vector_size": 2, "read_heads": 1, "write_heads": 1}',
+    "searches": "true",
     "initial_state": '{"memory": [1e-06, 0], "weights": [[1.0], [1.0]], "reads": [[0.0, 0.0]]}',
     "training": "{}",
     "checkpoint_sha256": "0123456789abcdef" * 4,
@@ -46,6 +47,7 @@ def metadata(draw: st.DrawFn) -> Metadata:
             "write_heads": k,
             "controller_sizes": (3, 4),
         },
+        searches=draw(st.booleans()),
         initial_state=InitialState(vectors(1, m)[0], vectors(r + k, p), vectors(r, m)),
         training=draw(st.dictionaries(st.text(), json_values)),
         checkpoint_sha256=draw(st.from_regex(r"[0-9a-f]{64}", fullmatch=True)),
@@ -84,7 +86,7 @@ def _state(**changes: Any) -> str:
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("schema_version", "3"),
+        ("schema_version", "4"),
         ("schema_version", ""),
         ("graph", "loop"),
         ("graph", "step"),  # of 32 steps
@@ -109,6 +111,9 @@ def _state(**changes: Any) -> str:
         ("config", _config(memory_locations=0)),
         ("config", _config(memory_locations=10**12)),
         ("config", _config(memory_vector_size=3)),
+        ("searches", ""),
+        ("searches", "null"),
+        ("searches", "1"),
         ("initial_state", "null"),
         ("initial_state", _state(more=[])),
         ("initial_state", _state(memory=[1.0])),

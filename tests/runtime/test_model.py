@@ -71,14 +71,17 @@ def test_step_by_step_is_the_copy(tiny_model: pathlib.Path) -> None:
     ("batch", "locations", "graph"),
     [
         (1, 9, "unrolled"),
-        (53, 9, "unrolled"),
-        (54, 9, "batched"),
-        (192, 32, "batched"),
-        (191, 32, "sparse"),
+        (26, 9, "unrolled"),
+        (27, 9, "batched"),
+        (72, 24, "batched"),
+        (71, 24, "sparse"),
+        (31, 25, "unrolled"),
+        (32, 25, "sparse"),
+        (1000, 25, "sparse"),
         (1, 2047, "unrolled"),
         (1, 2048, "sparse"),
-        (62, 33, "unrolled"),
-        (1000, 33, "sparse"),
+        (31, 66, "unrolled"),
+        (31, 67, "sparse"),
     ],
 )
 def test_the_sizes_decide_which_graph_runs(batch: int, locations: int, graph: str) -> None:
@@ -102,24 +105,33 @@ def graphs_used(model: ntm.Model) -> list[str]:
     return used
 
 
-@pytest.mark.parametrize(("looked_at", "graph"), [(12, "sparse"), (13, "unrolled")])
-def test_where_write_heads_look_everywhere_the_sparse_graph_does_not_run(
-    tiny_model: pathlib.Path, looked_at: int, graph: str
+@pytest.mark.parametrize(
+    ("searches", "head", "looked_at", "graph"),
+    [
+        ("true", 1, 12, "sparse"),
+        ("true", 1, 13, "unrolled"),
+        ("true", 0, 128, "sparse"),  # which reads everywhere
+        ("false", 0, 42, "sparse"),
+        ("false", 0, 43, "unrolled"),
+    ],
+)
+def test_where_heads_look_everywhere_the_sparse_graph_does_not_run(
+    edited_model: Callable[..., pathlib.Path], searches: str, head: int, looked_at: int, graph: str
 ) -> None:
-    """The tiny model's write head only walks, so it looks at as many locations ever after."""
-    model = ntm.load(tiny_model)
+    """The tiny model's heads, of which the second writes, only walk: they look at as many locations ever after."""
+    model = ntm.load(edited_model(props={"searches": searches}))
     state = model.initial_state(batch_size=16, memory_locations=128)
-    state.weights[:, 1] = 2.0**-33  # 2^-29, all 16 together
-    state.weights[:, 1, :looked_at] = 1 / looked_at
-    state.weights[0, 1, 0] = 0.0  # but another sequence looks there
+    state.weights[:, head] = 2.0**-33  # 2^-29, all 16 together
+    state.weights[:, head, :looked_at] = 1 / looked_at
+    state.weights[0, head, 0] = 0.0  # but another sequence looks there
     used = graphs_used(model)
     list(model.recall(random_words(16, 20, 8), state))
     assert used == [graph] * 6
 
 
 def test_a_sequence_goes_to_another_graph_when_its_heads_spread() -> None:
-    """With so few locations the three that the bundled model's write head looks at are more than a tenth."""
-    model, words = ntm.load(memory_locations=20, batch_size=1000), random_words(110, 18, 8)
+    """With so few locations the six that the bundled model's heads look at are more than a third."""
+    model, words = ntm.load(memory_locations=14, batch_size=1000), random_words(40, 12, 8)
     used = graphs_used(model)
     np.testing.assert_array_equal(model.copy(words), words)
     assert used == ["sparse", "unrolled"]
@@ -174,7 +186,8 @@ def test_batches_change_nothing(tiny_model: pathlib.Path, batch_size: int) -> No
 def test_batches_are_cut_by_the_memory_they_take(tiny_model: pathlib.Path) -> None:
     model = ntm.load(tiny_model)
     assert model.batch_size(128) == 256
-    assert model.batch_size(32) == 256
+    assert model.batch_size(24) == 341
+    assert model.batch_size(25) == 1310
     assert model.batch_size(10_240) == 3
     assert model.batch_size(1 << 20) == 1
     assert ntm.load(tiny_model, batch_size=7).batch_size(1 << 20) == 7
