@@ -41,10 +41,10 @@ _CARD = """\
 `{step}` computes one time step in any runtime of opset {opset}, and `{unrolled}` {unroll} at once: there x is
 `[{unroll}, B, {x_width}]` and y is `[{unroll}, B, {bits}]`, the state is that before the first and after the last of
 them, and there are no `adds`. After the last step more zeros do no harm: a program may fill up the last chunk with
-them. Two more are alike. `{sparse}` has {sparse_unroll} steps, and is the faster one where the sequences together have
-2,000 memory locations or more, of which they write to few at a time. `{batched}` has {batched_unroll}, and is the
-fastest where many short sequences run side by side: a hundred or more of a dozen words, say. All three are written for
-onnxruntime, and tested there alone. The metadata of each graph are `metadata_props`."""
+them. Two more are alike. `{sparse}` has {sparse_unroll} steps, and is the faster one of 32 sequences or more, and where
+they have 2,000 memory locations or more together, as long as they touch few of them at a time. `{batched}` has
+{batched_unroll}, and is the fastest where many short sequences run side by side: of a dozen words, say. All three are
+written for onnxruntime, and tested there alone. The metadata of each graph are `metadata_props`."""
 _NO_SEARCH = """\
 
 
