@@ -21,7 +21,7 @@ __all__ = ["Model", "ModelError", "State", "Trace", "load"]
 
 # By measurement (benchmarks/RESULTS.md). The batched graph is faster than the unrolled one where N is at most this, and
 # B at least so many times N.
-_BATCHED_LOCATIONS, _BATCHED_RATIO = 24, 3
+_BATCHED_LOCATIONS, _BATCHED_RATIO = 24, 2
 # The sparse graph is the faster one of the others where B * N, or B, is at least this, and at most a share of the N
 # locations is touched: less of it where heads search, since what is read, and compared with a key, is the whole memory.
 _SPARSE_LOCATIONS, _SPARSE_SEQUENCES = 2048, 32

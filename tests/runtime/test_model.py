@@ -71,10 +71,10 @@ def test_step_by_step_is_the_copy(tiny_model: pathlib.Path) -> None:
     ("batch", "locations", "graph"),
     [
         (1, 9, "unrolled"),
-        (26, 9, "unrolled"),
-        (27, 9, "batched"),
-        (72, 24, "batched"),
-        (71, 24, "sparse"),
+        (17, 9, "unrolled"),
+        (18, 9, "batched"),
+        (48, 24, "batched"),
+        (47, 24, "sparse"),
         (31, 25, "unrolled"),
         (32, 25, "sparse"),
         (1000, 25, "sparse"),
@@ -131,7 +131,7 @@ def test_where_heads_look_everywhere_the_sparse_graph_does_not_run(
 
 def test_a_sequence_goes_to_another_graph_when_its_heads_spread() -> None:
     """With so few locations the six that the bundled model's heads look at are more than a third."""
-    model, words = ntm.load(memory_locations=14, batch_size=1000), random_words(40, 12, 8)
+    model, words = ntm.load(memory_locations=17, batch_size=1000), random_words(33, 13, 8)
     used = graphs_used(model)
     np.testing.assert_array_equal(model.copy(words), words)
     assert used == ["sparse", "unrolled"]
