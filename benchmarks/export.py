@@ -32,6 +32,7 @@ LENGTH = 119  # of what is copied: 239 steps, of which most U leave one step ove
 SEQUENCES = 8  # so few that they take unrolled.onnx
 STEPS = 2 * LENGTH + 1
 UNROLLS = sorted({1, 2, 4, 8, 12, 16, 32, 64, STEPS, DEFAULT_UNROLL})
+SEARCH = ("content", "interpolation")
 WHY = {
     "flat": "the read vectors side by side, for the controller and for the output",
     "controller_input": "the input beside them",
@@ -175,7 +176,7 @@ def _print_nodes(export: pathlib.Path, folder: pathlib.Path) -> bool:
         print(f"\n| `{file}` | nodes | optimised | why |\n| --- | ---: | ---: | --- |")
         counts, optimised_counts = (Counter(name.split("/")[at] for name in names) for names in (nodes, optimised))
         for part in {**why, **counts}:
-            note = "" if counts[part] else "; only where a head searches"
+            note = "; only where a head searches" if part in SEARCH and not counts[part] else ""
             print(f"| `{part}` | {counts[part]} | {optimised_counts[part]} | {why.get(part, '?')}{note} |")
         totals.append(optimised_counts.total())
         print(f"| a step | {counts.total()} | {totals[-1]} | |")

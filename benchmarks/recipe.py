@@ -144,7 +144,7 @@ def _train(network: dict[str, Any], training: dict[str, Any], seed: int, *, fini
     row = {"seed": seed, "sequences": sequences, "tries": tries, "batches": trainer.progress.batches}
     row["milliseconds"] = 1e3 * (os.times().user - start.user) / trainer.progress.batches
     if finish and trainer.sharpened:
-        last_check = trainer.last_check().wrong_bits  # which may shut the gates
+        last_check = trainer.conclude().wrong_bits  # which may shut the gates
         wrong = {f"wrong_{length}": wrong_bits(trainer.result(), length, n) for length, n in ((120, 128), (1000, 1024))}
         row |= {"climb": climb, "last_check": last_check, **wrong}
     return row

@@ -171,9 +171,10 @@ def tensorflow_without_search(model: pathlib.Path, cores: int) -> Times:
     from ntm.models import NTMCell, NTMConfig, addressing  # noqa: PLC0415
     from ntm.training.run import TrainedRun  # noqa: PLC0415
 
-    if _searches(model):
+    metadata = ntm.load(model).metadata
+    if metadata.searches:
         return {}
-    cell = NTMCell(NTMConfig(**ntm.load(model).config))
+    cell = NTMCell(NTMConfig(**metadata.config))
     graph = onnx.load(model / "step.onnx").graph
     learned = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
     for variable in cell.trainable_variables:
@@ -245,7 +246,7 @@ def pytorch_ntm(_: pathlib.Path, cores: int) -> Times:
 
 def floor(model: pathlib.Path, _: int) -> Times:
     """What a time step cannot do without."""
-    searches, size = _searches(model), 1024
+    searches, size = ntm.load(model).metadata.searches, 1024
     matrix = np.ones((size, size), np.float32)
     microseconds_per_multiply_add = _throughput([lambda: matrix @ matrix]) / size**3
     weights = 4 * multiply_adds(0, searches=searches)
@@ -296,13 +297,6 @@ def _seen(b: int, n: int, unroll: int = 1) -> np.ndarray:
     x[:length, :, :W] = np.random.default_rng(0).integers(0, 2, (length, b, W))
     x[length, :, W] = 1.0
     return x.reshape(chunks, unroll, b, W + 1)
-
-
-def _searches(model: pathlib.Path) -> bool:
-    """Whether a head of the network may go by content: then the graphs have nodes for it."""
-    import onnx  # noqa: PLC0415
-
-    return any("/content/" in node.name for node in onnx.load(model / "unrolled.onnx").graph.node)
 
 
 def _first(model: "ntm.Model", b: int, n: int) -> dict[str, Any]:

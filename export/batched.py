@@ -183,6 +183,40 @@ class BatchLast(abc.ABC):
         graph.part = "location"
         return self._power(graph.reshape(parameters["shift"], self._config.shifts, *sizes, -1), 0)
 
+    def sharpen(self, weights: str, gamma: str, axis: int, name: str | None = None) -> str:
+        """Eq. (9): over the locations, which are this axis; without epsilon as in ntm.export.unrolled."""
+        graph = self._graph
+        graph.part = "sharpen"
+        return self._softmax(graph.node("Mul", graph.node("Log", weights), gamma), axis, name=name)
+
+    def sharpening(self, parameters: dict[str, str]) -> str:
+        """gamma, ``[R+K, B]``."""
+        graph = self._graph
+        graph.part = "sharpen"
+        return graph.node("Add", graph.node("Softplus", parameters["sharpening"]), graph.constant("one_more", 1.0))
+
+    def erase_and_add(self, parameters: dict[str, str]) -> tuple[list[str], list[str]]:
+        """Of each write head e, and of each -a, ``[M, B]``."""
+        graph, writers = self._graph, range(self._config.write_heads)
+        graph.part = "write"
+        erases = [graph.node("Sigmoid", parameters[f"erase_{k}"]) for k in writers]
+        return erases, [graph.node("Tanh", parameters[f"add_{k}"]) for k in writers]
+
+    def rewrite(
+        self, memory: str, weights: list[str], erases: list[str], adds: list[str], name: str | None = None
+    ) -> str:
+        """Eq. (3) and (4), of what is broadcast to the memory; first every head erases, then every head adds."""
+        graph, last = self._graph, len(weights) - 1
+        for k, (w, erase) in enumerate(zip(weights, erases, strict=True)):
+            too_much = graph.node("Mul", memory, erase)
+            if k == last:
+                too_much = graph.node("Add", too_much, adds[k])
+            memory = graph.node("Sub", memory, graph.node("Mul", too_much, w), name=name if k == last == 0 else None)
+        for k in range(last):  # -a of the heads before the last
+            added = graph.node("Mul", adds[k], weights[k])
+            memory = graph.node("Sub", memory, added, name=name if k == last - 1 else None)
+        return memory
+
     def output(self, parameters: dict[str, str], reads: str) -> str:
         """The logits of the output word, ``[W, B]``."""
         self._graph.part = "output"
@@ -217,9 +251,7 @@ class _Batched(BatchLast):
                 shifted.append(graph.node("Mul", moved, self._of_heads(share)))
             weights = graph.node("Sum", *shifted)
 
-        graph.part = "sharpen"  # Eq. (9), without epsilon as in ntm.export.unrolled
-        gamma = graph.node("Add", graph.node("Softplus", parameters["sharpening"]), graph.constant("one_more", 1.0))
-        return self._softmax(graph.node("Mul", graph.node("Log", weights), self._of_heads(gamma)), 1, name=name)
+        return self.sharpen(weights, self._of_heads(self.sharpening(parameters)), 1, name)
 
     def _search(self, parameters: dict[str, str], memory: str, previous: str) -> str:
         """Eq. (5) to (7): w_g of all heads, ``[R+K, N, B]``, from M[t-1] and w[t-1]."""
@@ -241,27 +273,13 @@ class _Batched(BatchLast):
         return graph.node("Add", previous, graph.node("Mul", gate, graph.node("Sub", content, previous)))
 
     def write(self, parameters: dict[str, str], memory: str, weights: list[str], name: str) -> str:
-        """Eq. (3) and (4): M[t], ``[M, N, B]``; first every head erases, then every head adds."""
-        graph, config = self._graph, self._config
-        graph.part = "write"
-        last = config.write_heads - 1
+        """Eq. (3) and (4): M[t], ``[M, N, B]``."""
+        m = self._config.memory_vector_size
         # Each [M, 1, B]: alike at every location.
         erases, adds = (
-            [
-                graph.reshape(graph.node(function, parameters[f"{what}_{k}"]), config.memory_vector_size, 1, -1)
-                for k in range(config.write_heads)
-            ]
-            for function, what in (("Sigmoid", "erase"), ("Tanh", "add"))
+            [self._graph.reshape(v, m, 1, -1) for v in of_each] for of_each in self.erase_and_add(parameters)
         )
-        for k, w in enumerate(weights):
-            too_much = graph.node("Mul", memory, erases[k])
-            if k == last:
-                too_much = graph.node("Add", too_much, adds[k])
-            memory = graph.node("Sub", memory, graph.node("Mul", too_much, w), name=name if k == last == 0 else None)
-        for k in range(last):  # -a of the heads before the last
-            added = graph.node("Mul", adds[k], weights[k])
-            memory = graph.node("Sub", memory, added, name=name if k == last - 1 else None)
-        return memory
+        return self.rewrite(memory, weights, erases, adds, name)
 
     def read(self, memory: str, weights: str, name: str) -> str:
         """Eq. (2): r[t], ``[R, M, B]``."""

@@ -30,10 +30,13 @@ from ntm.runtime.metadata import FILES as FILE_OF
 
 FILES = tuple(FILE_OF.values())
 OPSET = 18  # the newest that tf2onnx writes
-# Of the graphs of several steps: modules, the last of which is for networks that never search. Each has
-# unroll(cell, steps, opset), which writes it; state_after(step, steps), what the state is called within it; and
-# as_state(*tensors), the state as the outputs have it, of what is so called.
-_FORMS = {UNROLLED: (unrolled,), SPARSE: (sparse, walking), BATCHED: (batched,)}
+# Of the graphs of several steps, for networks that search or never do: a module with unroll(cell, steps, opset), which
+# writes it; state_after(step, steps), what the state is called within it; and as_state(*tensors), the state as the
+# outputs have it, of what is so called.
+_FORMS = {
+    True: {UNROLLED: unrolled, SPARSE: sparse, BATCHED: batched},
+    False: {UNROLLED: unrolled, SPARSE: walking, BATCHED: batched},
+}
 
 _CARD = """\
 ### ONNX
@@ -60,8 +63,7 @@ def write(source: Source, folder: pathlib.Path) -> None:
     """Write the graphs."""
     cell = source.run.cell
     graphs = {STEP: convert(cell)} | {
-        kind: forms[0 if cell.searches else -1].unroll(cell, source.steps(kind), OPSET)
-        for kind, forms in _FORMS.items()
+        kind: form.unroll(cell, source.steps(kind), OPSET) for kind, form in _FORMS[cell.searches].items()
     }
     for kind, graph in graphs.items():
         save(graph, source.metadata(kind), folder / FILE_OF[kind])
@@ -112,10 +114,9 @@ def _chunks(name: str, graph: model_folder.Graph, step: Graph) -> Candidate:
 
 def _first_step(graph: model_folder.Graph) -> Graph:
     """The part of a graph of several steps that computes the state after its first step."""
-    steps, model = graph.metadata.unroll, onnx.load_from_string(graph.content)
-    made = {tensor for node in model.graph.node for tensor in node.output}
-    form = next(form for form in _FORMS[graph.metadata.graph] if made.issuperset(form.state_after(0, steps)))
+    steps, form = graph.metadata.unroll, _FORMS[graph.metadata.searches][graph.metadata.graph]
     names = form.state_after(0, steps)
+    model = onnx.load_from_string(graph.content)
     model.graph.value_info.extend(onnx.ValueInfoProto(name=name) for name in names)  # the extractor asks for it
     part = onnx.utils.Extractor(model).extract_model(list(INPUTS), list(names))
     run = session(part.SerializeToString())

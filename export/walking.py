@@ -1,12 +1,14 @@
-"""Static unrolling for large memories and heads that never search: a step works only where they can be.
+"""Static unrolling for large memories and heads that never search: a step computes only where heads can be.
 
-A head that goes by location alone walks at most (S - 1) / 2 locations a step. Wherever no head can walk to, all
-weightings are 0, nothing is written, and nothing read. So a step finds the locations to which the heads of all
-sequences together may walk with a weight of more than ``NEGLIGIBLE``, takes the memory out there, does all that is to
-be done, and puts it back; but for that, its work does not grow with N.
+A head that goes by location alone walks at most (S - 1) / 2 locations a step; where it cannot walk to, its weighting is
+0, and it neither writes nor reads. So a step finds the locations to which the heads of all sequences together may walk
+with a weight of more than ``NEGLIGIBLE``, takes the memory out there, does all that is to be done, and puts it back.
+What still grows with N are a sum of the weightings, and a copy of the memory.
 
-* What it leaves out is a weight of at most ``NEGLIGIBLE`` before sharpening. That holds for any weighting: where heads
-  look everywhere, or at NaN, nothing is left out, and it is only slower than ``unrolled.onnx``.
+* What it leaves out of a location is a weight of at most ``NEGLIGIBLE`` before sharpening, for each head and step. That
+  holds for any weighting: where heads look everywhere nothing is left out, and it is only slower than
+  ``unrolled.onnx``. What all of it together may do is measured before publication, and is next to nothing where heads
+  look at a few locations: from one step to the next Eq. (9) makes small weights smaller still.
 * The sequences have their locations in common, as they walk in step when they are copied side by side.
 * The batch is the last axis, as in ``batched.onnx``, and the location the first: one location of all sequences is one
   piece.
@@ -17,10 +19,10 @@ Inputs and outputs are those of ``unrolled.onnx``, and the same proof stands bef
 import numpy as np
 import onnx
 
-from ntm.export.batched import BatchLast
+from ntm.export.batched import BatchLast, state_after
 from ntm.export.graph import Graph, orders
 from ntm.models import NTMCell
-from ntm.runtime.metadata import INPUTS, OUTPUTS
+from ntm.runtime.metadata import INPUTS
 from ntm.runtime.model import NEGLIGIBLE
 
 
@@ -29,11 +31,6 @@ def unroll(cell: NTMCell, steps: int, opset: int) -> onnx.ModelProto:
     graph = Graph()
     _Walking(graph, cell).unroll([state_after(i, steps) for i in range(steps)])
     return graph.model(cell, steps, opset)
-
-
-def state_after(step: int, _: int) -> tuple[str, ...]:
-    """What the state after a step is called within a graph of so many; there the location is the first axis."""
-    return tuple(f"step_{step}/{name}_by_location" for name in OUTPUTS[1:])
 
 
 def as_state(memory: np.ndarray, weights: np.ndarray, reads: np.ndarray) -> tuple[np.ndarray, ...]:
@@ -65,12 +62,13 @@ class _Walking(BatchLast):
         graph = self._graph
         next_memory, next_weights, next_reads = state
         locations = self._within_reach(weights)
-        there = self._sharpen(self._shift(parameters, weights, locations), parameters)
+        there = self.sharpen(self._shift(parameters, weights, locations), self.sharpening(parameters), 0)
         graph.part = "location"
         indices = graph.node("Unsqueeze", locations, self._axes[1])  # [A, 1]
         weights = graph.node("ScatterND", self._nowhere, indices, there, name=next_weights)
         reading, *writing = self.split(there, 1)
-        memory_there = self._write(parameters, graph.node("Gather", memory, locations, axis=0), writing)
+        erases, adds = self.erase_and_add(parameters)
+        memory_there = self.rewrite(graph.node("Gather", memory, locations, axis=0), writing, erases, adds)
         memory = graph.node("ScatterND", memory, indices, memory_there, name=next_memory)
         return memory, weights, self._read(memory_there, reading, next_reads)
 
@@ -96,27 +94,6 @@ class _Walking(BatchLast):
         come_from = graph.node("Mod", moved, self._locations)  # [S, A]
         focus = graph.node("Gather", weights, come_from, axis=0)  # [S, A, R+K, B]
         return self._sum(graph.node("Mul", focus, self.shift_weighting(parameters, 1, self._config.heads)), 0)
-
-    def _sharpen(self, shifted: str, parameters: dict[str, str]) -> str:
-        """Eq. (9) there, ``[A, R+K, B]``, without epsilon as in ntm.export.unrolled."""
-        graph = self._graph
-        graph.part = "sharpen"
-        gamma = graph.node("Add", graph.node("Softplus", parameters["sharpening"]), graph.constant("one_more", 1.0))
-        return self._softmax(graph.node("Mul", graph.node("Log", shifted), gamma), 0)
-
-    def _write(self, parameters: dict[str, str], memory: str, weights: list[str]) -> str:
-        """Eq. (3) and (4) there, ``[A, M, B]``; first every head erases, then every head adds."""
-        graph, writers = self._graph, self._config.write_heads
-        graph.part = "write"
-        adds = [graph.node("Tanh", parameters[f"add_{k}"]) for k in range(writers)]  # of -a
-        for k, w in enumerate(weights):
-            too_much = graph.node("Mul", memory, graph.node("Sigmoid", parameters[f"erase_{k}"]))
-            if k == writers - 1:
-                too_much = graph.node("Add", too_much, adds[k])
-            memory = graph.node("Sub", memory, graph.node("Mul", too_much, w))
-        for add, w in zip(adds[:-1], weights[:-1], strict=True):
-            memory = graph.node("Sub", memory, graph.node("Mul", add, w))
-        return memory
 
     def _read(self, memory: str, weights: str, name: str) -> str:
         """Eq. (2), ``[R, M, B]``, from what M[t] holds there."""

@@ -19,13 +19,13 @@ from ntm.runtime.metadata import INPUTS, Metadata
 
 __all__ = ["Model", "ModelError", "State", "Trace", "load"]
 
-# By measurement (benchmarks/RESULTS.md). The batched graph is faster than the unrolled one where N is at most this, and
-# B at least so many times N.
-_BATCHED_LOCATIONS, _BATCHED_RATIO = 24, 2
-# The sparse graph is the faster one of the others where B * N, or B, is at least this, and at most a share of the N
-# locations is touched: less of it where heads search, since what is read, and compared with a key, is the whole memory.
+# By measurement (benchmarks/RESULTS.md), of networks that search and of those that never do. The batched graph is the
+# fastest where N is at most this, and B at least so many times N.
+_BATCHED_LOCATIONS, _BATCHED_RATIO = {True: 32, False: 24}, {True: 3, False: 2}
+# The sparse graph is the faster one of the others where B * N, or B, is at least this, and heads look at no more than
+# a share of the N locations; where they search, only write heads count.
 _SPARSE_LOCATIONS, _SPARSE_SEQUENCES = 2048, 32
-_SPARSE_SHARE, _SPARSE_SHARE_SEARCHING = 1 / 3, 1 / 10
+_SPARSE_SHARE = {True: 1 / 10, False: 1 / 3}
 # Locations side by side, B * N, in the batched graph and in the others. More run no faster, and take memory.
 _BATCHED_AT_ONCE, _AT_ONCE = 1 << 13, 1 << 15
 
@@ -147,7 +147,8 @@ class Model:
     def batch_size(self, memory_locations: int) -> int:
         """B, the most sequences that run side by side in so many locations."""
         self._check_locations(memory_locations)
-        at_once = _BATCHED_AT_ONCE if memory_locations <= _BATCHED_LOCATIONS else _AT_ONCE
+        most = _BATCHED_LOCATIONS[self.metadata.searches]
+        at_once = _BATCHED_AT_ONCE if memory_locations <= most else _AT_ONCE
         return self._given_batch_size or max(1, at_once // memory_locations)
 
     def initial_state(self, batch_size: int, memory_locations: int | None = None) -> State:
@@ -300,16 +301,15 @@ class Model:
 
     def _session(self, batch_size: int, weights: Floats) -> "_Session":
         """The graph that is the fastest for so many sequences, as the heads now look: ``[B or 1, R+K, N]``."""
-        locations = weights.shape[2]
-        if locations <= _BATCHED_LOCATIONS and batch_size >= _BATCHED_RATIO * locations:
+        locations, searches = weights.shape[2], self.metadata.searches
+        if locations <= _BATCHED_LOCATIONS[searches] and batch_size >= _BATCHED_RATIO[searches] * locations:
             return self._batched
         if batch_size * locations < _SPARSE_LOCATIONS and batch_size < _SPARSE_SEQUENCES:
             return self._unrolled
-        searches = self.metadata.searches
         looking = weights[:, self.metadata.read_heads :] if searches else weights
-        touched = ~(looking.sum((0, 1)) <= NEGLIGIBLE)  # NaN counts, as in the graph
-        share = _SPARSE_SHARE_SEARCHING if searches else _SPARSE_SHARE
-        return self._sparse if np.count_nonzero(touched) <= share * locations else self._unrolled
+        looked_at = ~(looking.sum((0, 1)) <= NEGLIGIBLE)  # NaN counts, as in the graph
+        few = np.count_nonzero(looked_at) <= _SPARSE_SHARE[searches] * locations
+        return self._sparse if few else self._unrolled
 
     def _initial_weights(self, batch_size: int, locations: int) -> Floats:
         first = np.array(self.metadata.initial_state.weights, np.float32)  # [R+K, P]

@@ -17,10 +17,11 @@ from ntm.runtime import onnx_file
 from ntm.runtime.folder import BUNDLED
 from ntm.runtime.metadata import FILES, STEP
 
-# Whoever runs the tests under nohup, or in the background, ignores signals; the commands that they start must not.
-for _number, _handler in ((signal.SIGHUP, signal.SIG_DFL), (signal.SIGINT, signal.default_int_handler)):
+# Under nohup, or in the background, signals are ignored, and would be by the commands that the tests start. What has a
+# handler, were it one that does nothing, is not handed on.
+for _number in (signal.SIGHUP, signal.SIGINT):
     if signal.getsignal(_number) == signal.SIG_IGN:
-        signal.signal(_number, _handler)
+        signal.signal(_number, lambda *_: None)
 
 _MAKE_TINY_MODEL = pathlib.Path(__file__).with_name("make_tiny_model.py")
 

@@ -44,7 +44,8 @@ def train(
         bool,
         typer.Option(
             "--shut-gates/--no-shut-gates",
-            help="Let no head search by content once the task is learned without, which is faster to serve.",
+            help="Shut the gates after training (no search by content) if the network passes the last check so; it is "
+            "faster to serve.",
         ),
     ] = True,
     # As tight as the longest sequence allows, so that the write head learns to keep what it passes.

@@ -138,6 +138,7 @@ class _Training:
             seconds=self._seconds(),
             batches=trainer.progress.batches,
             sequences=trainer.sequences,
+            gates_shut=trainer.progress.gates_shut,
             seed=self._config.seed,
             tensorflow=tf.__version__,
         )
@@ -154,7 +155,7 @@ class _Training:
 
     def conclude(self) -> None:
         """Check the network that is kept: it is what counts, not one on the way to it."""
-        self._checked["check_wrong_bits"] = self.trainer.last_check().wrong_bits
+        self._checked["check_wrong_bits"] = self.trainer.conclude().wrong_bits
         self.summary["converged"] = self._checked["check_wrong_bits"] == 0
         if self.summary["converged"]:
             self._note_convergence()

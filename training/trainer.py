@@ -77,10 +77,10 @@ class Trainer:
     learning rate that falls as 1/t and a penalty on blurred weightings. Short sequences forgive a head that looks a
     little beside its location, long ones do not. All the while it costs a little to write in the output phase and to
     search by content: what random words forgive a thousand times, and then do not. The result is the moving average of
-    the variables, with the gates shut for good if it copies as well so: it has learned to do without searching, and
-    then no one need search in vain. A try that has not begun to learn the task, or not learned it, in good time, or has
-    learned to search for the first word, is given up for another, with other initial variables. The variables, the
-    batches and the checks are pure functions of the seed and their number.
+    the variables, with its gates shut for good where it passes the last check so: it has learned to do without a
+    search. A try that has not begun to learn the task, or not learned it, in good time, or has learned to search for
+    the first word, is given up for another, with other initial variables. The variables, the batches and the checks are
+    pure functions of the seed and their number.
 
     Args:
         network: the network's configuration.
@@ -135,6 +135,7 @@ class Trainer:
     def _advance(self, step: Step) -> None:
         """Count a batch, and begin sharpening or start over where it is time to."""
         progress = self.progress
+        progress.gates_shut = False  # it was another network that could do so
         progress.batches += 1
         progress.learning_batches += not self.sharpening
         progress.loss = _LOSS_DECAY * progress.loss + (1 - _LOSS_DECAY) * step.loss
@@ -162,8 +163,8 @@ class Trainer:
                 break
         return found
 
-    def last_check(self) -> Check:
-        """Check the network that is kept, with its gates shut where no bit is wrong then."""
+    def conclude(self) -> Check:
+        """Check the network that is kept; until the next batch its gates are shut, where no bit is wrong so."""
         self.progress.gates_shut = self.config.shut_gates
         found = self.check()
         if found.wrong_bits and self.progress.gates_shut:
@@ -183,7 +184,6 @@ class Trainer:
         """Go back to the full learning rate: there is something left to be learned."""
         self.progress.sharpening_since = None
         self.progress.clean_sequences = 0
-        self.progress.gates_shut = False
 
     def _start_over(self) -> None:
         progress = self.progress

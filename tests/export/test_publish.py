@@ -21,7 +21,19 @@ from ai_edge_litert import schema_py_generated as schema
 from onnx import numpy_helper
 
 from ntm import console
-from ntm.export import batched, card, command, onnx_format, parity, publish, savedmodel, sparse, tflite, unrolled
+from ntm.export import (
+    batched,
+    card,
+    command,
+    onnx_format,
+    parity,
+    publish,
+    savedmodel,
+    sparse,
+    tflite,
+    unrolled,
+    walking,
+)
 from ntm.export.source import Source
 from ntm.models import NTMCell, NTMConfig
 from ntm.runtime import onnx_file
@@ -33,15 +45,14 @@ from ntm.training.run import load_run, save_checkpoint, save_config
 _CODE = "from ntm.export.command import main; main()"
 
 
-def make_run(folder: pathlib.Path, config: NTMConfig, seed: int = 0) -> pathlib.Path:
+def make_run(folder: pathlib.Path, config: NTMConfig, seed: int = 0, *, searching: bool = True) -> pathlib.Path:
     """A run whose network was never trained, but decides: no bit is a matter of rounding."""
     cell, random = NTMCell(config), np.random.default_rng(seed)
-    variables = {
-        variable.name.removesuffix(":0"): random.normal(
-            size=variable.shape, scale=0.5 if "bias" in variable.name else 0.3
-        ).astype(np.float32)
-        for variable in cell.trainable_variables
-    }
+    for variable in cell.trainable_variables:
+        variable.assign(random.normal(size=variable.shape, scale=0.5 if "bias" in variable.name else 0.3))
+    if not searching:
+        cell.shut_gates()
+    variables = {variable.name.removesuffix(":0"): variable.numpy() for variable in cell.trainable_variables}
     folder.mkdir()
     save_config(folder, config, TrainingConfig())
     save_checkpoint(folder, variables, {}, {"batches": 7})
@@ -52,6 +63,12 @@ def make_run(folder: pathlib.Path, config: NTMConfig, seed: int = 0) -> pathlib.
 def run(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     config = NTMConfig(word_bits=5, memory_vector_size=6, controller_sizes=(20, 20))
     return make_run(tmp_path_factory.mktemp("runs") / "run", config)
+
+
+@pytest.fixture(scope="module")
+def run_without_search(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    config = NTMConfig(word_bits=5, memory_vector_size=6, controller_sizes=(20, 20))
+    return make_run(tmp_path_factory.mktemp("runs") / "without-search", config, searching=False)
 
 
 @pytest.fixture(scope="module")
@@ -436,11 +453,13 @@ def test_gate_refuses_any_format_that_is_off_by_one_number(  # noqa: PLR0917
         ("unrolled.onnx", unrolled, "heads/addressing/kernel"),
         ("sparse.onnx", sparse, "heads/add_0/kernel"),
         ("batched.onnx", batched, "heads_and_output/kernel"),
+        ("sparse.onnx", walking, "heads_and_output/kernel"),
     ],
 )
 def test_gate_compares_every_step_of_a_graph_of_several(  # noqa: PLR0917  (fixtures)
     monkeypatch: pytest.MonkeyPatch,
     run: pathlib.Path,
+    run_without_search: pathlib.Path,
     tmp_path: pathlib.Path,
     file: str,
     module: Any,
@@ -461,8 +480,24 @@ def test_gate_compares_every_step_of_a_graph_of_several(  # noqa: PLR0917  (fixt
 
     monkeypatch.setattr(module, "unroll", write_wrongly)
     with pytest.raises(publish.DisagreementError, match=rf"^not equal to TensorFlow: {file} "):
-        publish.publish(run, tmp_path / "out", ["onnx"], unroll=8)
+        publish.publish(run_without_search if module is walking else run, tmp_path / "out", ["onnx"], unroll=8)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.usefixtures("short_gate")
+@pytest.mark.parametrize("searching", [True, False])
+def test_an_export_tells_whether_its_heads_search_and_leaves_the_search_out_if_not(
+    run: pathlib.Path, run_without_search: pathlib.Path, tmp_path: pathlib.Path, searching: bool
+) -> None:
+    publish.publish(run if searching else run_without_search, tmp_path / "out", ["onnx"], unroll=8)
+    assert load(tmp_path / "out").metadata.searches is searching
+    told = "No head of this network searches by content" in (tmp_path / "out" / "card.md").read_text()
+    assert told is not searching
+    for file in ("unrolled.onnx", "sparse.onnx", "batched.onnx"):
+        names = [node.name for node in onnx.load(tmp_path / "out" / file).graph.node]
+        assert any("/content/" in name for name in names) is searching, file
+        # The graph that takes what heads look at out of the memory, together with their weightings.
+        assert any("step_0/location/Gather" in name for name in names) is (file == "sparse.onnx" and not searching)
 
 
 @pytest.mark.usefixtures("short_gate")

@@ -304,6 +304,8 @@ def test_the_graph_for_large_memories_writes_to_what_is_looked_at(
     memory, before = actual["next_memory"], inputs["memory"]
     np.testing.assert_array_equal(memory[:, :, left], before[:, :, left])
     np.testing.assert_allclose(memory[:, :, written], expected["next_memory"][:, :, written], rtol=0, atol=1e-6)
+    if not searching:
+        assert not actual["next_weights"][:, :, left].any()
     for output in OUTPUTS:
         np.testing.assert_allclose(actual[output].reshape(expected[output].shape), expected[output], rtol=0, atol=2e-6)
 
@@ -322,7 +324,9 @@ def test_a_sequence_of_nan_leaves_the_others_alone(searching: bool) -> None:
     assert not np.isnan(actual["y"][0, ::2]).any()
 
 
-@pytest.mark.parametrize(("form", "searching"), [(batched.unroll, True), (walking.unroll, False)])
+@pytest.mark.parametrize(
+    ("form", "searching"), [(batched.unroll, True), (batched.unroll, False), (walking.unroll, False)]
+)
 def test_where_the_batch_is_last_nothing_works_with_it_first(
     tmp_path: pathlib.Path, form: Unroll, searching: bool
 ) -> None:
