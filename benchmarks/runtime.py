@@ -41,7 +41,7 @@ MANY, MANY_LOCATIONS = 1024, 7  # as in ntm-copy
 LONGEST = 60  # words that are copied, if there are locations for them
 # (N, B)
 BULK = [(7, 32), (7, 128), (7, 1024), *((n, b) for n in (32, 128) for b in (8, 32, 128, 512)), (1024, 8), (1024, 32)]
-FEW = [(128, 32), (128, 128)]  # for what is slow
+FEW = [(128, 32), (128, 128), (128, 512)]  # for what is slow
 SECONDS = 0.6  # a figure, a round
 # What a session is asked for beside a command's own choice; each in a process of its own, since the first session of a
 # process settles for all others how denormal numbers are taken.
