@@ -22,7 +22,7 @@ from onnx import numpy_helper
 
 import ntm
 from ntm.runtime import folder
-from ntm.runtime.model import NEGLIGIBLE, Model, State, _Session
+from ntm.runtime.model import Model, State, _Session
 
 WORDS = 60
 # (N, B)
@@ -95,12 +95,11 @@ def _times(model: Model, graphs: Sequence[folder.Graph], locations: int, batch: 
 
 def _touched(model: Model, locations: int, batch: int) -> tuple[float, float]:
     """The mean number of locations that are looked at in a step, and the share of chunks that are sparse."""
-    looking = slice(model.metadata.read_heads if model.metadata.searches else 0, None)
     words, state = _words(batch, TOUCHED_WORDS), model.initial_state(batch, locations)
     counts = []
     for x in model._inputs(words, 2 * TOUCHED_WORDS + 1):
         _, state = model.step(x, state)
-        counts.append(int(np.count_nonzero(state.weights[:, looking].sum((0, 1)) > NEGLIGIBLE)))
+        counts.append(model._looked_at(state.weights))
     chosen, choose = [], model._session
 
     def noted(batch_size: int, weights: np.ndarray) -> _Session:

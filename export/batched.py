@@ -9,12 +9,12 @@ Inputs and outputs are those of ``unrolled.onnx``, and the same proof stands bef
 """
 
 import abc
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import onnx
 
-from ntm.export.graph import Graph, heads, matrix, orders, pieces
+from ntm.export.graph import Graph, heads, matrix, orders, pieces, rewrite
 from ntm.models import NTMCell, addressing
 from ntm.runtime.metadata import INPUTS, OUTPUTS
 
@@ -202,20 +202,12 @@ class BatchLast(abc.ABC):
         erases = [graph.node("Sigmoid", parameters[f"erase_{k}"]) for k in writers]
         return erases, [graph.node("Tanh", parameters[f"add_{k}"]) for k in writers]
 
-    def rewrite(
-        self, memory: str, weights: list[str], erases: list[str], adds: list[str], name: str | None = None
-    ) -> str:
-        """Eq. (3) and (4), of what is broadcast to the memory; first every head erases, then every head adds."""
-        graph, last = self._graph, len(weights) - 1
-        for k, (w, erase) in enumerate(zip(weights, erases, strict=True)):
-            too_much = graph.node("Mul", memory, erase)
-            if k == last:
-                too_much = graph.node("Add", too_much, adds[k])
-            memory = graph.node("Sub", memory, graph.node("Mul", too_much, w), name=name if k == last == 0 else None)
-        for k in range(last):  # -a of the heads before the last
-            added = graph.node("Mul", adds[k], weights[k])
-            memory = graph.node("Sub", memory, added, name=name if k == last - 1 else None)
-        return memory
+    def in_all_shifts(self, tensor: str, axis: int) -> Iterator[str]:
+        """A tensor moved along its locations, which are this axis, by each shift there is, from back to on."""
+        graph, shifts = self._graph, self._config.shifts
+        cut = graph.nodes("Split", tensor, self._pieces, names=[None] * shifts, axis=axis)
+        for order in orders(cut):
+            yield tensor if order == cut else graph.node("Concat", *order, axis=axis)
 
     def output(self, parameters: dict[str, str], reads: str) -> str:
         """The logits of the output word, ``[W, B]``."""
@@ -244,11 +236,8 @@ class _Batched(BatchLast):
         if shifts > 1:
             shift = self.shift_weighting(parameters, self._config.heads, 1)
             shares = graph.nodes("Split", shift, names=[None] * shifts, axis=0, num_outputs=shifts)
-            cut = graph.nodes("Split", weights, self._pieces, names=[None] * shifts, axis=1)
-            shifted = []
-            for share, order in zip(shares, orders(cut), strict=True):
-                moved = weights if order == cut else graph.node("Concat", *order, axis=1)
-                shifted.append(graph.node("Mul", moved, self._of_heads(share)))
+            moved = self.in_all_shifts(weights, 1)
+            shifted = [graph.node("Mul", m, self._of_heads(share)) for m, share in zip(moved, shares, strict=True)]
             weights = graph.node("Sum", *shifted)
 
         return self.sharpen(weights, self._of_heads(self.sharpening(parameters)), 1, name)
@@ -279,7 +268,7 @@ class _Batched(BatchLast):
         erases, adds = (
             [self._graph.reshape(v, m, 1, -1) for v in of_each] for of_each in self.erase_and_add(parameters)
         )
-        return self.rewrite(memory, weights, erases, adds, name)
+        return rewrite(self._graph, memory, weights, erases, adds, name=name)
 
     def read(self, memory: str, weights: str, name: str) -> str:
         """Eq. (2): r[t], ``[R, M, B]``."""

@@ -1,6 +1,6 @@
 """An ONNX graph in the making: nodes with names that tell where they belong, and constants that are shared."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -79,6 +79,37 @@ def orders(cut: list[str]) -> list[list[str]]:
     """The pieces of a circle in the order that each shift brings them into; the shifts go from back to on."""
     shifts = len(cut)
     return [[cut[(i - shift) % shifts] for i in range(shifts)] for shift in range(-(shifts // 2), shifts // 2 + 1)]
+
+
+def rewrite(
+    graph: Graph,
+    memory: str,
+    weights: Sequence[str],
+    erases: Sequence[str],
+    adds: Sequence[str],
+    *,
+    name: str | None = None,
+) -> str:
+    """Eq. (3) and (4): M[t] from M[t-1]; first every head erases, then every head adds.
+
+    Args:
+        graph: where the nodes go.
+        memory: M[t-1], or a part of it.
+        weights: w[t] of each write head, in a shape that is broadcast to the memory's.
+        erases: e of each, likewise.
+        adds: -a of each, likewise.
+        name: what the result is called.
+    """
+    last = len(weights) - 1
+    for k, (w, erase) in enumerate(zip(weights, erases, strict=True)):
+        too_much = graph.node("Mul", memory, erase)
+        if k == last:
+            too_much = graph.node("Add", too_much, adds[k])
+        memory = graph.node("Sub", memory, graph.node("Mul", too_much, w), name=name if k == last == 0 else None)
+    for k in range(last):  # -a of the heads before the last
+        added = graph.node("Mul", adds[k], weights[k])
+        memory = graph.node("Sub", memory, added, name=name if k == last - 1 else None)
+    return memory
 
 
 def heads(cell: NTMCell) -> tuple[dict[str, np.ndarray], list[np.ndarray], list[np.ndarray]]:

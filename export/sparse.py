@@ -20,7 +20,7 @@ import onnx
 from onnx import numpy_helper
 
 from ntm.export import unrolled
-from ntm.export.graph import Graph
+from ntm.export.graph import Graph, rewrite
 from ntm.export.unrolled import BatchFirst
 from ntm.models import NTMCell, addressing
 from ntm.runtime.metadata import OUTPUTS
@@ -107,16 +107,11 @@ class _Sparse(BatchFirst):
         of_each = [w_there]  # each [B, A, 1]
         if writers > 1:
             of_each = graph.nodes("Split", w_there, names=[None] * writers, axis=2, num_outputs=writers)
-        adds = []
-        for k, w in enumerate(of_each):
-            erase, add = (graph.node("Unsqueeze", vector, one) for vector in self.erase_and_add(hidden, k))
-            too_much = graph.node("Mul", m, erase)
-            if k == writers - 1:
-                too_much = graph.node("Add", too_much, add)
-            m = graph.node("Sub", m, graph.node("Mul", too_much, w))
-            adds.append(add)
-        for add, w in zip(adds[:-1], of_each[:-1], strict=True):  # -a of the heads before the last
-            m = graph.node("Sub", m, graph.node("Mul", add, w))
+        vectors = [
+            [graph.node("Unsqueeze", vector, one) for vector in self.erase_and_add(hidden, k)] for k in range(writers)
+        ]
+        erases, adds = zip(*vectors, strict=True)  # each [B, 1, M]
+        m = rewrite(graph, m, of_each, erases, adds)
         indices = graph.node("Unsqueeze", indices, two)
         rows = graph.node("ScatterND", rows, indices, m, name=name)
         graph.part = "content"

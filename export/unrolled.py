@@ -170,18 +170,16 @@ class BatchFirst(abc.ABC):
     def focus(self, similarities: list[str], previous: str, sharpening: str, mixture: str, name: str) -> str:
         """Eq. (5) and (7) to (9): w[t] of all heads, ``[B, R+K, N]``, from beta K[k, M], if any, and w[t-1]."""
         graph, count, shifts = self._graph, self._config.heads, self._config.shifts
-        focus = previous
-        for similarity in similarities:
-            graph.part = "content"  # Eq. (5)
-            content = graph.node("Softmax", similarity, axis=2)
-            graph.part = "interpolation"
-            focus = graph.node("Concat", content, previous, axis=1)  # [B, 2 (R+K), N]
+        graph.part = "content"  # Eq. (5)
+        contents = [graph.node("Softmax", similarity, axis=2) for similarity in similarities]
+        graph.part = "interpolation"
+        focus = graph.node("Concat", *contents, previous, axis=1) if contents else previous  # [B, 2 (R+K) or R+K, N]
 
         graph.part = "location"  # Eq. (7) and (8)
         if shifts > 1:
             cut = graph.nodes("Split", focus, self._pieces, names=[None] * shifts, axis=2)
             shifted = itertools.chain(*orders(cut))
-            rows = (1 + len(similarities)) * count * shifts
+            rows = (len(contents) + 1) * count * shifts
             focus = graph.reshape(graph.node("Concat", *shifted, axis=2), 0, rows, -1)
         mixed = graph.node("MatMul", graph.node("Softmax", mixture, axis=2), focus)  # [B, R+K, N]
 

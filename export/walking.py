@@ -20,7 +20,7 @@ import numpy as np
 import onnx
 
 from ntm.export.batched import BatchLast, state_after
-from ntm.export.graph import Graph, orders
+from ntm.export.graph import Graph, rewrite
 from ntm.models import NTMCell
 from ntm.runtime.metadata import INPUTS
 from ntm.runtime.model import NEGLIGIBLE
@@ -68,20 +68,18 @@ class _Walking(BatchLast):
         weights = graph.node("ScatterND", self._nowhere, indices, there, name=next_weights)
         reading, *writing = self.split(there, 1)
         erases, adds = self.erase_and_add(parameters)
-        memory_there = self.rewrite(graph.node("Gather", memory, locations, axis=0), writing, erases, adds)
+        memory_there = rewrite(graph, graph.node("Gather", memory, locations, axis=0), writing, erases, adds)
         memory = graph.node("ScatterND", memory, indices, memory_there, name=next_memory)
         return memory, weights, self._read(memory_there, reading, next_reads)
 
     def _within_reach(self, weights: str) -> str:
         """The locations to which a head may walk, ``[A]``, from w[t-1], ``[N, R+K, B]``."""
-        graph, shifts = self._graph, self._config.shifts
+        graph = self._graph
         graph.part = "location"
         axes = graph.constant("axes_of_looking", [1, 2], np.int64)
         looked_at = graph.node("ReduceSum", weights, axes, keepdims=0)  # [N]
-        if shifts > 1:
-            cut = graph.nodes("Split", looked_at, self._pieces, names=[None] * shifts, axis=0)
-            moved = [looked_at if order == cut else graph.node("Concat", *order, axis=0) for order in orders(cut)]
-            looked_at = graph.node("Sum", *moved)
+        if self._config.shifts > 1:
+            looked_at = graph.node("Sum", *self.in_all_shifts(looked_at, 0))
         passed_over = graph.node("LessOrEqual", looked_at, graph.constant("negligible", NEGLIGIBLE))
         active = graph.node("Not", passed_over)  # a sequence of NaN makes none of the others be left out
         return graph.reshape(graph.node("NonZero", active), -1)

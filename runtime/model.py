@@ -306,10 +306,13 @@ class Model:
             return self._batched
         if batch_size * locations < _SPARSE_LOCATIONS and batch_size < _SPARSE_SEQUENCES:
             return self._unrolled
-        looking = weights[:, self.metadata.read_heads :] if searches else weights
-        looked_at = ~(looking.sum((0, 1)) <= NEGLIGIBLE)  # NaN counts, as in the graph
-        few = np.count_nonzero(looked_at) <= _SPARSE_SHARE[searches] * locations
+        few = self._looked_at(weights) <= _SPARSE_SHARE[searches] * locations
         return self._sparse if few else self._unrolled
+
+    def _looked_at(self, weights: Floats) -> int:
+        """The number of locations that heads look at, of all sequences together; where they search, the write heads."""
+        looking = weights[:, self.metadata.read_heads :] if self.metadata.searches else weights
+        return int(np.count_nonzero(~(looking.sum((0, 1)) <= NEGLIGIBLE)))  # NaN counts, as in the graph
 
     def _initial_weights(self, batch_size: int, locations: int) -> Floats:
         first = np.array(self.metadata.initial_state.weights, np.float32)  # [R+K, P]
