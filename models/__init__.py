@@ -5,7 +5,8 @@ One legend of shapes is used everywhere, with the paper's symbols where it has o
 ======  =============================================
 B       batch: sequences side by side
 T       time steps
-W       word: bits in one vector
+I       numbers in the input of a step
+O       numbers in the output of a step
 N       memory locations
 M       memory vector size
 S       shifts allowed, odd

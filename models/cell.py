@@ -11,12 +11,9 @@ from ntm.models.memory import add, erase, read
 
 # A small constant, not zero: every location starts alike, and no norm is zero (Collier & Beel 2018, arXiv:1807.08518).
 INITIAL_MEMORY = 1e-6
-# A head begins as one that mostly goes by location and leans forward: with no leaning at all, its weighting is spread
-# over the memory within a few steps, and there is little to learn from.
-_GATE_BIAS, _FORWARD_BIAS = -2.0, 1.0
-# The logit of a gate that is shut for good: g is less than 1e-43.
-_SHUT_GATE = -100.0
-# Learned initial weightings begin near the first location: an even spread would have no gradient.
+# The logit of g where content addressing is turned off: g is less than 1e-43.
+_NO_CONTENT = -100.0
+# Learned initial weightings begin near the first location: a uniform weighting would have no gradient.
 _W_BIAS = 5.0
 
 
@@ -52,9 +49,12 @@ class NTMCell(tf.Module):
     Args:
         config: the sizes.
         seed: the seed of the initial variables; equal seeds make equal variables.
+        gate_bias: the initial bias of the logit of g. Below 0, heads begin with location addressing.
+        shift_bias: the initial bias of the logit of the last shift, forward. Without it the weightings spread over all
+            of the memory in a few steps, and the gradient vanishes.
     """
 
-    def __init__(self, config: NTMConfig, seed: int = 0) -> None:
+    def __init__(self, config: NTMConfig, seed: int = 0, *, gate_bias: float = 0.0, shift_bias: float = 1.0) -> None:
         super().__init__(name="ntm")
         self.config = config
         sizes = (config.input_size + config.read_heads * config.memory_vector_size, *config.controller_sizes)
@@ -67,10 +67,10 @@ class NTMCell(tf.Module):
         first = addressing_size * np.arange(config.heads)  # column of each head
         self._gates = first + m + 1
         bias = np.zeros(heads_size, np.float32)
-        bias[self._gates] = _GATE_BIAS
-        bias[first + addressing_size - 1] = _FORWARD_BIAS
+        bias[self._gates] = gate_bias
+        bias[first + addressing_size - 1] = shift_bias
         self.heads.bias.assign(bias)
-        self.output = _Dense("output", sizes[-1] + config.read_heads * m, config.word_bits, random)
+        self.output = _Dense("output", sizes[-1] + config.read_heads * m, config.output_size, random)
         self.r_bias = self.w_bias = self.m_bias = None
         if config.learn_r_bias:
             self.r_bias = tf.Variable(tf.zeros([config.read_heads, m]), name="r_bias")
@@ -104,40 +104,40 @@ class NTMCell(tf.Module):
         """One time step.
 
         Args:
-            x: the input, ``[B, W+1]``.
+            x: the input, ``[B, I]``.
             state: the state after the step before, or ``initial_state``.
 
         Returns:
-            y, ``[B, W]``: the logits of the output bits; and the state after this step.
+            y, ``[B, O]``: the logits of the output; and the state after this step.
         """
-        return self.step_with_adds(x, state)[:2]
+        return self.step_with_heads(x, state)[:2]
 
-    def step_with_adds(self, x: tf.Tensor, state: State) -> tuple[tf.Tensor, State, tf.Tensor]:
-        """One time step, and a look inside: y and the state as above, and the add vectors a[t], ``[B, K, M]``."""
+    def step_with_heads(self, x: tf.Tensor, state: State) -> tuple[tf.Tensor, State, Heads]:
+        """One time step, and a look inside: y and the state as above, and the parameters of the heads."""
         hidden = self.controller(x, state.reads)[-1]
         heads = self.in_range(self.heads(hidden))
         state = self.memory_step(heads, state.memory, state.weights)
-        return self.output(self.output_input(hidden, state.reads)), state, tf.transpose(heads.add, [0, 2, 1])
+        return self.output(self.output_input(hidden, state.reads)), state, heads
 
-    def shut_gates(self) -> None:
-        """Let all heads go by location alone from now on: g of Eq. (7) is 0, whatever the controller says."""
-        for variable, value in ((self.heads.kernel, 0.0), (self.heads.bias, _SHUT_GATE)):
+    def turn_content_addressing_off(self) -> None:
+        """Make g of Eq. (7) 0 for all heads, whatever the controller says: they use location addressing alone."""
+        for variable, value in ((self.heads.kernel, 0.0), (self.heads.bias, _NO_CONTENT)):
             values = variable.numpy().copy()
             values[..., self._gates] = value
             variable.assign(values)
 
     @property
-    def searches(self) -> bool:
-        """Whether a head may go by content; where all gates are shut, Eq. (5) and (6) are for nothing."""
+    def content_addressing(self) -> bool:
+        """Whether a head may use content addressing. Where it is turned off, nothing depends on Eq. (5) and (6)."""
         kernel, bias = (variable.numpy()[..., self._gates] for variable in (self.heads.kernel, self.heads.bias))
-        return bool(np.any(kernel)) or not bool(np.all(bias <= _SHUT_GATE))
+        return bool(np.any(kernel)) or not bool(np.all(bias <= _NO_CONTENT))
 
     def controller_input(self, x: tf.Tensor, reads: tf.Tensor) -> tf.Tensor:
-        """What the controller sees: the input and the read vectors r[t-1], ``[B, W+1 + R * M]``."""
+        """What the controller sees: the input and the read vectors r[t-1], ``[B, I + R * M]``."""
         return tf.concat([x, self._flat(reads)], axis=1)
 
     def controller(self, x: tf.Tensor, reads: tf.Tensor) -> list[tf.Tensor]:
-        """The hidden layers' activations, each ``[B, units]``; x is ``[B, W+1]``, reads is r[t-1], ``[B, R, M]``."""
+        """The hidden layers' activations, each ``[B, units]``; x is ``[B, I]``, reads is r[t-1], ``[B, R, M]``."""
         activations = [self.controller_input(x, reads)]
         for layer in self.hidden:
             activations.append(tf.tanh(layer(activations[-1])))

@@ -7,15 +7,15 @@ import dataclasses
 class NTMConfig:
     """What defines a network; two networks of equal configuration have variables of equal shapes.
 
-    ``memory_locations`` is only what the network starts with: nothing that is learned by default
-    depends on it, so every ``initial_state`` may be given another.
+    ``memory_locations`` is only a default: no variable depends on it, unless ``learn_w_bias``, so every
+    ``initial_state`` may be given another.
 
     Raises:
-        ValueError: a size is below 1, ``shifts`` is even, or there are fewer memory locations than neighbours to shift
-            to, S - 1.
+        ValueError: a size is below 1, ``shifts`` is even, or there are fewer than S - 1 memory locations.
     """
 
-    word_bits: int = 8  # W
+    input_size: int  # I, numbers that the network sees at a step
+    output_size: int  # O, numbers that it outputs at a step
     memory_locations: int = 128  # N
     memory_vector_size: int = 20  # M
     shifts: int = 3  # S, odd: 3 allows -1, 0 and +1
@@ -44,8 +44,3 @@ class NTMConfig:
     def heads(self) -> int:
         """R+K: read heads and write heads."""
         return self.read_heads + self.write_heads
-
-    @property
-    def input_size(self) -> int:
-        """W+1: the word and the delimiter's channel."""
-        return self.word_bits + 1

@@ -6,7 +6,7 @@ A command is a function with typer's annotations that returns its exit code (or 
 
 import contextlib
 import gc
-import importlib.util
+import importlib
 import logging
 import os
 import signal
@@ -19,9 +19,8 @@ from typing import Annotated, Any, NoReturn, Self
 
 import typer
 
-from ntm.text import one_line
-
-DISTRIBUTION = "neural-turing-machine"
+from ntm.errors import Error, explaining, lowered
+from ntm.text import DISTRIBUTION, one_line
 
 OK, WRONG, TROUBLE = 0, 1, 2
 
@@ -34,8 +33,8 @@ _received: list[int] = []  # the signals that have come
 _unhurried = False  # whether a signal may wait
 
 
-class CommandError(Exception):
-    """Trouble that the user can understand and mend; shown as one line, exit code 2."""
+class CommandError(Error):
+    """A command that is called wrongly; like every ``ntm.errors.Error`` one line, exit code 2."""
 
 
 class SignalError(BaseException):
@@ -149,32 +148,6 @@ def fail(command: str, message: str, code: int = TROUBLE) -> NoReturn:
     raise SystemExit(code)
 
 
-@contextlib.contextmanager
-def explaining(what: str) -> Iterator[None]:
-    """Turn the system's errors of a block into ``what: reason``, e.g. ``cannot read x.bin: is a directory``.
-
-    Raises:
-        CommandError: something in the block raised an OSError. A broken pipe passes.
-    """
-    try:
-        yield
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        raise CommandError(f"{what}: {_lowered(error.strerror or str(error))}") from error
-
-
-def require(extra: str, *modules: str) -> None:
-    """Check that an extra of the distribution is installed, without importing it.
-
-    Raises:
-        CommandError: one of its modules is missing; names the pip command that installs it.
-    """
-    missing = [module for module in modules if importlib.util.find_spec(module) is None]
-    if missing:
-        raise CommandError(f"{', '.join(missing)} is missing: pip install '{DISTRIBUTION}[{extra}]'")
-
-
 def _show_version(context: typer.Context, wanted: bool) -> None:
     if not wanted:
         return
@@ -266,6 +239,9 @@ def import_tensorflow() -> None:
 
     Collecting garbage takes a fifth of the time of its import, and finds none.
     """
+    from ntm.training import compilation  # noqa: PLC0415  (as the next lines: only training and export need it)
+
+    compilation.set_up()
     silence_libraries()
     logging.getLogger("matplotlib").setLevel(logging.ERROR)  # TensorFlow imports it, and it misses its cache aloud
     gc.disable()
@@ -310,17 +286,14 @@ def _invoke(name: str, function: Callable[..., int | None]) -> int:
 
 def _explain(error: Exception) -> str:
     """What to tell the user of an exception."""
-    if isinstance(error, CommandError):
+    if isinstance(error, Error):
         return str(error)
     if hasattr(error, "format_message"):  # a usage error: typer's classes for it have moved between its releases
-        return _lowered(str(error.format_message()))
+        return lowered(str(error.format_message()))
     if isinstance(error, MemoryError):
         return "out of memory"
     if isinstance(error, OSError):
-        reason = _lowered(error.strerror or str(error))
+        reason = lowered(error.strerror or str(error))
         return f"{error.filename}: {reason}" if error.filename else reason
     return f"internal error, NTM_TRACEBACK=1 shows where: {type(error).__name__}: {error}"
 
-
-def _lowered(sentence: str) -> str:
-    return sentence[:1].lower() + sentence[1:]

@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+DISTRIBUTION = "neural-turing-machine"  # what pip calls it
+
 # A rule of Markdown is three dashes, of which one may be a colon; some programs take no fewer.
 _LEAST_WIDTH = 3
 

@@ -10,7 +10,7 @@ import pytest
 
 ROOT = pathlib.Path(__file__).parents[1]
 SETUPTOOLS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
-FOLDERS = {"models", "training", "export", "runtime"}
+FOLDERS = {"models", "tasks", "training", "export", "runtime"}
 
 
 def test_packages_map_and_links_agree() -> None:

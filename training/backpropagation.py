@@ -17,25 +17,26 @@ from ntm.models import NTMCell, State
 class Unrolled(NamedTuple):
     """What the network did at each of T steps, B sequences side by side; it means nothing beyond their length."""
 
-    logits: tf.Tensor  # [T, B, W]
+    logits: tf.Tensor  # [T, B, O]
     weights: tf.Tensor  # [T, B, R+K, N], the weightings of all heads; zero beyond the length
     gate: tf.Tensor  # [T, B, R+K, 1], g
     erase: tf.Tensor  # [T, B, M, K], e
     add: tf.Tensor  # [T, B, M, K], a
 
 
-def unroll(cell: NTMCell, x: tf.Tensor, length: tf.Tensor) -> Unrolled:
+def unroll(cell: NTMCell, x: tf.Tensor, length: tf.Tensor, memory_locations: int | None = None) -> Unrolled:
     """Run the cell over the first steps of a sequence; differentiable once by its variables.
 
     XLA compiles for one T; how many of the steps are taken need not be known before. What is not taken costs nothing.
 
     Args:
         cell: the network.
-        x: ``[T, B, W+1]``, T and B static.
+        x: ``[T, B, I]``, T and B static.
         length: how many steps to take, at most T, ``[]``.
+        memory_locations: N, by default the configuration's.
     """
     steps, batch = x.shape[0], x.shape[1]
-    state = cell.initial_state(batch)
+    state = cell.initial_state(batch, memory_locations)
     layers = [*cell.hidden, cell.heads]
     matrices = [layer.kernel.read_value() for layer in layers]
     biases = [layer.bias.read_value() for layer in layers]

@@ -1,149 +1,223 @@
-"""``ntm-train``: train a Neural Turing Machine on the copy task."""
+"""``ntm-train``: train a Neural Turing Machine on a task."""
 
-import dataclasses
 import json
 import math
-import os
 import pathlib
-import shutil
 import time
 from typing import Annotated, Any
 
 _STARTED = time.monotonic()  # before the slow imports: they are part of the time to converge
 
 import typer  # noqa: E402
+from typer import Option  # noqa: E402
 
 from ntm import console  # noqa: E402
+from ntm.errors import require  # noqa: E402
 
 _COMMAND = "ntm-train"
 
 # Of the controller: hidden layers, and units in each.
 _MOST_LAYERS, _MOST_UNITS = 16, 1 << 12
-# What the cache of the compiled training may take.
-_CACHE_BYTES = 1 << 26
+_RECIPE = "by the recipe"
+_LIST = "help"  # the name of a task that lists the tasks instead
 
 
 def train(
-    context: typer.Context,
     *,
-    output: Annotated[pathlib.Path, typer.Option("--output", "-o", metavar="RUN", help="The run folder to make.")],
-    seed: Annotated[int, typer.Option(min=0, max=(1 << 31) - 1, help="Seed of the network and of the data.")] = 0,
-    max_batches: Annotated[
-        int, typer.Option(min=1, max=(1 << 31) - 1, help="Give up after so many batches, a resumed run's included.")
-    ] = 20_000,
-    max_length: Annotated[
-        int, typer.Option(min=1, max=1 << 16, metavar="L", help="Train on sequences of 1 to L words.")
-    ] = 20,
-    batch_size: Annotated[int, typer.Option(min=1, max=1 << 16, metavar="B", help="Sequences in a batch.")] = 8,
-    learning_rate: Annotated[float, typer.Option(help="Of Adam, above 0 and at most 1.")] = 2e-3,
-    sharpening_batches: Annotated[
-        int,
-        typer.Option(min=0, max=(1 << 31) - 1, help="Batches of a falling learning rate after the task is learned."),
-    ] = 1_500,
-    shut_gates: Annotated[
-        bool,
-        typer.Option(
-            "--shut-gates/--no-shut-gates",
-            help="Shut the gates after training (no search by content) if the network passes the last check so; it is "
-            "faster to serve.",
+    output: Annotated[
+        pathlib.Path | None, Option("--output", "-o", metavar="RUN", help="The run folder to make.")
+    ] = None,
+    task: Annotated[
+        str | None,
+        Option(
+            metavar="TASK",
+            help=f"What to learn: a task of the paper, or FILE.py:CLASS; `{_LIST}` lists them.",
+            show_default="copy, or the task of a resumed run",
         ),
-    ] = True,
-    # As tight as the longest sequence allows, so that the write head learns to keep what it passes.
+    ] = None,
+    option: Annotated[
+        list[str], Option(metavar="NAME=VALUE", help="An option of the task; may be given several times.")
+    ] = [],  # noqa: B006  (typer copies it)
+    size: Annotated[
+        list[str],
+        Option(metavar="NAME=LEAST-MOST", help="Sizes of the training sequences, e.g. length=1-20; likewise."),
+    ] = [],  # noqa: B006
+    seed: Annotated[
+        int | None, Option(min=0, max=(1 << 31) - 1, help="Seed of the network and of the data.", show_default="0")
+    ] = None,
+    max_batches: Annotated[
+        int | None,
+        Option(
+            min=1,
+            max=(1 << 31) - 1,
+            help="Stop after so many batches, those of a resumed run included.",
+            show_default=_RECIPE,
+        ),
+    ] = None,
+    batch_size: Annotated[
+        int | None, Option(min=1, max=1 << 16, metavar="B", help="Sequences in a batch.", show_default=_RECIPE)
+    ] = None,
+    learning_rate: Annotated[
+        float | None, Option(help="Of Adam, above 0 and at most 1.", show_default=_RECIPE)
+    ] = None,
+    annealing_batches: Annotated[
+        int | None,
+        Option(
+            min=0,
+            max=(1 << 31) - 1,
+            help="Batches of a falling learning rate once the network has converged.",
+            show_default=_RECIPE,
+        ),
+    ] = None,
+    annealing_learning_rate: Annotated[
+        float | None, Option(help="The learning rate at the beginning of annealing.", show_default=_RECIPE)
+    ] = None,
+    goal: Annotated[
+        float | None,
+        Option(
+            min=0,
+            metavar="BITS",
+            help="Converged: a cost of so many bits per sequence above the optimal predictor; 0: no wrong bit.",
+            show_default=_RECIPE,
+        ),
+    ] = None,
+    gate_bias: Annotated[
+        float | None,
+        Option(help="Initial bias of g; below 0, heads begin with location addressing.", show_default=_RECIPE),
+    ] = None,
+    blur_penalty: Annotated[
+        float | None, Option(min=0, help="Penalty on blurred weightings while annealing.", show_default=_RECIPE)
+    ] = None,
+    writing_penalty: Annotated[
+        float | None, Option(min=0, help="Penalty on writing in the output phase.", show_default=_RECIPE)
+    ] = None,
+    content_penalty: Annotated[
+        float | None, Option(min=0, help="Penalty on content addressing.", show_default=_RECIPE)
+    ] = None,
+    turn_content_off: Annotated[
+        bool | None,
+        Option(
+            "--turn-content-off/--keep-content",
+            help="Turn content addressing off at the end, if the last check is passed without it; it is faster to "
+            "serve.",
+            show_default=_RECIPE,
+        ),
+    ] = None,
     memory_locations: Annotated[
-        int,
-        typer.Option(min=1, max=1 << 20, metavar="N", help="Memory locations while training, S - 1 or more."),
-    ] = 22,
+        int | None,
+        Option(
+            min=1,
+            max=1 << 20,
+            metavar="N",
+            help="Memory locations in training, S - 1 or more.",
+            show_default="as many as the task needs",
+        ),
+    ] = None,
     memory_vector_size: Annotated[
-        int, typer.Option(min=1, max=1 << 12, metavar="M", help="Numbers in a location.")
-    ] = 20,
-    word_bits: Annotated[int, typer.Option(min=1, max=31, metavar="W", help="Bits in a word.")] = 8,
-    shifts: Annotated[int, typer.Option(min=1, max=63, metavar="S", help="Shifts allowed, odd.")] = 3,
-    read_heads: Annotated[int, typer.Option(min=1, max=1 << 6, metavar="R", help="Read heads.")] = 1,
-    write_heads: Annotated[int, typer.Option(min=1, max=1 << 6, metavar="K", help="Write heads.")] = 1,
-    controller_sizes: Annotated[str, typer.Option(metavar="H,…", help="Units of each hidden layer.")] = "100,100,100",
-    learn_r_bias: Annotated[bool, typer.Option("--learn-r-bias", help="Learn the initial read vectors.")] = False,
-    learn_w_bias: Annotated[bool, typer.Option("--learn-w-bias", help="Learn the initial weightings.")] = False,
-    learn_m_bias: Annotated[bool, typer.Option("--learn-m-bias", help="Learn the initial memory vector.")] = False,
-    xla: Annotated[bool, typer.Option("--xla/--no-xla", help="Compile the training step with XLA.")] = True,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in RUN, with its own options.")] = False,
-    force: Annotated[bool, typer.Option("--force", "-f", help="Replace a run that is already there.")] = False,
+        int | None, Option(min=1, max=1 << 12, metavar="M", help="Numbers in a location.", show_default="20")
+    ] = None,
+    shifts: Annotated[
+        int | None, Option(min=1, max=63, metavar="S", help="Shifts allowed, odd.", show_default="3")
+    ] = None,
+    read_heads: Annotated[
+        int | None, Option(min=1, max=1 << 6, metavar="R", help="Read heads.", show_default=_RECIPE)
+    ] = None,
+    write_heads: Annotated[
+        int | None, Option(min=1, max=1 << 6, metavar="K", help="Write heads.", show_default=_RECIPE)
+    ] = None,
+    controller_sizes: Annotated[
+        str | None, Option(metavar="H,...", help="Units of each hidden layer.", show_default="100,100,100")
+    ] = None,
+    learn_r_bias: Annotated[bool | None, Option("--learn-r-bias", help="Learn the initial read vectors.")] = None,
+    learn_w_bias: Annotated[bool | None, Option("--learn-w-bias", help="Learn the initial weightings.")] = None,
+    learn_m_bias: Annotated[bool | None, Option("--learn-m-bias", help="Learn the initial memory vector.")] = None,
+    xla: Annotated[
+        bool | None, Option("--xla/--no-xla", help="Compile the training step with XLA.", show_default="xla")
+    ] = None,
+    resume: Annotated[bool, Option("--resume", help="Go on with the run in RUN, with its own options.")] = False,
+    force: Annotated[bool, Option("--force", "-f", help="Replace a run that is already there.")] = False,
     as_json: console.Json = False,
     quiet: console.Quiet = False,
     version: console.Version = False,  # noqa: ARG001  (its callback does the work)
 ) -> int:
-    """Train a Neural Turing Machine on the copy task.
+    """Train a Neural Turing Machine on a task.
 
-    The exit code is 0 when the network has converged: no wrong bit in 2,000 fresh sequences of 1 to L words. It is
-    1 when it has not.
+    Every task has a recipe, which sets the options that are not given. The exit code is 0 if the network has
+    converged: no wrong bit in 2,000 fresh sequences of the training sizes, or a cost within the goal. It is 1 if it
+    has not.
     """
-    console.require("train", "tensorflow")
+    if task == _LIST:
+        console.show(_tasks())
+        return console.OK
+    if output is None:
+        raise console.CommandError("give the run folder to make: --output RUN")
     if resume and force:
         raise console.CommandError("give either --resume or --force: one goes on with a run, the other replaces it")
-    for_network: dict[str, Any] = {
-        "word_bits": word_bits,
+    options: dict[str, Any] = {
+        "seed": seed,
+        "max_batches": max_batches,
+        "batch_size": batch_size,
+        "learning_rate": learning_rate,
+        "annealing_batches": annealing_batches,
+        "annealing_learning_rate": annealing_learning_rate,
+        "goal": goal,
+        "gate_bias": gate_bias,
+        "blur_penalty": blur_penalty,
+        "writing_penalty": writing_penalty,
+        "content_penalty": content_penalty,
+        "turn_content_off": turn_content_off,
         "memory_locations": memory_locations,
         "memory_vector_size": memory_vector_size,
         "shifts": shifts,
-        "controller_sizes": parse_sizes(controller_sizes),
         "read_heads": read_heads,
         "write_heads": write_heads,
+        "controller_sizes": None if controller_sizes is None else parse_sizes(controller_sizes),
         "learn_r_bias": learn_r_bias,
         "learn_w_bias": learn_w_bias,
         "learn_m_bias": learn_m_bias,
-    }
-    for_training: dict[str, Any] = {
-        "seed": seed,
-        "max_length": max_length,
-        "batch_size": batch_size,
-        "max_batches": max_batches,
-        "learning_rate": learning_rate,
-        "sharpening_batches": sharpening_batches,
-        "shut_gates": shut_gates,
         "xla": xla,
     }
-    set_up_tensorflow()
-    from ntm.models import NTMConfig  # noqa: PLC0415  (it imports TensorFlow)
-    from ntm.training import run  # noqa: PLC0415
-    from ntm.training.config import TrainingConfig  # noqa: PLC0415
-    from ntm.training.train import train as train_run  # noqa: PLC0415
+    options = {name: value for name, value in options.items() if value is not None}
+    from ntm.tasks import find, notation  # noqa: PLC0415  (it imports NumPy)
 
-    if resume:
-        network, config = run.load_config(output)
-        given = _given(context, for_network | for_training)
-        config = dataclasses.replace(config, max_batches=given.pop("max_batches", config.max_batches))
-        own = dataclasses.asdict(network) | dataclasses.asdict(config)
-        for name, value in given.items():
-            if value != own[name]:
-                raise console.CommandError(
-                    f"--resume keeps the options of {output}: {name} is {own[name]}, not {value}"
-                )
-    else:
-        try:
-            network, config = NTMConfig(**for_network), TrainingConfig(**for_training)
-        except ValueError as error:
-            raise console.CommandError(str(error)) from error
-        run.check_free(output, replace=force)
+    if size:
+        options["sizes"] = notation.parse_ranges(size)
+    require("train", "tensorflow")
+    task_options = notation.parse_options(option)
+    learned = None if resume and task is None and not option else find(task or "copy", task_options)
+    if resume and isinstance(task, str) and not option:
+        learned = task
+    console.import_tensorflow()
+    from ntm.training.train import train as train_on  # noqa: PLC0415  (it imports TensorFlow)
 
     went_on = False
-    with console.Progress(None, quiet=quiet) as bar:  # nobody knows when it will have learned the task
+    with console.Progress(None, quiet=quiet) as bar, console.unhurried() as interrupted:
 
         def report(line: dict[str, Any]) -> None:
             nonlocal went_on
             went_on = True
-            loss = math.nan if line["loss"] is None else line["loss"]
+            loss, wrong = (math.nan if line[name] is None else line[name] for name in ("loss", "wrong_bits"))
             rate = line["sequences"] / max(line["seconds"], 1e-9)
             bar.update(
                 line["batches"],
-                f"batch {line['batches']:,}, loss {loss:.2e}, {line['wrong_bits']:.2f} wrong bits, "
-                f"{rate:,.0f} sequences/s",
+                f"batch {line['batches']:,}, loss {loss:.2e}, {wrong:.2f} wrong bits, {rate:,.0f} sequences/s",
             )
 
-        summary = train_run(output, network, config, started=_STARTED, resume=resume, replace=force, report=report)
+        trained = train_on(
+            learned,
+            output,
+            resume=resume,
+            replace=force,
+            report=report,
+            interrupted=interrupted,
+            started=_STARTED,
+            **options,
+        )
     if as_json:
-        console.show(json.dumps(summary))
+        console.show(json.dumps(trained.summary))
     elif not quiet:
-        console.say(f"{_COMMAND}: {'' if went_on else 'nothing left to do: '}{_sentence(summary)}")
-    return console.OK if summary["converged"] else console.WRONG
+        console.say(f"{_COMMAND}: {'' if went_on else 'nothing left to do: '}{_sentence(trained.summary)}")
+    return console.OK if trained.converged else console.WRONG
 
 
 def parse_sizes(text: str) -> tuple[int, ...]:
@@ -163,10 +237,14 @@ def parse_sizes(text: str) -> tuple[int, ...]:
     return tuple(map(int, sizes))
 
 
-def _given(context: typer.Context, options: dict[str, Any]) -> dict[str, Any]:
-    """Those of the options that are on the command line."""
-    sources = {name: context.get_parameter_source(name) for name in options}
-    return {name: options[name] for name, source in sources.items() if source and source.name == "COMMANDLINE"}
+def _tasks() -> str:
+    """The built-in tasks, a line each."""
+    from ntm.tasks import BUILT_IN  # noqa: PLC0415  (it imports NumPy)
+    from ntm.tasks.find import summary  # noqa: PLC0415
+
+    width = max(map(len, BUILT_IN))
+    lines = [f"{name.ljust(width)}  {summary(kind)}" for name, kind in BUILT_IN.items()]
+    return "\n".join([*lines, f"{'FILE.py:CLASS'.ljust(width)}  A task of your own: a subclass of ntm.tasks.Task"])
 
 
 def _sentence(summary: dict[str, Any]) -> str:
@@ -179,30 +257,6 @@ def _sentence(summary: dict[str, Any]) -> str:
         f"converged after {summary['sequences_to_converge']:,} sequences in {summary['seconds_to_converge']:.1f} s, "
         f"finished after {summary['sequences']:,} in {summary['seconds']:.1f} s"
     )
-
-
-def set_up_tensorflow() -> None:
-    """Import TensorFlow, with what has to stand in the environment before; what the user has set stays."""
-    # The kernels of so small a network compile faster at level 1, and run no slower.
-    flags = os.environ.get("XLA_FLAGS", "")
-    if "xla_backend_optimization_level" not in flags:
-        os.environ["XLA_FLAGS"] = f"{flags} --xla_backend_optimization_level=1".strip()
-    cache = _cache()
-    if cache is not None:
-        os.environ.setdefault("TF_XLA_FLAGS", f"--tf_xla_persistent_cache_directory={cache}")
-    console.import_tensorflow()
-
-
-def _cache() -> pathlib.Path | None:
-    """Where XLA keeps what it has compiled, for the next training; None where it could not, which XLA takes badly."""
-    try:
-        cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache") / console.DISTRIBUTION
-        folder = cache / "xla"
-        folder.mkdir(parents=True, exist_ok=True)
-        writable = os.access(folder, os.W_OK | os.X_OK) and shutil.disk_usage(folder).free >= _CACHE_BYTES
-    except (OSError, RuntimeError):  # the latter where there is no home
-        return None
-    return folder if writable else None
 
 
 def main() -> None:

@@ -2,45 +2,83 @@
 
 import dataclasses
 import math
+from collections.abc import Mapping
+from typing import Any
+
+_AT_LEAST_0 = (
+    "variant_every",
+    "annealing_batches",
+    "blur_penalty",
+    "writing_penalty",
+    "content_penalty",
+    "content_restarts",
+    "goal",
+    "begun_loss",
+)
+_AT_LEAST_1 = ("batch_size", "max_batches", "clean_sequences", "restart_batches", "unsolved_batches")
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainingConfig:
-    """How a network is trained; the defaults are the recipe of ``ntm-train``.
+    """How a network is trained. The defaults are the general recipe; ``ntm.training.recipes`` has those of tasks.
 
     Raises:
         ValueError: a number is out of its range.
     """
 
+    sizes: Mapping[str, tuple[int, int]]  # the least and the most of each size that batches are drawn from
     seed: int = 0
-    max_length: int = 20  # L: sequences have 1 to L words
-    batch_size: int = 8  # B
-    sparse_every: int = 8  # one sequence in so many has half of its words zero; 0: none
+    batch_size: int = 16  # B
     max_batches: int = 20_000
-    learning_rate: float = 2e-3  # of Adam
+    learning_rate: float = 1e-3  # of Adam
     clip_norm: float = 1.0  # global norm of the gradient
-    average_decay: float = 0.99  # a batch, of the averaged weights that are the result
-    sharpening_batches: int = 1_500  # of a falling learning rate, once the task is learned
-    sharpening_learning_rate: float = 1e-3  # at the beginning of sharpening
-    blur_penalty: float = 0.02  # nats per unit of blur, while sharpening
-    writing_penalty: float = 0.1  # nats per unit of what is written in the output phase
-    searching_penalty: float = 0.02  # nats per unit of g
-    shut_gates: bool = True  # of a network that has learned to do without searching
+    average_decay: float = 0.99  # a batch, of the averaged variables that are the result
+    gate_bias: float = 0.0  # initial, of the logit of g; below 0, heads begin with location addressing
+    shift_bias: float = 1.0  # initial, of the logit of the shift forward
+    train_locations: tuple[int, ...] = ()  # further N; the N of a training batch is drawn from these and the network's
+    variant: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # other options of the task
+    variant_every: int = 0  # one sequence in so many is of the variant; 0: none
+    clean_sequences: int = 2_000  # in a row without a wrong bit, then the network is checked
+    goal: float = 0.0  # bits of cost per sequence above the optimal predictor; 0: no wrong bit
+    restart_batches: int = 2_000  # restart if the loss is above begun_loss after so many; every restart gets as many more
+    begun_loss: float = 0.3  # nats per output number, of which chance is 0.69
+    unsolved_batches: int = 20_000  # restart if the network has not converged after so many, likewise
+    content_restarts: int = 0  # restart a converged network that relies on content addressing, so many times at most
+    annealing_batches: int = 1_500  # of a falling learning rate, once the network has converged
+    annealing_learning_rate: float = 5e-4  # at the beginning of annealing
+    blur_penalty: float = 0.0  # nats per unit of blur, while annealing
+    writing_penalty: float = 0.0  # nats per unit of what is written in the output phase
+    content_penalty: float = 0.0  # nats per unit of g
+    turn_content_off: bool = False  # turn content addressing off at the end, if the last check is passed without it
     xla: bool = True
 
     def __post_init__(self) -> None:
-        for name in ("max_length", "batch_size", "max_batches"):
+        # JSON has no tuples.
+        object.__setattr__(self, "sizes", {name: tuple(ends) for name, ends in self.sizes.items()})
+        object.__setattr__(self, "train_locations", tuple(self.train_locations))
+        for name, (least, most) in self.sizes.items():
+            if not 0 <= least <= most:
+                raise ValueError(f"{name} must go from a number to a larger one, not from {least} to {most}")
+        for name in _AT_LEAST_1:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
-        for name in ("learning_rate", "sharpening_learning_rate"):
+        for name in ("learning_rate", "annealing_learning_rate"):
             if not 0 < getattr(self, name) <= 1:
                 raise ValueError(f"{name} must be above 0 and at most 1, not {getattr(self, name)}")
         if not 0 < self.clip_norm < math.inf:
             raise ValueError(f"clip_norm must be above 0 and finite, not {self.clip_norm}")
         if not 0 <= self.average_decay < 1:
             raise ValueError(f"average_decay must be at least 0 and below 1, not {self.average_decay}")
-        for name in ("sparse_every", "sharpening_batches", "blur_penalty", "writing_penalty", "searching_penalty"):
+        for name in _AT_LEAST_0:
             if not 0 <= getattr(self, name) < math.inf:
                 raise ValueError(f"{name} must be at least 0 and finite, not {getattr(self, name)}")
+        for name in ("gate_bias", "shift_bias"):
+            if not math.isfinite(getattr(self, name)):
+                raise ValueError(f"{name} must be finite, not {getattr(self, name)}")
         if not 0 <= self.seed < 2**31:
             raise ValueError(f"seed must be from 0 to {2**31 - 1}, not {self.seed}")
+
+    @property
+    def ranges(self) -> dict[str, range]:
+        """The sizes as ranges."""
+        return {name: range(least, most + 1) for name, (least, most) in self.sizes.items()}

@@ -1,6 +1,6 @@
 """The run folder: the configuration, the history and the checkpoint that a training leaves behind.
 
-``config.json``     what was asked for: the network's configuration and the training's options
+``config.json``     what was asked for: the task, the network's configuration and the training's options
 ``history.jsonl``   one line a progress report
 ``checkpoint.npz``  the network's variables by name, the optimiser's, and a summary of the training so far
 
@@ -16,76 +16,97 @@ import json
 import math
 import pathlib
 import tempfile
-from collections.abc import Iterator
+import typing
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
-from ntm.console import CommandError, explaining
+from ntm.errors import RunError, explaining
 from ntm.files import atomic_output
 from ntm.models import NTMCell, NTMConfig
 from ntm.training.config import TrainingConfig
 
 CONFIG, HISTORY, CHECKPOINT = "config.json", "history.jsonl", "checkpoint.npz"
 _MODEL, _STATE, _SUMMARY = "model/", "state/", "summary"
-_KINDS = {bool: "true or false", int: "a whole number", float: "a number", tuple: "a list of whole numbers"}
 
 
-class RunError(CommandError):
-    """A run folder that cannot be read; the message is one line."""
+@dataclasses.dataclass(frozen=True)
+class RunConfig:
+    """What a training was asked for."""
+
+    task: str  # its name
+    task_options: Mapping[str, Any]  # of JSON types
+    network: NTMConfig
+    training: TrainingConfig
+
+    def as_dict(self) -> dict[str, Any]:
+        """The parts by name, of JSON types."""
+        return {
+            "task": {"name": self.task, "options": dict(self.task_options)},
+            "network": dataclasses.asdict(self.network),
+            "training": dataclasses.asdict(self.training),
+        }
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainedRun:
-    """What a run folder holds of a trained network."""
+    """A trained network: what a run folder holds."""
 
     cell: NTMCell
-    summary: dict[str, Any]  # of JSON types
+    config: RunConfig
+    summary: dict[str, Any]  # of JSON types: what the training has reached
     checkpoint_sha256: str
+
+    @property
+    def converged(self) -> bool:
+        """Whether the network has passed its last check."""
+        return bool(self.summary.get("converged"))
 
 
 def check_free(folder: pathlib.Path, *, replace: bool) -> None:
     """Refuse a folder that cannot be made or written, or is not empty, unless it is a run that is to be replaced.
 
     Raises:
-        CommandError: says which.
+        RunError: says which.
+        FileError: the system says why.
     """
     with explaining(f"cannot make {folder}"):
         existing = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
         if existing == folder.absolute() and any(folder.iterdir()):
             if not (folder / CONFIG).exists():
-                raise CommandError(f"{folder} exists and is not a run")
+                raise RunError(f"{folder} exists and is not a run")
             if not replace:
-                raise CommandError(f"{folder} exists; --force replaces it, --resume goes on with it")
+                raise RunError(f"{folder} exists; --force replaces it, --resume goes on with it")
         tempfile.TemporaryDirectory(dir=existing).cleanup()
 
 
-def begin(folder: pathlib.Path, network: NTMConfig, training: TrainingConfig, *, replace: bool) -> None:
+def begin(folder: pathlib.Path, config: RunConfig, *, replace: bool) -> None:
     """Make the run folder, over a run only where that is asked for; all else that is in it stays.
 
     Raises:
-        CommandError: it cannot be made.
+        FileError: it cannot be made.
     """
     check_free(folder, replace=replace)
     with explaining(f"cannot make {folder}"):
         folder.mkdir(parents=True, exist_ok=True)
         for name in (CHECKPOINT, HISTORY):  # before the configuration, to which they would not belong
             (folder / name).unlink(missing_ok=True)
-    save_config(folder, network, training)
+    save_config(folder, config)
 
 
-def save_config(folder: pathlib.Path, network: NTMConfig, training: TrainingConfig) -> None:
+def save_config(folder: pathlib.Path, config: RunConfig) -> None:
     """Write what was asked for.
 
     Raises:
-        CommandError: it cannot be written.
+        FileError: it cannot be written.
     """
-    config = {"network": dataclasses.asdict(network), "training": dataclasses.asdict(training)}
+    text = json.dumps(config.as_dict(), indent=2, allow_nan=False)
     with explaining(f"cannot write {folder / CONFIG}"), atomic_output(folder / CONFIG) as file:
-        file.write((json.dumps(config, indent=2, allow_nan=False) + "\n").encode())
+        file.write(f"{text}\n".encode())
 
 
-def load_config(folder: pathlib.Path) -> tuple[NTMConfig, TrainingConfig]:
+def load_config(folder: pathlib.Path) -> RunConfig:
     """Read what was asked for.
 
     Raises:
@@ -93,14 +114,15 @@ def load_config(folder: pathlib.Path) -> tuple[NTMConfig, TrainingConfig]:
     """
     with _reading(folder / CONFIG):
         config = _parsed((folder / CONFIG).read_bytes())
-        return NTMConfig(**config["network"]), TrainingConfig(**config["training"])
+        network, training = NTMConfig(**config["network"]), TrainingConfig(**config["training"])
+        return RunConfig(config["task"]["name"], config["task"]["options"], network, training)
 
 
 def add_to_history(folder: pathlib.Path, line: dict[str, Any]) -> None:
     """Write a progress report, of JSON types.
 
     Raises:
-        CommandError: it cannot be written.
+        FileError: it cannot be written.
     """
     with explaining(f"cannot write {folder / HISTORY}"), open(folder / HISTORY, "a", encoding="utf-8") as file:
         file.write(json.dumps(line, allow_nan=False) + "\n")
@@ -110,7 +132,7 @@ def rewind_history(folder: pathlib.Path, batches: int) -> None:
     """Forget what was reported after so many batches: a kill leaves reports behind that no checkpoint knows of.
 
     Raises:
-        CommandError: it cannot be read or written.
+        FileError: it cannot be read or written.
     """
     path = folder / HISTORY
     with _reading(path):
@@ -140,7 +162,7 @@ def save_checkpoint(
         summary: what the training has reached, of JSON types.
 
     Raises:
-        CommandError: it cannot be written.
+        FileError: it cannot be written.
     """
     arrays = {_MODEL + name: value for name, value in variables.items()}
     arrays |= {_STATE + name: value for name, value in state.items()}
@@ -165,9 +187,9 @@ def load_run(folder: pathlib.Path) -> TrainedRun:
     Raises:
         RunError: the folder is not a run, or its checkpoint is damaged or of another configuration.
     """
-    network, _ = load_config(folder)
+    config = load_config(folder)
     arrays, summary, checksum = _load_checkpoint(folder)
-    values, cell = _of(arrays, _MODEL), NTMCell(network)
+    values, cell = _of(arrays, _MODEL), NTMCell(config.network)
     variables = {variable.name.removesuffix(":0"): variable for variable in cell.trainable_variables}
     if {name: (value.shape, value.dtype) for name, value in values.items()} != {
         name: (tuple(variable.shape), variable.dtype.as_numpy_dtype) for name, variable in variables.items()
@@ -175,10 +197,10 @@ def load_run(folder: pathlib.Path) -> TrainedRun:
         raise RunError(f"cannot read {folder / CHECKPOINT}: its network is not that of {CONFIG}")
     for name, variable in variables.items():
         variable.assign(values[name])
-    return TrainedRun(cell, summary, checksum)
+    return TrainedRun(cell, config, summary, checksum)
 
 
-def _parsed(content: bytes) -> dict[str, dict[str, Any]]:
+def _parsed(content: bytes) -> dict[str, Any]:
     """The configuration in ``CONFIG``: its parts by name, their options by name, each of its type.
 
     Raises:
@@ -188,23 +210,60 @@ def _parsed(content: bytes) -> dict[str, dict[str, Any]]:
         config = json.loads(content)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"it is not JSON: {error}") from error
-    for part, kind in (("network", NTMConfig), ("training", TrainingConfig)):
-        if not isinstance(config, dict) or not isinstance(config.get(part), dict):
+    if not isinstance(config, dict):
+        raise ValueError("it is not a JSON object")
+    for part, kind in (("task", _Task), ("network", NTMConfig), ("training", TrainingConfig)):
+        if not isinstance(config.get(part), dict):
             raise ValueError(f"it has no {part!r}")
-        defaults = {field.name: field.default for field in dataclasses.fields(kind)}
+        hints = typing.get_type_hints(kind)
         for name, value in config[part].items():
-            if name not in defaults:
+            if name not in hints:
                 raise ValueError(f"this release knows no {name!r} of {part!r}")
-            if not _is_alike(value, defaults[name]):
-                raise ValueError(f"{name} must be {_KINDS[type(defaults[name])]}, not {json.dumps(value):.40}")
-    return dict(config)
+            expected, fits = _KINDS[hints[name]]
+            if not fits(value):
+                raise ValueError(f"{name} must be {expected}, not {json.dumps(value):.40}")
+        missing = sorted(_required(kind) - set(config[part]))
+        if missing:
+            raise ValueError(f"{part!r} has no {missing[0]!r}")
+    return config
 
 
-def _is_alike(value: Any, default: Any) -> bool:
-    """Whether a value of JSON is of the type of a default; a whole number is a number."""
-    if isinstance(default, tuple):
-        return isinstance(value, list) and all(_is_alike(item, default[0]) for item in value)
-    return type(value) is type(default) or (isinstance(default, float) and type(value) is int)
+@dataclasses.dataclass
+class _Task:
+    """What ``CONFIG`` says of the task."""
+
+    name: str
+    options: Mapping[str, Any]
+
+
+def _required(kind: type) -> set[str]:
+    fields = dataclasses.fields(kind)
+    missing = dataclasses.MISSING
+    return {field.name for field in fields if field.default is missing and field.default_factory is missing}
+
+
+def _is_whole(value: Any) -> bool:
+    return type(value) is int
+
+
+def _is_list_of_whole(value: Any) -> bool:
+    return isinstance(value, list) and all(map(_is_whole, value))
+
+
+def _is_ranges(value: Any) -> bool:
+    return isinstance(value, dict) and all(_is_list_of_whole(ends) and len(ends) == 2 for ends in value.values())
+
+
+# By the type of a field: what a value of JSON must be, and whether it is.
+_KINDS: dict[Any, tuple[str, Callable[[Any], bool]]] = {
+    bool: ("true or false", lambda value: isinstance(value, bool)),
+    int: ("a whole number", _is_whole),
+    float: ("a number", lambda value: isinstance(value, float) or _is_whole(value)),
+    str: ("a text", lambda value: isinstance(value, str)),
+    tuple[int, ...]: ("a list of whole numbers", _is_list_of_whole),
+    Mapping[str, Any]: ("an object", lambda value: isinstance(value, dict)),
+    Mapping[str, tuple[int, int]]: ("two whole numbers by name", _is_ranges),
+}
 
 
 def _load_checkpoint(folder: pathlib.Path) -> tuple[dict[str, np.ndarray], dict[str, Any], str]:

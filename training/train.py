@@ -7,86 +7,151 @@ import os
 import pathlib
 import shutil
 import statistics
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 import tensorflow as tf
 
-from ntm import console
-from ntm.models import NTMConfig
+from ntm.errors import RunError
+from ntm.tasks.find import find, recorded
+from ntm.tasks.task import Task
 from ntm.training import run
-from ntm.training.config import TrainingConfig
+from ntm.training.recipes import configure
+from ntm.training.run import RunConfig, TrainedRun
 from ntm.training.trainer import Step, Trainer, least_bytes
 
 _REPORT_BATCHES = 25
 _CHECKPOINT_SECONDS = 5.0
 
+Report = Callable[[dict[str, Any]], None]
+
 
 def train(
-    folder: pathlib.Path,
-    network: NTMConfig,
-    config: TrainingConfig,
+    task: Task | str | None,
+    output: str | os.PathLike[str] | None = None,
     *,
-    started: float,
     resume: bool = False,
     replace: bool = False,
-    report: Callable[[dict[str, Any]], None],
-) -> dict[str, Any]:
-    """Train a network, and leave a run folder behind.
+    report: Report = lambda _: None,
+    interrupted: Callable[[], bool] = lambda: False,
+    started: float | None = None,
+    **options: Any,
+) -> TrainedRun:
+    """Train a network on a task, and leave a run folder behind; see ``ntm.train``.
 
     The folder appears with the first batch: until then there is nothing to keep, and much that can go wrong.
 
     Args:
-        folder: the run folder.
-        network: the network's configuration.
-        config: the recipe.
-        started: when the process started, as ``time.monotonic`` counts.
+        task: what to learn; None where a run is resumed that was trained on a built-in task.
+        output: the run folder; None for one that is deleted at the end.
         resume: go on from the checkpoint that is in the folder, or begin if there is none yet.
         replace: replace a run that is in the folder.
         report: called with every line of the history.
+        interrupted: asked after every batch whether to stop; what was trained is saved then.
+        started: when the process started, as ``time.monotonic`` counts; by default now.
+        **options: fields of ``NTMConfig`` and ``TrainingConfig`` that are to differ from the recipe.
 
     Returns:
-        The summary that is saved with the checkpoint.
+        The trained network.
 
     Raises:
-        CommandError: the folder cannot be read, made or written.
+        TaskError: there is no such task, or it breaks its contract.
+        RunError: an option cannot be used, or the folder is not free, or not a run.
+        FileError: the folder cannot be read, made or written.
         MemoryError: the network or a batch is too large.
-        SignalError: the process has been asked to end; what was trained is saved.
     """
-    with _within_memory(network, config):
-        training = _Training(folder, network, config, started)
-        if resume and training.resume():
-            return training.summary
-        begun = resume
-        trainer = training.trainer
-        last_save = time.monotonic()
-        steps: list[Step] = []
-        ended = False
-        with console.unhurried() as interrupted:
-            while not (ended or interrupted()):
-                steps.append(trainer.train())
-                if not begun:
-                    training.begin(replace=replace)
-                    begun = True
-                ended = training.follow()
-                if trainer.progress.batches % _REPORT_BATCHES and not ended:
-                    continue
-                if ended:
-                    training.conclude()
-                line = training.line(steps)
-                steps = []
-                if trainer.sharpened and not training.summary["converged"] and not training.exhausted:
-                    trainer.relearn()
-                    ended = False
-                run.add_to_history(folder, line)
-                report(line)
-                if time.monotonic() - last_save > _CHECKPOINT_SECONDS:
-                    training.save()
-                    last_save = time.monotonic()
-            if begun:
-                training.save()
-        return training.summary
+    started = time.monotonic() if started is None else started
+    if output is None:
+        if resume:
+            raise RunError("give the run folder to resume")
+        with tempfile.TemporaryDirectory() as folder:
+            return train(task, folder, report=report, interrupted=interrupted, started=started, **options)
+    folder = pathlib.Path(output)
+    if resume:
+        config, learned = _resumed(folder, task, options)
+    else:
+        if task is None:
+            raise RunError("give a task to learn")
+        learned = find(task) if isinstance(task, str) else task
+        config = configured(learned, options)
+        run.check_free(folder, replace=replace)
+    with _within_memory(config, learned):
+        _train(_Training(folder, config, learned, started), resume, replace, report, interrupted)
+        return run.load_run(folder)
+
+
+def configured(task: Task, options: dict[str, Any]) -> RunConfig:
+    """What a training on a task is asked for: the recipe of the task, and options that differ.
+
+    Raises:
+        RunError: an option is unknown, or out of its range.
+    """
+    try:
+        return RunConfig(task.name, task.options, *configure(task, options=options))
+    except (ValueError, TypeError) as error:
+        raise RunError(str(error)) from error
+
+
+def _resumed(folder: pathlib.Path, given: Task | str | None, options: dict[str, Any]) -> tuple[RunConfig, Task]:
+    """The configuration of the run in a folder, and its task; an option may only repeat the run's own.
+
+    All but ``max_batches``: a resumed run may go beyond its limit.
+    """
+    config = run.load_config(folder)
+    if isinstance(given, str) and given == config.task:
+        given = None
+    try:
+        task = recorded(config.task, config.task_options, given)
+    except Exception as error:
+        raise RunError(f"cannot resume {folder}: {error}") from error
+    if task.options != config.task_options:
+        raise RunError(f"--resume keeps the options of {folder}: {dict(config.task_options)}, not {task.options}")
+    own = dataclasses.asdict(config.network) | dataclasses.asdict(config.training)
+    options = dict(options)
+    most = options.pop("max_batches", config.training.max_batches)
+    for name, value in options.items():
+        if name not in own:
+            raise RunError(f"there is no option {name}")
+        kept = own[name] | value if name == "sizes" else value
+        if kept != own[name]:
+            raise RunError(f"--resume keeps the options of {folder}: {name} is {own[name]}, not {value}")
+    return dataclasses.replace(config, training=dataclasses.replace(config.training, max_batches=most)), task
+
+
+def _train(
+    training: "_Training", resume: bool, replace: bool, report: Report, interrupted: Callable[[], bool]
+) -> None:
+    if resume and training.resume():
+        return
+    begun = resume
+    trainer = training.trainer
+    last_save = time.monotonic()
+    steps: list[Step] = []
+    ended = False
+    while not (ended or interrupted()):
+        steps.append(trainer.train())
+        if not begun:
+            training.begin(replace=replace)
+            begun = True
+        ended = training.follow()
+        if trainer.progress.batches % _REPORT_BATCHES and not ended:
+            continue
+        if ended:
+            training.conclude()
+        line = training.line(steps)
+        steps = []
+        if trainer.annealed and not training.summary["converged"] and not training.exhausted:
+            trainer.relearn()
+            ended = False
+        training.report(line)
+        report(line)
+        if time.monotonic() - last_save > _CHECKPOINT_SECONDS:
+            training.save()
+            last_save = time.monotonic()
+    if begun:
+        training.save()
 
 
 class _Training:
@@ -94,24 +159,24 @@ class _Training:
 
     _BEGINNING: Final = {"converged": False, "seconds_to_converge": None, "sequences_to_converge": None}
 
-    def __init__(self, folder: pathlib.Path, network: NTMConfig, config: TrainingConfig, started: float) -> None:
-        self._folder, self._network, self._config = folder, network, config
+    def __init__(self, folder: pathlib.Path, config: RunConfig, task: Task, started: float) -> None:
+        self._folder, self._config = folder, config
         self._started = started
         self._before = 0.0  # seconds of earlier processes
-        self.trainer = Trainer(network, config)
-        self.summary: dict[str, Any] = self._BEGINNING | {"tries": self.trainer.progress.tries}
-        self._checked: dict[str, int] = {}  # the wrong bits of a check since the last line
+        self.trainer = Trainer(config.network, config.training, task)
+        self.summary: dict[str, Any] = self._BEGINNING | {"restarts": self.trainer.progress.restarts}
+        self._checked: dict[str, float] = {}  # what a check since the last line has found
 
     @property
     def exhausted(self) -> bool:
         """Whether there has been every batch that is allowed."""
-        return self.trainer.progress.batches >= self._config.max_batches
+        return self.trainer.progress.batches >= self._config.training.max_batches
 
     def begin(self, *, replace: bool) -> None:
         """Make the run folder, with all that it takes to resume from it, or leave none behind."""
         is_new = not self._folder.exists()
         try:
-            run.begin(self._folder, self._network, self._config, replace=replace)
+            run.begin(self._folder, self._config, replace=replace)
             self.save()
         except BaseException:
             if is_new:
@@ -124,10 +189,10 @@ class _Training:
             state, self.summary = run.load_state(self._folder)
             self.trainer.restore(state, self.summary.pop("progress"))
             self._before = self.summary["seconds"]
-            if self.exhausted or (self.summary["converged"] and self.trainer.sharpened):
+            if self.exhausted or (self.summary["converged"] and self.trainer.annealed):
                 return True
             self.summary["converged"] = False  # it was another network that passed the check
-        run.save_config(self._folder, self._network, self._config)  # with the batches that are allowed now
+        run.save_config(self._folder, self._config)  # with the batches that are allowed now
         run.rewind_history(self._folder, self.trainer.progress.batches)
         return False
 
@@ -138,8 +203,8 @@ class _Training:
             seconds=self._seconds(),
             batches=trainer.progress.batches,
             sequences=trainer.sequences,
-            gates_shut=trainer.progress.gates_shut,
-            seed=self._config.seed,
+            content_addressing_off=trainer.progress.content_off,
+            seed=self._config.training.seed,
             tensorflow=tf.__version__,
         )
         progress = dataclasses.asdict(trainer.progress)
@@ -147,52 +212,55 @@ class _Training:
 
     def follow(self) -> bool:
         """Note what the last batch has changed; returns whether it was the last of all."""
-        if self.summary["tries"] != self.trainer.progress.tries:  # what had converged is gone
-            self.summary |= self._BEGINNING | {"tries": self.trainer.progress.tries}
-        if self.trainer.sharpening:
+        if self.summary["restarts"] != self.trainer.progress.restarts:  # the network that had converged is gone
+            self.summary |= self._BEGINNING | {"restarts": self.trainer.progress.restarts}
+        if self.trainer.annealing:
             self._note_convergence()
-        return self.trainer.sharpened or self.exhausted
+        return self.trainer.annealed or self.exhausted
 
     def conclude(self) -> None:
         """Check the network that is kept: it is what counts, not one on the way to it."""
-        self._checked["check_wrong_bits"] = self.trainer.conclude().wrong_bits
-        self.summary["converged"] = self._checked["check_wrong_bits"] == 0
-        if self.summary["converged"]:
+        found = self.trainer.conclude()
+        self._checked = {"check_wrong_bits": found.wrong_bits, "check_cost": found.cost}
+        self.summary |= self._checked | {"converged": found.passed}
+        if found.passed:
             self._note_convergence()
 
     def line(self, steps: list[Step]) -> dict[str, Any]:
         """The line of the history that tells of the last steps."""
-        loss = statistics.fmean(step.loss for step in steps)
         checked, self._checked = self._checked, {}
+        means = {name: statistics.fmean(getattr(step, name) for step in steps) for name in Step._fields}
         return {
             "batches": self.trainer.progress.batches,
             "sequences": self.trainer.sequences,
             "seconds": self._seconds(),
-            "loss": loss if math.isfinite(loss) else None,  # JSON has no NaN
-            "wrong_bits": statistics.fmean(step.wrong_bits for step in steps),
+            **{name: mean if math.isfinite(mean) else None for name, mean in means.items()},  # JSON has no NaN
             "learning_rate": self.trainer.learning_rate,
-            "tries": self.trainer.progress.tries,
+            "restarts": self.trainer.progress.restarts,
             **checked,
         }
+
+    def report(self, line: dict[str, Any]) -> None:
+        """Write a line of the history."""
+        run.add_to_history(self._folder, line)
 
     def _note_convergence(self) -> None:
         if self.summary["seconds_to_converge"] is None:
             self.summary.update(seconds_to_converge=self._seconds(), sequences_to_converge=self.trainer.sequences)
-            self._checked["check_wrong_bits"] = 0
 
     def _seconds(self) -> float:
         return round(self._before + time.monotonic() - self._started, 3)
 
 
 @contextlib.contextmanager
-def _within_memory(network: NTMConfig, config: TrainingConfig) -> Iterator[None]:
+def _within_memory(config: RunConfig, task: Task) -> Iterator[None]:
     """Raise MemoryError for a training that is larger than the memory, at once where that can be told at once.
 
     The system promises more memory than there is, and then kills who uses it.
     """
     if hasattr(os, "sysconf"):
         there_is = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-        if least_bytes(network, config) > there_is:
+        if least_bytes(config.network, config.training, task) > there_is:
             raise MemoryError
     try:
         yield

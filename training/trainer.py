@@ -1,101 +1,93 @@
-"""The training of a network on the copy task: one compiled step, and the recipe that calls it."""
+"""The training of a network on a task: one compiled step, and the schedule that calls it."""
 
 import dataclasses
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 from ntm.models import NTMCell, NTMConfig
+from ntm.tasks.task import Task
+from ntm.training import losses
 from ntm.training.backpropagation import unroll
 from ntm.training.config import TrainingConfig
+from ntm.training.data import Data, Padded
+from ntm.training.losses import Sequences
 from ntm.training.optimizer import Adam
-from ntm.training.task import (
-    Batch,
-    blur,
-    copy_batch,
-    loss,
-    mixed_lengths,
-    one_length,
-    searches,
-    searching,
-    writing,
-    wrong_bits,
-)
 
-# A network may have learned the task when this many sequences in a row had no wrong bit; then it is checked, and where
-# it fails, checked again after so many more.
-_CLEAN_SEQUENCES, _MORE_CLEAN_SEQUENCES = 1_600, 200
-# Who has not begun to learn the task, or has forgotten it again, after the first, or not learned it for good by the
-# second, had a bad start, and another costs less than waiting; every further try may take so much longer.
-_BEGINNING_BATCHES, _LEARNING_BATCHES = 450, 1_100
-_BEGUN, _LOSS_DECAY = 0.3, 0.97  # nats per bit, of which chance is 0.69; of their moving average
-# A network may find the first word by content instead of having a head wait there. Some rare words it then takes for
-# the first one; so it is given up, too, but not for ever: with other options there may be no other way.
-_TRIES_WITHOUT_SEARCHING = 3
-# While sharpening the learning rate falls as 1/t: to its half after so many batches.
+# After a failed check the next one follows so many clean sequences later; of a task with a goal, every so many batches.
+_MORE_CLEAN_SEQUENCES, _GOAL_CHECK_BATCHES = 200, 500
+_LOSS_DECAY = 0.97  # of the moving average of the loss, a batch
+# While annealing, the learning rate falls as 1/t: to its half after so many batches.
 _HALVING_BATCHES = 200
-# Converged: no wrong bit on so many fresh sequences, so many times: who fails once in a thousand has more to learn.
-_CHECK_SEQUENCES, _CHECK_ROUNDS = 1_000, 2
+# Converged: this many fresh sequences with the N of the training, and as many with another N, pass the check.
+_CHECK_SEQUENCES = 1_000
+# Numbers in the memories of the sequences that are checked side by side.
+_CHECKED_AT_ONCE = 1 << 22
 
 
 class Step(NamedTuple):
     """What one training step tells."""
 
-    loss: float  # nats per bit
+    loss: float  # nats per output number
     wrong_bits: float  # per sequence
+    cost: float  # bits per sequence
 
 
 class Check(NamedTuple):
     """What a check on fresh sequences tells."""
 
+    passed: bool
     wrong_bits: int
-    searches: int  # sequences in which a read head has searched by content for what to say
+    cost: float  # bits per sequence, above that of the optimal predictor
+    content_users: int  # sequences that a read head has output by content addressing
 
 
 @dataclasses.dataclass
 class Progress:
-    """Where the recipe stands; saved with every checkpoint."""
+    """Where the training stands; saved with every checkpoint."""
 
     batches: int = 0
-    loss: float = 0.0  # nats per bit, the moving average of this try
+    loss: float = 0.0  # nats per output number, the moving average since the last restart
     clean_sequences: int = 0  # in a row, without a wrong bit
-    learning_batches: int = 0  # of this try, at the full learning rate
-    sharpening_since: int | None = None  # batches
-    tries: int = 1
+    learning_batches: int = 0  # since the last restart, at the full learning rate
+    annealing_since: int | None = None  # batches
+    restarts: int = 0
     checks: int = 0
-    gates_shut: bool = False  # in the network that is the result
+    content_off: bool = False  # in the network that is the result
 
 
 class Trainer:
     """A network in training.
 
-    The recipe: Adam at a constant learning rate until the network has converged, then ``sharpening_batches`` with a
-    learning rate that falls as 1/t and a penalty on blurred weightings. Short sequences forgive a head that looks a
-    little beside its location, long ones do not. All the while it costs a little to write in the output phase and to
-    search by content: what random words forgive a thousand times, and then do not. The result is the moving average of
-    the variables, with its gates shut for good where it passes the last check so: it has learned to do without a
-    search. A try that has not begun to learn the task, or not learned it, in good time, or has learned to search for
-    the first word, is given up for another, with other initial variables. The variables, the batches and the checks are
-    pure functions of the seed and their number.
+    The schedule: Adam at a constant learning rate until the network has converged, then ``annealing_batches`` with a
+    learning rate that falls as 1/t. The result is the moving average of the variables. The network restarts, with other
+    initial variables, if it has not begun to learn, or not converged, in good time. The variables, the batches and the
+    checks are pure functions of the seed and their number.
 
     Args:
         network: the network's configuration.
         config: the recipe.
+        task: what to learn.
+
+    Raises:
+        TaskError: the task breaks its contract.
     """
 
-    def __init__(self, network: NTMConfig, config: TrainingConfig) -> None:
+    def __init__(self, network: NTMConfig, config: TrainingConfig, task: Task) -> None:
         self.config = config
         self.progress = Progress()
-        self._seed = tf.Variable(config.seed, trainable=False)  # no constant: one compiled step serves every seed
-        self._cell = NTMCell(network, config.seed)
-        self._averaged = NTMCell(network, config.seed)
+        locations = (network.memory_locations, *config.train_locations)
+        self._check_locations = network.memory_locations, 2 * max(locations)
+        self._data = Data(task, config, locations)
+        self._cell = self._new_cell(network, config.seed)
+        self._averaged = self._new_cell(network, config.seed)
         self._optimizer = Adam(list(self._cell.trainable_variables), config.clip_norm, config.average_decay)
         self._step = tf.function(self._train_step, jit_compile=config.xla, autograph=False)
-        self._check = tf.function(self._examine, autograph=False)
+        self._examine = tf.function(self._run, self._signature(network), autograph=False)
 
     @property
     def sequences(self) -> int:
@@ -103,72 +95,90 @@ class Trainer:
         return self.progress.batches * self.config.batch_size
 
     @property
-    def sharpening(self) -> bool:
+    def annealing(self) -> bool:
         """Whether the network has converged."""
-        return self.progress.sharpening_since is not None
+        return self.progress.annealing_since is not None
 
     @property
-    def sharpened(self) -> bool:
-        """Whether sharpening is over."""
-        since = self.progress.sharpening_since
-        return since is not None and self.progress.batches >= since + self.config.sharpening_batches
+    def annealed(self) -> bool:
+        """Whether annealing is over."""
+        since = self.progress.annealing_since
+        return since is not None and self.progress.batches >= since + self.config.annealing_batches
 
     @property
     def learning_rate(self) -> float:
         """Of the next step."""
-        since = self.progress.sharpening_since
+        since = self.progress.annealing_since
         if since is None:
             return self.config.learning_rate
-        return self.config.sharpening_learning_rate / (1 + (self.progress.batches - since) / _HALVING_BATCHES)
+        return self.config.annealing_learning_rate / (1 + (self.progress.batches - since) / _HALVING_BATCHES)
 
     def train(self) -> Step:
-        """Train on one batch, and move the recipe on."""
-        step_loss, wrong = self._step(
-            tf.constant(self.progress.batches),
+        """Train on one batch, and move the schedule on."""
+        batch = self._data.training(self.progress.batches)
+        figures = self._step(
+            *map(tf.constant, batch[:4]),
             tf.constant(self.learning_rate, tf.float32),
-            tf.constant(self.config.blur_penalty if self.sharpening else 0.0, tf.float32),
+            tf.constant(self.config.blur_penalty if self.annealing else 0.0, tf.float32),
+            batch.memory_locations,
         )
-        step = Step(float(step_loss), float(wrong) / self.config.batch_size)
+        step = Step(*map(float, figures))
         self._advance(step)
         return step
 
     def _advance(self, step: Step) -> None:
-        """Count a batch, and begin sharpening or start over where it is time to."""
-        progress = self.progress
-        progress.gates_shut = False  # it was another network that could do so
+        """Count a batch, and begin annealing or restart where it is time to."""
+        progress, config = self.progress, self.config
+        progress.content_off = False  # it was another network that could do without
         progress.batches += 1
-        progress.learning_batches += not self.sharpening
+        progress.learning_batches += not self.annealing
         progress.loss = _LOSS_DECAY * progress.loss + (1 - _LOSS_DECAY) * step.loss
-        progress.clean_sequences = 0 if step.wrong_bits else progress.clean_sequences + self.config.batch_size
-        allowed = _LEARNING_BATCHES if progress.loss < _BEGUN else _BEGINNING_BATCHES
-        given_up = not self.sharpening and progress.learning_batches >= progress.tries * allowed
-        if not self.sharpening and progress.clean_sequences >= _CLEAN_SEQUENCES:
+        progress.clean_sequences = 0 if step.wrong_bits else progress.clean_sequences + config.batch_size
+        allowed = config.unsolved_batches if progress.loss < config.begun_loss else config.restart_batches
+        restart = not self.annealing and progress.learning_batches >= (progress.restarts + 1) * allowed
+        if not self.annealing and self._is_time_to_check():
             found = self.check()
-            if found.wrong_bits:
+            if not found.passed:
                 progress.clean_sequences -= _MORE_CLEAN_SEQUENCES
-            elif found.searches and progress.tries <= _TRIES_WITHOUT_SEARCHING:
-                given_up = True
+            elif found.content_users and progress.restarts < config.content_restarts:
+                restart = True
             else:
-                progress.sharpening_since, given_up = progress.batches, False
-        if given_up or not math.isfinite(step.loss):
-            self._start_over()
+                progress.annealing_since, restart = progress.batches, False
+        if restart or not math.isfinite(step.loss):
+            self._restart()
+
+    def _is_time_to_check(self) -> bool:
+        if self.config.goal:
+            return self.progress.learning_batches % _GOAL_CHECK_BATCHES == 0
+        return self.progress.clean_sequences >= self.config.clean_sequences
 
     def check(self) -> Check:
-        """Try the averaged network on fresh sequences, until bits are wrong; none wrong means converged."""
-        self.result()
-        for _ in range(_CHECK_ROUNDS):
+        """Run the averaged network on fresh sequences: of the training's N, then of another one if that is passed."""
+        network, goal = self.result(), self.config.goal
+        for memory_locations in self._check_locations:
             self.progress.checks += 1
-            found = Check(*map(int, self._check(tf.constant(-self.progress.checks))))
-            if found.wrong_bits:
+            batch = self._data.check(self.progress.checks, _CHECK_SEQUENCES, memory_locations)
+            wrong, cost, content = (np.concatenate(parts) for parts in zip(*self._examined(network, batch), strict=True))
+            excess = float(cost.mean()) - (_optimal_cost(self._data, batch) if goal else 0.0)
+            passed = excess <= goal if goal else not wrong.any()
+            found = Check(passed, int(wrong.sum()), excess, int(content.sum()))
+            if not passed:
                 break
         return found
 
+    def _examined(self, network: NTMCell, batch: Padded) -> Iterator[list[np.ndarray]]:
+        """Of the sequences, some at a time, wrong bits, cost, and whether they were output by content addressing."""
+        size = max(1, _CHECKED_AT_ONCE // (network.config.memory_vector_size * batch.memory_locations))
+        for start in range(0, batch.x.shape[1], size):
+            part = Sequences(*(array[:, start : start + size] for array in batch[:3]), batch.steps)
+            yield [tensor.numpy() for tensor in self._examine(*map(tf.constant, part), tf.constant(batch.memory_locations))]
+
     def conclude(self) -> Check:
-        """Check the network that is kept; until the next batch its gates are shut, where no bit is wrong so."""
-        self.progress.gates_shut = self.config.shut_gates
+        """Check the network that is kept; without content addressing, if the recipe says so and it is passed so."""
+        self.progress.content_off = self.config.turn_content_off
         found = self.check()
-        if found.wrong_bits and self.progress.gates_shut:
-            self.progress.gates_shut = False
+        if not found.passed and self.progress.content_off:
+            self.progress.content_off = False
             found = self.check()
         return found
 
@@ -176,23 +186,26 @@ class Trainer:
         """The averaged network."""
         for variable, value in zip(self._averaged.trainable_variables, self._average(), strict=True):
             variable.assign(value)
-        if self.progress.gates_shut:
-            self._averaged.shut_gates()
+        if self.progress.content_off:
+            self._averaged.turn_content_addressing_off()
         return self._averaged
 
     def relearn(self) -> None:
-        """Go back to the full learning rate: there is something left to be learned."""
-        self.progress.sharpening_since = None
+        """Go back to the full learning rate: the network has failed the check after annealing."""
+        self.progress.annealing_since = None
         self.progress.clean_sequences = 0
 
-    def _start_over(self) -> None:
-        progress = self.progress
-        self.progress = Progress(batches=progress.batches, tries=progress.tries + 1, checks=progress.checks)
-        # Far from the other seeds' first tries.
-        fresh = NTMCell(self._cell.config, self.config.seed + (self.progress.tries << 32))
+    def _restart(self) -> None:
+        old = self.progress
+        self.progress = Progress(batches=old.batches, restarts=old.restarts + 1, checks=old.checks)
+        # Far from the first variables of the other seeds.
+        fresh = self._new_cell(self._cell.config, self.config.seed + ((self.progress.restarts + 1) << 32))
         for variable, value in zip(self._cell.trainable_variables, fresh.trainable_variables, strict=True):
             variable.assign(value)
         self._optimizer.reset()
+
+    def _new_cell(self, network: NTMConfig, seed: int) -> NTMCell:
+        return NTMCell(network, seed, gate_bias=self.config.gate_bias, shift_bias=self.config.shift_bias)
 
     def variables(self) -> dict[str, np.ndarray]:
         """The averaged network's variables by name."""
@@ -214,38 +227,74 @@ class Trainer:
     def _average(self) -> list[tf.Tensor]:
         return self._optimizer.unflatten(self._optimizer.average)
 
-    def _train_step(
-        self, batch_number: tf.Tensor, learning_rate: tf.Tensor, blur_penalty: tf.Tensor
-    ) -> tuple[tf.Tensor, tf.Tensor]:
-        batch = self._batch(batch_number, self.config.batch_size, one_length)
+    def _train_step(  # noqa: PLR0917  (tensors by position: tf.function lower-cases names)
+        self,
+        x: tf.Tensor,
+        target: tf.Tensor,
+        mask: tf.Tensor,
+        steps: tf.Tensor,
+        learning_rate: tf.Tensor,
+        blur_penalty: tf.Tensor,
+        memory_locations: int,
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        batch = Sequences(x, target, mask, steps)
         with tf.GradientTape() as tape:
-            logits, weights, gate, erase, add = unroll(self._cell, batch.x, batch.steps)
-            value = loss(logits, batch)
-            objective = value + blur_penalty * blur(weights, batch)
-            objective += self.config.writing_penalty * writing(erase, add, batch)
-            objective += self.config.searching_penalty * searching(gate, batch)
+            logits, weights, gate, erase, add = unroll(self._cell, x, steps, memory_locations)
+            value = losses.loss(logits, batch)
+            objective = value + blur_penalty * losses.blur(weights, batch)
+            objective += self.config.writing_penalty * losses.writing(erase, add, batch)
+            objective += self.config.content_penalty * losses.content_addressing(gate, batch)
         self._optimizer.apply(tape.gradient(objective, self._cell.trainable_variables), learning_rate)
-        return value, wrong_bits(logits, batch)
+        of_sequences = losses.wrong_bits(logits, batch), losses.cost(logits, batch)
+        return value, *(tf.reduce_mean(figure) for figure in of_sequences)
 
-    def _examine(self, check_number: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        batch = self._batch(check_number, _CHECK_SEQUENCES, mixed_lengths)
-        logits, _, gate, *_ = unroll(self._averaged, batch.x, batch.steps)
-        return wrong_bits(logits, batch), searches(gate[:, :, : self._cell.config.read_heads], batch)
+    def _signature(self, network: NTMConfig) -> list[tf.TensorSpec]:
+        """Of ``_run``: one compiled function for any B and N."""
+        steps = self._data.steps
+        shapes = [steps, None, network.input_size], [steps, None, network.output_size], [steps, None]
+        return [*map(tf.TensorSpec, shapes), *[tf.TensorSpec([], tf.int32)] * 2]
 
-    def _batch(self, number: tf.Tensor, size: int, lengths: Callable[[tf.Tensor, int, int], tf.Tensor]) -> Batch:
-        # Training counts its batches up from 0, the checks down from -1: no batch is both.
-        seed = tf.stack([self._seed, number])
-        longest, word_bits, every = self.config.max_length, self._cell.config.word_bits, self.config.sparse_every
-        sparse = (number * size + tf.range(size)) % every == 0 if every else False
-        return copy_batch(seed, lengths(seed, size, longest), longest, word_bits, sparse)
+    def _run(
+        self, x: tf.Tensor, target: tf.Tensor, mask: tf.Tensor, steps: tf.Tensor, memory_locations: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Of the averaged network: wrong bits and cost, and whether it has output by content, each ``[B]``."""
+        cell, size = self._averaged, tf.shape(x)[1]
+        reading = slice(None, cell.config.read_heads)
+
+        def step(t: tf.Tensor, state: Any, logits: tf.TensorArray, gates: tf.TensorArray) -> tuple[Any, ...]:
+            y, state, heads = cell.step_with_heads(x[t], state)
+            return t + 1, state, logits.write(t, y), gates.write(t, heads.gate[:, reading])
+
+        # Steps that are not taken stay zero.
+        arrays = [
+            tf.TensorArray(tf.float32, x.shape[0], element_shape=[None, *shape])
+            for shape in ([cell.config.output_size], [cell.config.read_heads, 1])
+        ]
+        state = cell.initial_state(size, memory_locations)
+        *_, logits, gates = tf.while_loop(lambda t, *_: t < steps, step, (0, state, *arrays))
+        batch, outputs = Sequences(x, target, mask, steps), logits.stack()
+        return (
+            losses.wrong_bits(outputs, batch),
+            losses.cost(outputs, batch),
+            losses.relies_on_content(gates.stack(), batch),
+        )
 
 
-def least_bytes(network: NTMConfig, config: TrainingConfig) -> int:
+def _optimal_cost(data: Data, batch: Padded) -> float:
+    """The cost of the task's best possible predictor in bits per sequence; 0 where it makes no mistake."""
+    y = data.optimal(batch)
+    if y is None:
+        return 0.0
+    chance = np.where(batch.target > 0.5, y, 1.0 - y)
+    return float(-(np.log2(chance) * batch.mask[:, :, np.newaxis]).sum() / batch.x.shape[1])
+
+
+def least_bytes(network: NTMConfig, config: TrainingConfig, task: Task) -> int:
     """The memory that a training takes at the least: for the states and activations of all steps, and the variables."""
-    m, n = network.memory_vector_size, network.memory_locations
+    m, n = network.memory_vector_size, max(network.memory_locations, *config.train_locations, 0)
     sizes = (network.input_size + network.read_heads * m, *network.controller_sizes, network.heads * m)
     kept = m * n + network.heads * n + sum(sizes)  # numbers a step of a sequence
-    steps = (2 * config.max_length + 1) * max(config.batch_size, _CHECK_SEQUENCES)
+    steps = Data(task, config, [n]).steps * config.batch_size
     # The variables, their average, that in the network that is checked, two moments and the gradient.
     variables = 6 * sum(inputs * outputs for inputs, outputs in itertools.pairwise(sizes))
     return 4 * (steps * kept + variables)

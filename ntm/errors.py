@@ -1,0 +1,69 @@
+"""The errors of the library. Every message is one line; the commands print it and exit with 2."""
+
+import contextlib
+import importlib.util
+from collections.abc import Iterator
+
+from ntm.text import DISTRIBUTION, one_line
+
+
+class Error(Exception):
+    """Trouble that the caller can understand and mend; the kinds below say what it is about."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(one_line(message))
+
+
+class TaskError(Error):
+    """A task that cannot be found, breaks the contract of ``ntm.tasks.Task``, or raised an exception of its own."""
+
+
+class RunError(Error):
+    """A run folder, or an option of a training, that cannot be used."""
+
+
+class ModelError(Error):
+    """A model that cannot be loaded or run, or that was trained on another task."""
+
+
+class ExportError(Error):
+    """An export that cannot be made or read."""
+
+
+class FileError(Error):
+    """A file or folder that cannot be read or written."""
+
+
+class MissingExtraError(Error):
+    """A package that an extra of the distribution installs is missing."""
+
+
+@contextlib.contextmanager
+def explaining(what: str) -> Iterator[None]:
+    """Turn the system's errors of a block into ``what: reason``, e.g. ``cannot read x.bin: is a directory``.
+
+    Raises:
+        FileError: something in the block raised an OSError. A broken pipe passes.
+    """
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise FileError(f"{what}: {lowered(error.strerror or str(error))}") from error
+
+
+def lowered(sentence: str) -> str:
+    """A sentence as it stands after a colon."""
+    return sentence[:1].lower() + sentence[1:]
+
+
+def require(extra: str, *modules: str) -> None:
+    """Check that an extra of the distribution is installed, without importing it.
+
+    Raises:
+        MissingExtraError: one of its modules is missing; names the pip command that installs it.
+    """
+    missing = [module for module in modules if importlib.util.find_spec(module) is None]
+    if missing:
+        raise MissingExtraError(f"{', '.join(missing)} is missing: pip install '{DISTRIBUTION}[{extra}]'")

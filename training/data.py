@@ -1,0 +1,106 @@
+"""The batches of a training and the sequences of its checks: pure functions of the seed and a number."""
+
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import NamedTuple
+
+import numpy as np
+
+from ntm.errors import TaskError
+from ntm.tasks.find import make
+from ntm.tasks.task import Batch, Floats, Size, Task, corners, describe, draw
+from ntm.training.config import TrainingConfig
+
+# No training batch and no check are the same sequences: each has a stream of random numbers of its own.
+_TRAINING, _CHECKS = 0, 1
+# Sequences of one size in a check.
+_GROUP = 20
+
+
+class Padded(NamedTuple):
+    """Sequences side by side, of one size or of several, padded with zeros to T steps."""
+
+    x: Floats  # [T, B, I]
+    target: Floats  # [T, B, O]
+    mask: Floats  # [T, B]
+    steps: int  # of the longest sequence
+    memory_locations: int  # N
+
+
+class Data:
+    """What a network is trained and checked on.
+
+    Args:
+        task: what makes the sequences.
+        config: the seed, the sizes, B, and which share of the sequences is drawn from a variant of the task.
+        memory_locations: the N that a training batch is drawn with, one or several.
+
+    Raises:
+        TaskError: the variant has unknown options, or the task breaks its contract.
+    """
+
+    def __init__(self, task: Task, config: TrainingConfig, memory_locations: Sequence[int]) -> None:
+        self._task, self._config, self._locations = task, config, memory_locations
+        self._variant = make(type(task), task.options | dict(config.variant)) if config.variant_every else task
+        self._ranges = config.ranges
+        self.steps = max(task.steps(size) for size in corners(self._ranges))  # T
+        self._ahead: tuple[int, Future[Padded]] | None = None
+        self._pool = ThreadPoolExecutor(1)
+
+    def training(self, number: int) -> Padded:
+        """The training batch of a number: sequences of one size. The next one is made meanwhile."""
+        ahead, self._ahead = self._ahead, None
+        batch = ahead[1].result() if ahead is not None and ahead[0] == number else self._training(number)
+        self._ahead = number + 1, self._pool.submit(self._training, number + 1)
+        return batch
+
+    def check(self, number: int, sequences: int, memory_locations: int) -> Padded:
+        """The sequences of the check of a number, of all sizes."""
+        rng = self._rng(_CHECKS, number)
+        starts = range(0, sequences, _GROUP)
+        groups = [self._draw(rng, start, min(_GROUP, sequences - start)) for start in starts]
+        return self._padded(groups, memory_locations)
+
+    def optimal(self, batch: Padded) -> Floats | None:
+        """The output of the task's best possible predictor, ``[T, B, O]``, if it has one."""
+        return self._task.optimal(Batch(*batch[:3]))
+
+    def _training(self, number: int) -> Padded:
+        rng = self._rng(_TRAINING, number)
+        size = self._config.batch_size
+        locations = self._locations[rng.integers(len(self._locations))] if len(self._locations) > 1 else None
+        return self._padded([self._draw(rng, number * size, size)], locations or self._locations[0])
+
+    def _draw(self, rng: np.random.Generator, first: int, count: int) -> Batch:
+        """Sequences of one size, the first of which has a number, by which every so many are of the variant."""
+        size = {name: values[int(rng.integers(len(values)))] for name, values in self._ranges.items()}
+        every = self._config.variant_every
+        varied = -(-(first + count) // every) - -(-first // every) if every else 0
+        parts = [self._draw_from(task, rng, n, size) for task, n in ((self._variant, varied), (self._task, count - varied))]
+        return Batch(*(np.concatenate(arrays, axis=1) for arrays in zip(*filter(None, parts), strict=True)))
+
+    def _draw_from(self, task: Task, rng: np.random.Generator, count: int, size: Size) -> Batch | None:
+        if not count:
+            return None
+        batch = draw(task, rng, count, size)
+        if len(batch.x) > self.steps:
+            raise TaskError(
+                f"the task {task.name}: {describe(size)} takes {len(batch.x)} steps, and the largest sizes {self.steps}"
+            )
+        return batch
+
+    def _padded(self, batches: Sequence[Batch], memory_locations: int) -> Padded:
+        def joined(arrays: Sequence[Floats]) -> Floats:
+            width = sum(array.shape[1] for array in arrays)
+            padded = np.zeros((self.steps, width, *arrays[0].shape[2:]), np.float32)
+            start = 0
+            for array in arrays:
+                padded[: len(array), start : start + array.shape[1]] = array
+                start += array.shape[1]
+            return padded
+
+        steps = max(len(batch.x) for batch in batches)
+        return Padded(*map(joined, zip(*batches, strict=True)), steps, memory_locations)  # type: ignore[arg-type, misc]
+
+    def _rng(self, stream: int, number: int) -> np.random.Generator:
+        return np.random.default_rng([self._config.seed, stream, number])

@@ -1,0 +1,87 @@
+"""The recipes: what differs from the defaults, by task and controller, and the evidence for it."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from ntm.models import NTMConfig
+from ntm.tasks.task import Task, largest
+from ntm.training.config import TrainingConfig
+
+FEEDFORWARD = "feedforward"
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """How a task is learned best with one kind of controller.
+
+    Attributes:
+        evidence: where it was measured.
+        network: fields of ``NTMConfig`` that differ from its defaults.
+        training: fields of ``TrainingConfig`` that differ from its defaults.
+    """
+
+    evidence: str
+    network: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    training: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+
+GENERAL = Recipe(evidence="benchmarks/RESULTS.md, An own task: the recipe of associative recall serves other tasks too")
+
+RECIPES: dict[tuple[str, str], Recipe] = {
+    ("copy", FEEDFORWARD): Recipe(
+        evidence="benchmarks/RESULTS.md, The recipe: each choice was taken away and missed",
+        training={
+            "batch_size": 8,
+            "learning_rate": 2e-3,
+            "gate_bias": -2.0,
+            "variant": {"pattern": "sparse"},
+            "variant_every": 8,
+            "clean_sequences": 1_600,
+            "restart_batches": 450,
+            "unsolved_batches": 1_100,
+            "content_restarts": 3,
+            "annealing_learning_rate": 1e-3,
+            "blur_penalty": 0.02,
+            "writing_penalty": 0.1,
+            "content_penalty": 0.02,
+            "turn_content_off": True,
+        },
+    ),
+}
+
+
+def configure(
+    task: Task, controller: str = FEEDFORWARD, options: Mapping[str, Any] | None = None
+) -> tuple[NTMConfig, TrainingConfig]:
+    """The network and the training for a task, by its recipe.
+
+    Args:
+        task: what to learn.
+        controller: which kind of controller the network has.
+        options: fields of either configuration that are to differ from the recipe.
+
+    Raises:
+        ValueError: an option is out of its range, or unknown.
+    """
+    recipe = RECIPES.get((task.name, controller), GENERAL)
+    options = dict(options or {})
+    sizes = {name: (min(values), max(values)) for name, values in task.training_sizes.items()}
+    sizes |= options.pop("sizes", {})
+    ranges = {name: range(least, most + 1) for name, (least, most) in sizes.items()}
+    if set(sizes) != set(task.training_sizes):
+        unknown = ", ".join(sorted(set(sizes) - set(task.training_sizes)))
+        raise ValueError(f"the task {task.name} has no size {unknown}; its sizes: {', '.join(task.training_sizes)}")
+    names = {kind: {field.name for field in dataclasses.fields(kind)} for kind in (NTMConfig, TrainingConfig)}
+    of_network = {name: options.pop(name) for name in names[NTMConfig] & set(options)}
+    unknown = ", ".join(sorted(set(options) - names[TrainingConfig]))
+    if unknown:
+        raise ValueError(f"there is no option {unknown}")
+    own = {"input_size": task.input_size, "output_size": task.output_size}
+    for name, size in own.items():
+        if of_network.get(name, size) != size:
+            raise ValueError(f"{name} follows from the task {task.name}: {size}")
+    shifts = of_network.get("shifts", recipe.network.get("shifts", NTMConfig.shifts))
+    needed = {"memory_locations": max(task.memory_locations(largest(ranges)), shifts - 1)}
+    training = TrainingConfig(**{"sizes": sizes} | dict(recipe.training) | options)
+    return NTMConfig(**own | needed | dict(recipe.network) | of_network), training
