@@ -2,7 +2,7 @@
 
 ``unrolled.onnx`` has few nodes, and hands onnxruntime a matrix product a sequence and a vector a location at a time.
 Where a hundred sequences of a dozen locations run side by side, each of those is over before it has begun; here the
-same network has 73 nodes a step, 45 where no head searches, and each of them works on one number of all sequences at a
+same network has 73 nodes a step, 45 without content addressing, and each of them works on one number of all sequences at a
 time, B in a row. The controller's products are as before, with the batch as their columns.
 
 Inputs and outputs are those of ``unrolled.onnx``, and the same proof stands before publication (``ntm.export.parity``).
@@ -63,7 +63,7 @@ class BatchLast(abc.ABC):
             memory, weights, reads = self.memory_step(parameters, memory, weights, state)
             said.append(self.output(parameters, reads))
         graph.scope, graph.part = "all", "output"
-        y = graph.reshape(graph.node("Sigmoid", graph.node("Concat", *said, axis=0)), steps, config.word_bits, -1)
+        y = graph.reshape(graph.node("Sigmoid", graph.node("Concat", *said, axis=0)), steps, config.output_size, -1)
         graph.node("Transpose", y, perm=[0, 2, 1], name=OUTPUTS[0])
         memory, weights = self.lay_back(memory), self.lay_back(weights)
         for tensor, name in zip((memory, weights, reads), OUTPUTS[1:], strict=True):
@@ -79,12 +79,12 @@ class BatchLast(abc.ABC):
 
     def __init__(self, graph: Graph, cell: NTMCell) -> None:
         self._graph = graph
-        self._config, self._searches = cell.config, cell.searches
+        self._config, self._by_content = cell.config, cell.content_addressing
         self._hidden = [matrix(layer) for layer in cell.hidden]
         output, units = matrix(cell.output), cell.config.controller_sizes[-1]
         of_hidden, self._output_of_reads = np.vstack([output[:units], output[-1:]]), output[units:-1]
         parts, erases, adds = heads(cell)
-        if not self._searches:
+        if not self._by_content:
             parts = {name: parts[name] for name in ("sharpening", "shift")}
         # What follows from the last hidden layer alone is one product.
         parameters = {
@@ -141,7 +141,7 @@ class BatchLast(abc.ABC):
         return graph.node("Reshape", graph.node("Transpose", tensor, perm=perm), sizes)
 
     def begin(self, steps: int) -> list[str]:
-        """What is computed once a chunk; returns the words of each step, ``[W+1, B]``."""
+        """What is computed once a chunk; returns the inputs of each step, ``[I, B]``."""
         graph, config = self._graph, self._config
         graph.part = "sizes"
         self._pieces = pieces(graph, config.shifts) if config.shifts > 1 else ""
@@ -210,7 +210,7 @@ class BatchLast(abc.ABC):
             yield tensor if order == cut else graph.node("Concat", *order, axis=axis)
 
     def output(self, parameters: dict[str, str], reads: str) -> str:
-        """The logits of the output word, ``[W, B]``."""
+        """The logits of the output, ``[O, B]``."""
         self._graph.part = "output"
         return self._product("output/reads", self._output_of_reads, self._flat(reads), parameters["output"])
 
@@ -230,7 +230,7 @@ class _Batched(BatchLast):
     def address(self, parameters: dict[str, str], memory: str, previous: str, name: str) -> str:
         """Eq. (5) to (9): w[t] of all heads, ``[R+K, N, B]``, from M[t-1] and w[t-1]."""
         graph, shifts = self._graph, self._config.shifts
-        weights = self._search(parameters, memory, previous) if self._searches else previous
+        weights = self._address_by_content(parameters, memory, previous) if self._by_content else previous
 
         graph.part = "location"  # Eq. (8)
         if shifts > 1:
@@ -242,7 +242,7 @@ class _Batched(BatchLast):
 
         return self.sharpen(weights, self._of_heads(self.sharpening(parameters)), 1, name)
 
-    def _search(self, parameters: dict[str, str], memory: str, previous: str) -> str:
+    def _address_by_content(self, parameters: dict[str, str], memory: str, previous: str) -> str:
         """Eq. (5) to (7): w_g of all heads, ``[R+K, N, B]``, from M[t-1] and w[t-1]."""
         graph, config = self._graph, self._config
         m = config.memory_vector_size

@@ -6,18 +6,28 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from ntm.export.parity import SEQUENCES, TOLERANCE, Agreement, table
+from ntm.export.parity import SEQUENCES, TOLERANCE, Agreement, locations_for, sizes_to_compare, table
 from ntm.export.source import Source
 from ntm.export.step import shapes
 from ntm.runtime.metadata import INPUTS, STEP, STEP_OUTPUTS, InitialState
+from ntm.tasks.task import Size, describe, draw, largest
 
 FILE = "card.md"
+
+# The most steps of the example.
+_EXAMPLE_STEPS = 40
 
 _TEMPLATE = """\
 # {name}
 
-A Neural Turing Machine (Graves et al. 2014, arXiv:1410.5401) that copies sequences of {bits}-bit words.
+A Neural Turing Machine (Graves et al. 2014, arXiv:1410.5401), trained on the task `{task}`.
 Exported from the checkpoint with SHA-256 `{checksum}`.
+
+## The task
+
+{encoding}
+
+Options of this model: {options}.
 
 ## How to run it
 
@@ -28,16 +38,13 @@ free, the same in every tensor:
 | --- | --- | --- | --- | --- |
 {tensors}
 
-To copy a sequence of L words:
-
-1. Choose N: a location for every word, so N = L + 2 or more, and no fewer than {least_locations}.
+1. Choose N, at least {least_locations}; a sequence of {largest} needs {needed}.
 2. Start from the state of the table below.
-3. Run L steps: the {bits} bits of a word as 0.0 and 1.0, then 0.0.
-4. Run one step, the delimiter: {bits} times 0.0, then 1.0.
-5. Run L steps of {x_width} times 0.0. Bit i of the copied word is 1 where y[i] > 0.5.
+3. Run the steps of a sequence as the task describes them. After each step, feed `next_memory`, `next_weights` and
+   `next_reads` back as `memory`, `weights` and `reads`.
+4. y holds the probability that each output is 1: an output bit is 1 where y > 0.5.
 
-After each step, feed `next_memory`, `next_weights` and `next_reads` back as `memory`, `weights` and `reads`. `adds` are
-what the write heads have added to the memory: nothing needs them but a look inside.
+`adds` are the vectors that the write heads have added to the memory; nothing needs them but a look inside.
 
 | state | before the first step |
 | --- | --- |
@@ -45,14 +52,23 @@ what the write heads have added to the memory: nothing needs them but a look ins
 
 {formats}
 
-The state, the configuration and the training are in the metadata of every graph too.
+The state, the task, the configuration and the training are in the metadata of every graph too.
+
+## Example
+
+A sequence of {example_size}{cut}, as the network outputs it: a program can check itself with it. `x` and `y` hold a
+line for each step; `counts` is 1 where the output counts. y is rounded to four digits.
+
+```json
+{example}
+```
 
 ## Agreement with TensorFlow
 
 The largest difference to the network as TensorFlow computes it, absolute, and relative to numbers above 1: at every
-step from the same state, over copies of random words that are longer than any it was trained on, and the silence after.
-At most {tolerance:g} is allowed, and not one differing bit. What repeats a step (a graph of several, the copy
-of the SavedModel) is compared with one step of it repeated, and that one with TensorFlow.
+step from the same state, over random sequences of the task, among them {compared}, and
+zeros after their end. At most {tolerance:g} is allowed, and not one differing bit. What repeats a step (a graph of
+several, the SavedModel of whole sequences) is compared with one step of it repeated, and that one with TensorFlow.
 
 {agreements}
 {quantised}
@@ -70,8 +86,8 @@ of the SavedModel) is compared with one step of it repeated, and that one with T
 """
 
 _QUANTISED = """
-Of a quantised graph only the bits count, those that differ and those that are wrong: left to itself it has copied
-{sequences} random sequences of each of the lengths {lengths}.
+Of a quantised graph only the bits count: those that differ, and those that it gets wrong where TensorFlow does not. For
+these it has run free on {sequences} random sequences of each of the sizes {sizes}.
 """
 
 
@@ -83,24 +99,63 @@ def text(source: Source, formats: Iterable[str], agreements: Mapping[str, Agreem
         formats: what each format says of itself.
         agreements: what was measured, by graph.
     """
-    config = source.run.cell.config
+    config, task = source.run.cell.config, source.task
     metadata = source.metadata(STEP)
-    lengths = ", ".join(f"{length:,}" for found in agreements.values() for length in found.wrong_bits)
+    ranges = source.run.config.training.ranges
+    tested = ", ".join(dict.fromkeys(size for found in agreements.values() for size in found.wrong_bits))
+    compared = dict.fromkeys(map(describe, sizes_to_compare(task, ranges)))
+    size = _example_size(ranges)
+    steps = min(task.steps(size), _EXAMPLE_STEPS)
     return _TEMPLATE.format(
         name=source.model_name,
-        bits=config.word_bits,
-        x_width=config.input_size,
+        task=task.name,
+        encoding=task.encoding,
+        options=", ".join(f"{name} = {json.dumps(value)}" for name, value in task.options.items()) or "none",
         checksum=metadata.checkpoint_sha256,
         tensors=_tensors(shapes(config)),
         least_locations=metadata.least_locations,
+        largest=describe(largest(ranges)),
+        needed=locations_for(source.run.cell, task, largest(ranges)),
         initial_state=_initial_state(metadata.initial_state),
         formats="\n\n".join(formats),
+        example_size=describe(size),
+        cut="" if steps == task.steps(size) else f", its first {steps} steps",
+        example=_example(source, size, steps),
+        compared=" and ".join(compared),
         tolerance=TOLERANCE,
         agreements=table(agreements),
-        quantised=_QUANTISED.format(sequences=SEQUENCES, lengths=lengths) if lengths else "",
+        quantised=_QUANTISED.format(sequences=SEQUENCES, sizes=tested) if tested else "",
         config=json.dumps(metadata.config, indent=2),
         training=json.dumps(metadata.training, indent=2),
     )
+
+
+def _example_size(ranges: Mapping[str, range]) -> dict[str, int]:
+    """A small size of the training, but not the smallest."""
+    return {name: values[min(2, len(values) - 1)] for name, values in ranges.items()}
+
+
+def _example(source: Source, size: Size, steps: int) -> str:
+    """A sequence and what the network outputs, as JSON with a line for each step."""
+    cell, task = source.run.cell, source.task
+    batch = draw(task, np.random.default_rng(0), 1, size)
+    locations = locations_for(cell, task, size)
+    state, lines = cell.initial_state(1, locations), []
+    for x in batch.x[:steps]:
+        logits, state = cell(x, state)
+        y = 1 / (1 + np.exp(-logits.numpy()[0].astype(np.float64)))
+        lines.append(([_number(value) for value in x[0]], [_number(value) for value in y]))
+    rows = {name: ",\n    ".join(json.dumps(row) for row in column) for name, column in zip("xy", zip(*lines), strict=True)}
+    counts = json.dumps([int(value) for value in batch.mask[:steps, 0]])
+    return (
+        f'{{\n  "memory_locations": {locations},\n  "x": [\n    {rows["x"]}\n  ],\n  "y": [\n    {rows["y"]}\n  ],\n'
+        f'  "counts": {counts}\n}}'
+    )
+
+
+def _number(value: float) -> float:
+    rounded = round(float(value), 4)
+    return int(rounded) if rounded.is_integer() else rounded
 
 
 def _tensors(shape_of: Mapping[str, tuple[str | int, ...]]) -> str:

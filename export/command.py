@@ -9,11 +9,10 @@ from typing import Annotated
 import typer
 
 from ntm import console
+from ntm.errors import require
+from ntm.export.options import DEFAULT_UNROLL
 
 _COMMAND = "ntm-export"
-
-# By benchmarks/export.py: loading takes time that grows with U, and beyond 24 steps one sequence is hardly any faster.
-DEFAULT_UNROLL = 24
 
 
 class Format(enum.StrEnum):
@@ -35,6 +34,12 @@ def export(
     format_: Annotated[
         list[Format], typer.Option("--format", help="What the folder is to hold; may be given several times.")
     ] = [Format.ONNX],  # noqa: B006  (typer copies it)
+    task: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE.py:CLASS", help="What RUN was trained on, if the task is not built in; this runs the file."
+        ),
+    ] = None,
     unroll: Annotated[
         int, typer.Option(min=1, max=1024, metavar="U", help="Time steps in `unrolled.onnx`.")
     ] = DEFAULT_UNROLL,
@@ -61,14 +66,14 @@ def export(
 ) -> int:
     """Export a trained network, and prove the export equal to TensorFlow.
 
-    Every graph runs beside TensorFlow for more than a thousand steps, on sequences longer than any it was trained
-    on. The folder appears only if no output bit differs, and no number by more than 1e-5; otherwise the exit code
-    is 1. The quantised TF-Lite graph may differ in its numbers; it is left out, with a warning, unless left to itself
-    it copies sequences of up to 1,000 words without one wrong bit.
+    Every graph runs beside TensorFlow for more than a thousand steps, on sequences of the task of its largest sizes.
+    The folder appears only if no output bit differs, and no number by more than 1e-5; otherwise the exit code is 1.
+    The quantised TF-Lite graph may differ in its numbers; it is left out, with a warning, if a bit differs, or if it
+    runs free on whole sequences and gets more bits wrong than TensorFlow.
     """
     if (output is None) == (check is None):
         raise console.CommandError("give either --output DIR or --check DIR")
-    console.require("export", "tensorflow", "tf2onnx", "onnx", "ai_edge_litert")
+    require("export", "tensorflow", "tf2onnx", "onnx", "ai_edge_litert")
     console.import_tensorflow()
     from ntm.export import publish  # noqa: PLC0415  (it imports TensorFlow)
 
@@ -79,13 +84,14 @@ def export(
                 run,
                 output,
                 formats,
+                task=task,
                 unroll=unroll,
                 memory_locations=memory_locations,
                 model_name=name,
                 replace=force,
             )
         elif check is not None:
-            agreements = publish.verify(run, check)
+            agreements = publish.verify(run, check, task=task)
     except publish.DisagreementError as error:
         console.fail(_COMMAND, str(error), console.WRONG)
     if as_json:

@@ -30,7 +30,7 @@ from ntm.runtime.metadata import FILES as FILE_OF
 
 FILES = tuple(FILE_OF.values())
 OPSET = 18  # the newest that tf2onnx writes
-# Of the graphs of several steps, for networks that search or never do: a module with unroll(cell, steps, opset), which
+# Of the graphs of several steps, with content addressing or without: a module with unroll(cell, steps, opset), which
 # writes it; state_after(step, steps), what the state is called within it; and as_state(*tensors), the state as the
 # outputs have it, of what is so called.
 _FORMS = {
@@ -42,28 +42,27 @@ _CARD = """\
 ### ONNX
 
 `{step}` computes one time step in any runtime of opset {opset}, and `{unrolled}` {unroll} at once: there x is
-`[{unroll}, B, {x_width}]` and y is `[{unroll}, B, {bits}]`, the state is that before the first and after the last of
+`[{unroll}, B, {inputs}]` and y is `[{unroll}, B, {outputs}]`, the state is that before the first and after the last of
 them, and there are no `adds`. After the last step more zeros do no harm: a program may fill up the last chunk with
 them. Two more are alike. `{sparse}` has {sparse_unroll} steps, and is the faster one of 32 sequences or more, and where
 they have 2,000 memory locations or more together, as long as they touch few of them at a time. `{batched}` has
-{batched_unroll}, and is the fastest where many short sequences run side by side: of a dozen words, say. All three are
+{batched_unroll}, and is the fastest where many sequences of a dozen steps run side by side. All three are
 written for onnxruntime, and tested there alone. The metadata of each graph are `metadata_props`."""
-_NO_SEARCH = """\
+_NO_CONTENT = """\
 
 
-No head of this network searches by content: their gates are shut, g = 0 in Eq. (7). These three leave Eq. (5) to
-(7) out."""
+Content addressing of this network is turned off, g = 0 in Eq. (7). These three leave Eq. (5) to (7) out."""
 
 _ADDED = "__"  # in the names of what tf2onnx adds to an operation
 # Methods whose names tell nothing of where in a step an operation is.
-_WHOLE_STEP = ("__call__", "step_with_adds")
+_WHOLE_STEP = ("__call__", "step_with_heads")
 
 
 def write(source: Source, folder: pathlib.Path) -> None:
     """Write the graphs."""
     cell = source.run.cell
     graphs = {STEP: convert(cell)} | {
-        kind: form.unroll(cell, source.steps(kind), OPSET) for kind, form in _FORMS[cell.searches].items()
+        kind: form.unroll(cell, source.steps(kind), OPSET) for kind, form in _FORMS[cell.content_addressing].items()
     }
     for kind, graph in graphs.items():
         save(graph, source.metadata(kind), folder / FILE_OF[kind])
@@ -72,7 +71,7 @@ def write(source: Source, folder: pathlib.Path) -> None:
 def describe(source: Source, _: pathlib.Path) -> str:
     """What the model card says."""
     config = source.run.cell.config
-    card = _CARD if source.run.cell.searches else _CARD + _NO_SEARCH
+    card = _CARD if source.run.cell.content_addressing else _CARD + _NO_CONTENT
     return card.format(
         step=FILE_OF[STEP],
         opset=OPSET,
@@ -82,8 +81,8 @@ def describe(source: Source, _: pathlib.Path) -> str:
         sparse_unroll=source.steps(SPARSE),
         batched=FILE_OF[BATCHED],
         batched_unroll=source.steps(BATCHED),
-        x_width=config.input_size,
-        bits=config.word_bits,
+        inputs=config.input_size,
+        outputs=config.output_size,
     )
 
 
@@ -114,7 +113,7 @@ def _chunks(name: str, graph: model_folder.Graph, step: Graph) -> Candidate:
 
 def _first_step(graph: model_folder.Graph) -> Graph:
     """The part of a graph of several steps that computes the state after its first step."""
-    steps, form = graph.metadata.unroll, _FORMS[graph.metadata.searches][graph.metadata.graph]
+    steps, form = graph.metadata.unroll, _FORMS[graph.metadata.content_addressing][graph.metadata.graph]
     names = form.state_after(0, steps)
     model = onnx.load_from_string(graph.content)
     model.graph.value_info.extend(onnx.ValueInfoProto(name=name) for name in names)  # the extractor asks for it

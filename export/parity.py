@@ -5,25 +5,28 @@ after its first step, and then all its steps with that one repeated, and with y 
 of the graph is measured and nothing else: left to itself over many steps one rounding can grow, and TensorFlow with XLA
 and TensorFlow without part just as far from each other.
 
-A quantised graph has other numbers by intent. No bit may differ all the same, and left to itself it may get none
-wrong, at any length.
+A quantised graph has other numbers by intent. No bit may differ all the same, and left to itself it may not get more
+bits wrong than TensorFlow, at any size.
 """
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
 
 from ntm import text
-from ntm.export.step import locations_for, step_function
+from ntm.export.step import least_locations, step_function
 from ntm.models import NTMCell
 from ntm.runtime.metadata import INPUTS, STEP_OUTPUTS, Metadata
+from ntm.tasks.task import Size, Task, corners, describe, draw
 
 TOLERANCE = 1e-5
 LEAST_STEPS = 1000
-# What a quantised graph has to copy: L, and how many sequences of each.
-LENGTHS, SEQUENCES = (1, 20, 120, 1000), 8
+# Sequences side by side in a comparison, and of each size that a quantised graph is tested on.
+_SIDE_BY_SIDE, SEQUENCES = 4, 8
+# Sizes beyond the training's are compared up to so many steps.
+_MOST_STEPS = 500
 
 _X, _Y, _ADDS = INPUTS[0], STEP_OUTPUTS[0], STEP_OUTPUTS[-1]
 
@@ -39,15 +42,16 @@ class Agreement:
         tolerance: how far a tensor may stray, None where only bits count.
         steps: the steps compared.
         difference: the largest difference by output, of those compared: absolute, and relative to numbers above 1.
-        differing_bits: the bits of the copies, y > 0.5, that differ.
-        wrong_bits: the bits of the graph's own copies that are not those of the words, by length, where counted.
+        differing_bits: the output bits, y > 0.5 in the output phase, that differ; but for those of which TensorFlow's
+            y is within the tolerance of 0.5, where rounding decides.
+        wrong_bits: the output bits that the graph gets wrong beyond those that TensorFlow does, by size, where counted.
     """
 
     tolerance: float | None = TOLERANCE
     steps: int = 0
     difference: dict[str, float] = dataclasses.field(default_factory=dict)
     differing_bits: int = 0
-    wrong_bits: dict[int, int] = dataclasses.field(default_factory=dict)
+    wrong_bits: dict[str, int] = dataclasses.field(default_factory=dict)
 
     @property
     def holds(self) -> bool:
@@ -58,34 +62,35 @@ class Agreement:
 
     def note(self, name: str, expected: np.ndarray, actual: np.ndarray) -> None:
         """Take two values of an output into account."""
-        # Where a head stays long after a copy memory grows beyond 100, and two floats of there are 1e-5 apart.
+        # Where a head stays for long after the sequence the memory grows beyond 100, where floats are 1e-5 apart.
         scale = np.maximum(np.abs(expected), 1.0)
         difference = np.max(np.abs(expected - actual) / scale) if expected.shape == actual.shape else np.inf
         self.difference[name] = float(np.maximum(self.difference.get(name, 0.0), difference))  # a NaN stays
 
-    def note_y(self, expected: np.ndarray, actual: np.ndarray, copying: np.ndarray | slice = slice(None)) -> None:
-        """Take two values of y into account, and the bits of those that are the copy."""
+    def note_y(self, expected: np.ndarray, actual: np.ndarray, counts: np.ndarray | slice = slice(None)) -> None:
+        """Take two values of y into account, and the bits of those that count."""
         self.note(_Y, expected, actual)
         if expected.shape == actual.shape:
-            self.differing_bits += int(np.count_nonzero(((expected > 0.5) != (actual > 0.5))[copying]))
+            differs = ((expected > 0.5) != (actual > 0.5)) & (np.abs(expected - 0.5) > TOLERANCE)
+            self.differing_bits += int(np.count_nonzero(differs[counts]))
 
 
 @dataclasses.dataclass(frozen=True)
 class Trajectory:
-    """What TensorFlow makes of a batch of sequences to copy.
+    """What TensorFlow makes of a batch of sequences of a task.
 
     Attributes:
-        words: of each sequence, ``[L, W]``, of various L.
-        x: ``[T, B, W+1]``.
-        copying: ``[T, B]``, where y is the copy.
-        y: ``[T, B, W]``.
+        sequences: the inputs of each, ``[T', I]``, of various T'.
+        x: all of them, with zeros behind, ``[T, B, I]``.
+        counts: ``[T, B]``, whether the output counts.
+        y: ``[T, B, O]``.
         adds: ``[T, B, K, M]``.
         states: the T + 1 states before each step and after the last, by the name of the input.
     """
 
-    words: list[np.ndarray]
+    sequences: list[np.ndarray]
     x: np.ndarray
-    copying: np.ndarray
+    counts: np.ndarray
     y: np.ndarray
     adds: np.ndarray
     states: list[dict[str, np.ndarray]]
@@ -110,31 +115,42 @@ class Candidate:
     quantised: Graph | None = None
 
 
-def prove(cell: NTMCell, longest: int, candidates: Iterable[Candidate]) -> dict[str, Agreement]:
-    """Compare graphs with TensorFlow on copies of random words, until ``LEAST_STEPS`` were compared.
+def sizes_to_compare(task: Task, trained: Mapping[str, range]) -> list[Size]:
+    """The largest sizes of a task, at least as many as run side by side: those of the training and some beyond."""
+    of_training = corners(trained)
+    beyond = [size for size in task.evaluation_sizes if task.steps(size) <= _MOST_STEPS]
+    sizes = [of_training[0], of_training[-1], *beyond]
+    distinct = [size for i, size in enumerate(sizes) if size not in sizes[:i]]
+    return [*distinct, *[max(distinct, key=task.steps)] * (_SIDE_BY_SIDE - len(distinct))]
+
+
+def prove(
+    cell: NTMCell, task: Task, trained: Mapping[str, range], candidates: Iterable[Candidate]
+) -> dict[str, Agreement]:
+    """Compare graphs with TensorFlow on sequences of a task, until ``LEAST_STEPS`` were compared.
 
     Args:
         cell: the network. It is compiled by XLA, as in training: without, TensorFlow adds up a read vector location
             by location, and at 500 locations is itself wrong by more than the tolerance.
-        longest: L of the longest sequences, beyond those of the training.
+        task: what it was trained on.
+        trained: the sizes of the training.
         candidates: the graphs.
     """
-    candidates = list(candidates)
+    candidates, sizes = list(candidates), sizes_to_compare(task, trained)
     agreements = {c.name: Agreement(None if c.quantised else TOLERANCE) for c in candidates}
-    steps = max([2 * longest + 1, *(candidate.metadata.unroll for candidate in candidates)])
+    steps = max([*map(task.steps, sizes), *(candidate.metadata.unroll for candidate in candidates)])
     compiled = tf.function(step_function(cell).python_function, jit_compile=True, autograph=False)
-    random = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     for _ in range(-(-LEAST_STEPS // steps)):
-        lengths = (1, longest // 6, longest // 2, longest)
-        words = [random.integers(0, 2, [length, cell.config.word_bits], np.uint8) for length in lengths]
-        trajectory = _trajectory(cell, compiled, words, steps)
+        trajectory = _trajectory(cell, compiled, task, sizes, steps, rng)
         for candidate in candidates:
             candidate.compare(trajectory, agreements[candidate.name])
     for candidate in candidates:
         if candidate.start is not None:
             _compare_start(cell, candidate.start, agreements[candidate.name])
         if candidate.quantised is not None:
-            agreements[candidate.name].wrong_bits = count_wrong_bits(cell, candidate.quantised, LENGTHS)
+            tested = [corners(trained)[0], *task.evaluation_sizes]
+            agreements[candidate.name].wrong_bits = count_wrong_bits(cell, task, candidate.quantised, tested)
     return agreements
 
 
@@ -142,7 +158,7 @@ def compare_steps(trajectory: Trajectory, agreement: Agreement, step: Graph) -> 
     """Compare every output of a graph of one step, which takes the ``INPUTS`` and returns the ``STEP_OUTPUTS``."""
     for t, x in enumerate(trajectory.x):
         outputs = step({_X: x, **trajectory.states[t]})
-        agreement.note_y(trajectory.y[t], outputs[_Y], trajectory.copying[t])
+        agreement.note_y(trajectory.y[t], outputs[_Y], trajectory.counts[t])
         agreement.note(_ADDS, trajectory.adds[t], outputs[_ADDS])
         _note_state(agreement, trajectory.states[t + 1], outputs)
     agreement.steps += len(trajectory.x)
@@ -151,7 +167,7 @@ def compare_steps(trajectory: Trajectory, agreement: Agreement, step: Graph) -> 
 def compare_chunks(
     trajectory: Trajectory, agreement: Agreement, *, chunk: Graph, first: Graph, step: Graph, unroll: int
 ) -> None:
-    """Compare a graph of U steps, of x ``[U, B, W+1]``: its first step with TensorFlow, and all with that repeated.
+    """Compare a graph of U steps, of x ``[U, B, I]``: its first step with TensorFlow, and all with that repeated.
 
     All chunks of the trajectory run side by side.
 
@@ -165,9 +181,9 @@ def compare_chunks(
     """
     steps = len(trajectory.x)
     starts = [*range(0, steps - unroll, unroll), steps - unroll]  # the last two chunks may overlap
-    x, copying = (
+    x, counts = (
         np.concatenate([values[start : start + unroll] for start in starts], axis=1)
-        for values in (trajectory.x, trajectory.copying)
+        for values in (trajectory.x, trajectory.counts)
     )
     state = _side_by_side(trajectory, starts)
     actual, y = chunk({_X: x, **state}), []
@@ -178,7 +194,7 @@ def compare_chunks(
         y.append(step({_X: x_i, **state})[_Y])
         outputs = first({_X: x_i, **state})
         state = {name: outputs[f"next_{name}"] for name in state}
-    agreement.note_y(np.stack(y), actual[_Y], copying)
+    agreement.note_y(np.stack(y), actual[_Y], counts)
     _note_state(agreement, state, actual)
     agreement.steps += unroll * len(starts)
 
@@ -200,33 +216,35 @@ def _compare_start(cell: NTMCell, start: Tensors, agreement: Agreement) -> None:
         agreement.note(f"next_{name}", expected.numpy(), start[name])
 
 
-def count_wrong_bits(cell: NTMCell, step: Graph, lengths: Iterable[int]) -> dict[int, int]:
-    """Let a graph of one step copy random words, left to itself; the bits that it gets wrong, by length."""
-    random = np.random.default_rng(0)
-    wrong = dict.fromkeys(lengths, 0)
-    for length in wrong:
-        words = random.integers(0, 2, [SEQUENCES, length, cell.config.word_bits], np.uint8)
-        initial = cell.initial_state(SEQUENCES, locations_for(cell.config, length))
-        state: Tensors = _as_numpy(dict(zip(INPUTS[1:], initial, strict=True)))
-        for t, x in enumerate(np.stack([copy_inputs(sequence) for sequence in words], axis=1)):
-            outputs = step({_X: x, **state})
-            state = {name: outputs[f"next_{name}"] for name in state}
-            if t > length:
-                wrong[length] += int(np.count_nonzero((outputs[_Y] > 0.5) != words[:, t - length - 1]))
-    return wrong
+def locations_for(cell: NTMCell, task: Task, size: Size) -> int:
+    """N for sequences of a size."""
+    return max(task.memory_locations(size), least_locations(cell.config))
 
 
-def copy_inputs(words: np.ndarray) -> np.ndarray:
-    """What the network sees of words ``[L, W]`` while it copies them: them, the delimiter, then zeros.
+def count_wrong_bits(cell: NTMCell, task: Task, step: Graph, sizes: Iterable[Size]) -> dict[str, int]:
+    """Let a graph of one step run free; the bits that it gets wrong beyond those that TensorFlow does, by size."""
+    excess = {}
+    for size in sizes:
+        batch = draw(task, np.random.default_rng(0), SEQUENCES, size)
+        wrong = []
+        for run in (step, _as_graph(step_function(cell))):
+            initial = cell.initial_state(SEQUENCES, locations_for(cell, task, size))
+            state: Tensors = _as_numpy(dict(zip(INPUTS[1:], initial, strict=True)))
+            outputs = []
+            for x in batch.x:
+                values = run({_X: x, **state})
+                state = {name: values[f"next_{name}"] for name in state}
+                outputs.append(values[_Y] > 0.5)
+            differs = (np.stack(outputs) != (batch.target > 0.5)) & (batch.mask[:, :, np.newaxis] > 0)
+            wrong.append(int(np.count_nonzero(differs)))
+            if not wrong[0]:
+                break
+        excess[describe(size)] = max(wrong[0] - sum(wrong[1:]), 0)
+    return excess
 
-    Returns:
-        ``[2 L + 1, W+1]``.
-    """
-    length, width = words.shape
-    x = np.zeros([2 * length + 1, width + 1], np.float32)
-    x[:length, :width] = words
-    x[length, width] = 1.0
-    return x
+
+def _as_graph(step: Callable[..., Mapping[str, tf.Tensor]]) -> Graph:
+    return lambda inputs: _as_numpy(step(**{name: tf.constant(value) for name, value in inputs.items()}))
 
 
 def table(agreements: Mapping[str, Agreement]) -> str:
@@ -241,17 +259,24 @@ def table(agreements: Mapping[str, Agreement]) -> str:
     return text.table(rows, left=1)
 
 
-def _trajectory(
-    cell: NTMCell, step: Callable[..., Mapping[str, tf.Tensor]], words: list[np.ndarray], steps: int
+def _trajectory(  # noqa: PLR0917
+    cell: NTMCell,
+    step: Callable[..., Mapping[str, tf.Tensor]],
+    task: Task,
+    sizes: Sequence[Size],
+    steps: int,
+    rng: np.random.Generator,
 ) -> Trajectory:
-    x = np.zeros([steps, len(words), cell.config.input_size], np.float32)
-    copying = np.zeros([steps, len(words)], np.bool_)
-    for b, sequence in enumerate(words):
-        length = len(sequence)
-        x[: 2 * length + 1, b] = copy_inputs(sequence)
-        copying[length + 1 : 2 * length + 1, b] = True
-    locations = locations_for(cell.config, max(map(len, words)))
-    state = dict(zip(INPUTS[1:], cell.initial_state(len(words), locations), strict=True))
+    config = cell.config
+    x = np.zeros([steps, len(sizes), config.input_size], np.float32)
+    counts = np.zeros([steps, len(sizes)], np.bool_)
+    sequences = []
+    for b, size in enumerate(sizes):
+        batch = draw(task, rng, 1, size)
+        x[: len(batch.x), b], counts[: len(batch.x), b] = batch.x[:, 0], batch.mask[:, 0] > 0
+        sequences.append(batch.x[:, 0])
+    locations = max(locations_for(cell, task, size) for size in sizes)
+    state = dict(zip(INPUTS[1:], cell.initial_state(len(sizes), locations), strict=True))
     states, y, adds = [_as_numpy(state)], [], []
     for x_t in x:
         outputs = step(tf.constant(x_t), **state)
@@ -259,7 +284,7 @@ def _trajectory(
         y.append(outputs[_Y].numpy())
         adds.append(outputs[_ADDS].numpy())
         states.append(_as_numpy(state))
-    return Trajectory(words, x, copying, np.stack(y), np.stack(adds), states)
+    return Trajectory(sequences, x, counts, np.stack(y), np.stack(adds), states)
 
 
 def _as_numpy(tensors: Mapping[str, tf.Tensor]) -> dict[str, np.ndarray]:

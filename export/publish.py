@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import os
 import pathlib
 import tempfile
 import warnings
@@ -9,24 +10,22 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 
 import numpy as np
 
-from ntm.console import CommandError, explaining
-from ntm.export import card, onnx_format, savedmodel, tflite, triton
+from ntm.errors import ExportError, TaskError, explaining
+from ntm.export import card, onnx_format, options, savedmodel, tflite, triton
 from ntm.export.parity import Agreement, Candidate, prove, table
 from ntm.export.source import LOCATIONS, Source
 from ntm.runtime.metadata import Metadata, MetadataError
-from ntm.training.run import TrainedRun, load_config, load_run
+from ntm.tasks.find import recorded
+from ntm.tasks.task import Task
+from ntm.training.run import TrainedRun, load_run
 
 __all__ = ["FORMATS", "DisagreementError", "publish", "table", "verify"]
 
 # A format is a module with FILES, the names it takes in the folder; write(source, folder); candidates(folder), what it
 # finds of itself there; and describe(source, folder), what the model card says of it.
-FORMATS = {"onnx": onnx_format, "savedmodel": savedmodel, "tflite": tflite, "triton": triton}
+FORMATS = dict(zip(options.FORMATS, (onnx_format, savedmodel, tflite, triton), strict=True))
 
-# L of the longest sequences that are compared, unless twice the longest of the training is more.
-LONGEST = 120
-
-
-class DisagreementError(Exception):
+class DisagreementError(ExportError):
     """A graph disagrees with TensorFlow; the message is one line."""
 
     def __init__(self, agreements: Mapping[str, Agreement]) -> None:
@@ -37,17 +36,18 @@ class DisagreementError(Exception):
 
 
 def _shortly(found: Agreement) -> str:
-    wrong = [f"{bits} wrong at length {length:,}" for length, bits in found.wrong_bits.items() if bits]
+    wrong = [f"{bits} more wrong at {size}" for size, bits in found.wrong_bits.items() if bits]
     largest = np.max([*found.difference.values()])  # which is NaN if one is
     return ", ".join([f"by up to {largest:.1e}", f"{found.differing_bits} bits differ", *wrong])
 
 
 def publish(
-    run: pathlib.Path,
-    folder: pathlib.Path,
-    formats: Collection[str],
+    run: str | os.PathLike[str] | TrainedRun,
+    folder: str | os.PathLike[str],
+    formats: Collection[str] = ("onnx",),
     *,
-    unroll: int,
+    task: Task | str | None = None,
+    unroll: int = options.DEFAULT_UNROLL,
     memory_locations: int | None = None,
     model_name: str | None = None,
     replace: bool = False,
@@ -55,9 +55,10 @@ def publish(
     """Export a run to a folder, which at every moment is absent, or whole and proven.
 
     Args:
-        run: the run folder of a training.
+        run: the run folder of a training, or the trained network.
         folder: the folder to make.
         formats: names of ``FORMATS``.
+        task: what the network was trained on; it need not be given if it is built in.
         unroll: U, the steps in ``unrolled.onnx``.
         memory_locations: N of a sequence that Triton keeps; by default 128, or the network's own if that is more.
         model_name: what the model is called; by default as the folder.
@@ -67,30 +68,38 @@ def publish(
         What was measured, by graph.
 
     Raises:
-        CommandError: the run cannot be read, the name cannot be printed, or the folder cannot be made.
+        RunError: the run cannot be read.
+        TaskError: the task is not built in and not given, or another one is given.
+        ExportError: an argument cannot be used, or the folder is not free.
+        FileError: the folder cannot be made.
         DisagreementError: a graph disagrees with TensorFlow; nothing was published.
 
     Warns:
         UserWarning: the network has not converged, or a quantised graph is not as good.
     """
-    folder = folder.absolute()
+    folder = pathlib.Path(folder).absolute()
+    unknown = sorted(set(formats) - set(FORMATS))
+    if unknown or not formats:
+        raise ExportError(f"formats are {', '.join(FORMATS)}, not {', '.join(unknown) or 'none'}")
+    if unroll < 1:
+        raise ExportError(f"unroll must be at least 1, not {unroll}")
     _check_free(folder, replace)
-    trained = load_run(run)
+    trained, learned = _load(run, task)
     locations = memory_locations or max(LOCATIONS, trained.cell.config.memory_locations)
-    source = Source(trained, folder.name if model_name is None else model_name, unroll, locations)
+    source = Source(trained, learned, folder.name if model_name is None else model_name, unroll, locations)
     try:
         least = len(source.metadata().initial_state.weights[0])
     except MetadataError as error:
-        raise CommandError(str(error)) from error
+        raise ExportError(str(error)) from error
     if locations < least:
-        raise CommandError(f"this network needs at least {least} memory locations")
+        raise ExportError(f"this network needs at least {least} memory locations")
     if trained.summary.get("converged") is False:
         warnings.warn("the network has not converged: expect wrong bits", stacklevel=2)
     with explaining(f"cannot write {folder}"), _staged(folder, replace) as staged:
         for name in formats:
             FORMATS[name].write(source, staged)
         candidates = _candidates(staged)
-        agreements = _measure(run, trained, candidates)
+        agreements = _measure(trained, learned, candidates)
         for candidate in candidates:
             found = agreements[candidate.name]
             if candidate.quantised is not None and not found.holds:
@@ -103,34 +112,40 @@ def publish(
     return agreements
 
 
-def verify(run: pathlib.Path, folder: pathlib.Path) -> dict[str, Agreement]:
+def verify(
+    run: str | os.PathLike[str] | TrainedRun, folder: str | os.PathLike[str], *, task: Task | str | None = None
+) -> dict[str, Agreement]:
     """Prove an export again.
 
     Args:
-        run: the run folder that it was exported from.
+        run: the run folder that it was exported from, or the trained network.
         folder: the export.
+        task: what the network was trained on; it need not be given if it is built in.
 
     Returns:
         What was measured, by graph.
 
     Raises:
-        CommandError: the run or a graph cannot be read, or the graph was exported from another checkpoint.
+        RunError: the run cannot be read.
+        TaskError: the task is not built in and not given, or another one is given.
+        ExportError: a graph cannot be read, or was exported from another checkpoint.
         DisagreementError: a graph disagrees with TensorFlow.
     """
+    folder = pathlib.Path(folder)
     try:
         candidates = _candidates(folder)
     except Exception as error:  # every format has errors of its own for a damaged file
-        raise CommandError(f"cannot read the export {folder}: {error}") from error
+        raise ExportError(f"cannot read the export {folder}: {error}") from error
     if not candidates:
-        raise CommandError(f"{folder} is not an export: there is no model in it")
-    trained = load_run(run)
+        raise ExportError(f"{folder} is not an export: there is no model in it")
+    trained, learned = _load(run, task)
     for candidate in candidates:
         said = candidate.metadata
         if said.checkpoint_sha256 != trained.checkpoint_sha256:
-            raise CommandError(f"{candidate.name} in {folder} was exported from another checkpoint than that of {run}")
-        if not _same(said, Source(trained, said.model_name).metadata(said.graph, unroll=said.unroll)):
-            raise CommandError(f"what {candidate.name} in {folder} says of itself is not what {run} holds")
-    agreements = _measure(run, trained, candidates)
+            raise ExportError(f"{candidate.name} in {folder} was exported from another checkpoint")
+        if not _same(said, Source(trained, learned, said.model_name).metadata(said.graph, unroll=said.unroll)):
+            raise ExportError(f"what {candidate.name} in {folder} says of itself is not what the run holds")
+    agreements = _measure(trained, learned, candidates)
     _demand(agreements)
     return agreements
 
@@ -146,9 +161,18 @@ def _candidates(folder: pathlib.Path) -> list[Candidate]:
     return [candidate for module in FORMATS.values() for candidate in module.candidates(folder)]
 
 
-def _measure(run: pathlib.Path, trained: TrainedRun, candidates: Iterable[Candidate]) -> dict[str, Agreement]:
-    _, training = load_config(run)
-    return prove(trained.cell, max(LONGEST, 2 * training.max_length), candidates)
+def _load(run: str | os.PathLike[str] | TrainedRun, given: Task | str | None) -> tuple[TrainedRun, Task]:
+    """A trained network and its task."""
+    trained = run if isinstance(run, TrainedRun) else load_run(pathlib.Path(run))
+    try:
+        return trained, recorded(trained.config.task, trained.config.task_options, given)
+    except TaskError as error:
+        where = "the network" if isinstance(run, TrainedRun) else run
+        raise TaskError(f"cannot export {where}: {error}") from error
+
+
+def _measure(trained: TrainedRun, task: Task, candidates: Iterable[Candidate]) -> dict[str, Agreement]:
+    return prove(trained.cell, task, trained.config.training.ranges, candidates)
 
 
 def _demand(agreements: Mapping[str, Agreement]) -> None:
@@ -159,15 +183,15 @@ def _demand(agreements: Mapping[str, Agreement]) -> None:
 def _check_free(folder: pathlib.Path, replace: bool) -> None:
     """Refuse a folder that exists, unless it may be replaced and holds nothing but an export."""
     if not folder.parent.is_dir():
-        raise CommandError(f"{folder.parent} is not a folder")
+        raise ExportError(f"{folder.parent} is not a folder")
     if not (folder.exists() or folder.is_symlink()):
         return
     if not replace:
-        raise CommandError(f"{folder} exists (--force replaces an export)")
+        raise ExportError(f"{folder} exists (--force replaces an export)")
     ours = {card.FILE, *(file for module in FORMATS.values() for file in module.FILES)}
     names = set() if folder.is_symlink() or not folder.is_dir() else {path.name for path in folder.iterdir()}
     if card.FILE not in names or not names <= ours:
-        raise CommandError(f"{folder} is not an export, or holds more than one, so it is not replaced")
+        raise ExportError(f"{folder} is not an export, or holds more than one, so it is not replaced")
 
 
 @contextlib.contextmanager

@@ -1,7 +1,7 @@
 """SavedModel: ``savedmodel/1``, a versioned folder that TensorFlow Serving serves as it lies.
 
-Its signatures are ``serving_default``, the copy of whole sequences; ``step``, one time step with its state in and
-out; and ``initial_state``. ``tf.saved_model.load`` alone loads it, without this package.
+Its signatures are ``serving_default``, whole sequences; ``step``, one time step with its state in and out; and
+``initial_state``. ``tf.saved_model.load`` alone loads it, without this package.
 """
 
 import functools
@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from ntm.export import parity
 from ntm.export.source import Source
-from ntm.export.step import locations_for, step_function
+from ntm.export.step import step_function
 from ntm.models import NTMCell, NTMConfig, State
 from ntm.runtime.metadata import INPUTS, Metadata
 
@@ -25,14 +25,14 @@ _METADATA = _VERSION / "assets.extra" / "metadata.json"  # where a SavedModel ke
 _CARD = """\
 ### SavedModel
 
-`tf.saved_model.load("savedmodel/1").signatures` are `serving_default`, which takes `words`, uint8 `[B, L, {bits}]` of 0
-and 1, and gives their `copy`, alike, and the `y` of it; `step`, one time step; and `initial_state`, which takes the
-numbers `batch_size` and `memory_locations`. Its metadata is `assets.extra/metadata.json`. TensorFlow Serving serves
-the folder as it lies:
+`tf.saved_model.load("savedmodel/1").signatures` are `serving_default`, which takes whole sequences x, float32
+`[B, T, {inputs}]`, and gives y, alike `[B, T, {outputs}]`, with N = T or more; `step`, one time step; and
+`initial_state`, which takes the numbers `batch_size` and `memory_locations`. Its metadata is
+`assets.extra/metadata.json`. TensorFlow Serving serves the folder as it lies:
 
 ```sh
 tensorflow_model_server --rest_api_port=8501 --model_name=ntm --model_base_path="$PWD/savedmodel"
-curl -d '{{"instances": [[{word}, {word}]]}}' localhost:8501/v1/models/ntm:predict
+curl -d '{{"instances": [[{first}, {second}]]}}' localhost:8501/v1/models/ntm:predict
 ```"""
 
 
@@ -42,7 +42,7 @@ def write(source: Source, folder: pathlib.Path) -> None:
     module = tf.Module()
     module.cell = cell  # what a function uses must belong to what is saved
     signatures = {
-        "serving_default": copy_function(cell),
+        "serving_default": run_function(cell),
         "step": step_function(cell),
         "initial_state": _initial_state_function(cell),
     }
@@ -53,8 +53,11 @@ def write(source: Source, folder: pathlib.Path) -> None:
 
 def describe(source: Source, _: pathlib.Path) -> str:
     """What the model card says."""
-    bits = source.run.cell.config.word_bits
-    return _CARD.format(bits=bits, word=[i % 2 for i in range(bits)])
+    config = source.run.cell.config
+    zeros = [0.0] * config.input_size
+    return _CARD.format(
+        inputs=config.input_size, outputs=config.output_size, first=[1.0, *zeros[1:]], second=zeros
+    )
 
 
 def candidates(folder: pathlib.Path) -> list[parity.Candidate]:
@@ -69,54 +72,45 @@ def candidates(folder: pathlib.Path) -> list[parity.Candidate]:
         outputs = signatures[name](**{name: tf.constant(value) for name, value in inputs.items()})
         return {name: tensor.numpy() for name, tensor in outputs.items()}
 
-    def compare_copies(trajectory: parity.Trajectory, agreement: parity.Agreement) -> None:
-        """Each copy with that by the other two signatures, of which the step is compared with TensorFlow."""
-        for words in trajectory.words:
-            locations = int(locations_for(config, len(words)))
+    def compare_runs(trajectory: parity.Trajectory, agreement: parity.Agreement) -> None:
+        """Each sequence with that by the other two signatures, of which the step is compared with TensorFlow."""
+        for sequence in trajectory.sequences:
+            locations = max(len(sequence), config.memory_locations)
             state = call("initial_state", batch_size=1, memory_locations=locations)
             y = []
-            for x in parity.copy_inputs(words):
+            for x in sequence:
                 outputs = call("step", x=x[np.newaxis], **state)
                 state = {name: outputs[f"next_{name}"] for name in state}
                 y.append(outputs["y"])
-            agreement.note_y(
-                np.stack(y[len(words) + 1 :], axis=1), call("serving_default", words=words[np.newaxis])["y"]
-            )
+            agreement.note_y(np.stack(y, axis=1), call("serving_default", x=sequence[np.newaxis])["y"])
             agreement.steps += len(y)
 
     compare_steps = functools.partial(parity.compare_steps, step=lambda inputs: call("step", **inputs))
     start = call("initial_state", batch_size=1, memory_locations=config.memory_locations)
     return [
         parity.Candidate("savedmodel step", metadata, compare_steps, start=start),
-        parity.Candidate("savedmodel copy", metadata, compare_copies),
+        parity.Candidate("savedmodel", metadata, compare_runs),
     ]
 
 
-def copy_function(cell: NTMCell) -> Any:
-    """The copy of whole sequences as a ``tf.function``.
+def run_function(cell: NTMCell) -> Any:
+    """Whole sequences as a ``tf.function``: it takes x ``[B, T, I]`` and returns the probabilities y ``[B, T, O]``."""
+    config = cell.config
 
-    It takes the words, bits ``[B, L, W]``, and returns their ``copy`` and the probabilities ``y``, alike in shape.
-    """
-    width = cell.config.word_bits
-
-    def copy(words: tf.Tensor) -> dict[str, tf.Tensor]:
-        batch, length = tf.unstack(tf.shape(words)[:2])
-        steps = 2 * length + 1
-        bits = tf.transpose(tf.cast(words, tf.float32), [1, 0, 2])  # [L, B, W]
-        delimiter = tf.one_hot(length, steps)[:, tf.newaxis, tf.newaxis] * tf.one_hot(width, width + 1)
-        x = tf.pad(bits, [[0, length + 1], [0, 0], [0, 1]]) + delimiter  # [2 L + 1, B, W+1]
+    def run(x: tf.Tensor) -> dict[str, tf.Tensor]:
+        batch, steps = tf.unstack(tf.shape(x)[:2])
+        x = tf.transpose(x, [1, 0, 2])  # [T, B, I]
 
         def step(t: tf.Tensor, state: State, logits: tf.TensorArray) -> tuple[tf.Tensor, State, tf.TensorArray]:
             y, state = cell(x[t], state)
             return t + 1, state, logits.write(t, y)
 
-        state = cell.initial_state(batch, locations_for(cell.config, length))
-        logits = tf.TensorArray(tf.float32, steps, element_shape=[None, width])
+        state = cell.initial_state(batch, tf.maximum(steps, config.memory_locations))
+        logits = tf.TensorArray(tf.float32, steps, element_shape=[None, config.output_size])
         *_, logits = tf.while_loop(lambda t, *_: t < steps, step, (0, state, logits))
-        y = tf.sigmoid(tf.transpose(logits.stack()[length + 1 :], [1, 0, 2]))
-        return {"copy": tf.cast(y > 0.5, tf.uint8), "y": y}
+        return {"y": tf.sigmoid(tf.transpose(logits.stack(), [1, 0, 2]))}
 
-    return tf.function(copy, [tf.TensorSpec([None, None, width], tf.uint8, "words")], autograph=False)
+    return tf.function(run, [tf.TensorSpec([None, None, config.input_size], tf.float32, "x")], autograph=False)
 
 
 def _initial_state_function(cell: NTMCell) -> Any:

@@ -2,15 +2,15 @@
 
 import dataclasses
 
-from ntm.export.command import DEFAULT_UNROLL
+from ntm.export.options import DEFAULT_UNROLL
 from ntm.export.step import initial_state
-from ntm.runtime.copy_command import BLOCK_LENGTH
 from ntm.runtime.metadata import BATCHED, SPARSE, STEP, UNROLLED, Metadata
+from ntm.tasks.task import Task
 from ntm.training.run import TrainedRun
 
 LOCATIONS = 128
 SPARSE_UNROLL = DEFAULT_UNROLL
-BATCHED_UNROLL = 2 * BLOCK_LENGTH + 1  # a block of ntm-copy, which is there to be shown, and to be recalled
+BATCHED_UNROLL = 11  # the steps of one block of ntm-copy: 5 bytes, the delimiter, 5 bytes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,12 +19,14 @@ class Source:
 
     Attributes:
         run: the trained network.
+        task: what it was trained on.
         model_name: what the model is called.
         unroll: U, the steps in ``unrolled.onnx``.
         memory_locations: N of what is exported for one N only, a sequence that Triton keeps.
     """
 
     run: TrainedRun
+    task: Task
     model_name: str
     unroll: int = DEFAULT_UNROLL
     memory_locations: int = LOCATIONS
@@ -39,8 +41,9 @@ class Source:
             graph=graph,
             unroll=unroll or self.steps(graph),
             model_name=self.model_name,
+            task={"name": self.task.name, "options": self.task.options},
             config=dataclasses.asdict(self.run.cell.config),
-            searches=self.run.cell.searches,
+            content_addressing=self.run.cell.content_addressing,
             initial_state=initial_state(self.run.cell),
             training=self.run.summary,
             checkpoint_sha256=self.run.checkpoint_sha256,

@@ -1,6 +1,6 @@
-"""Static unrolling for large memories and heads that search: a step writes only to what a write head looks at.
+"""Static unrolling for large memories and content addressing: a step writes only to what a write head looks at.
 
-Write heads that have learned to walk look at a few locations; at all others their weights are so close to 0 that Eq.
+Write heads of a trained network look at a few locations; at all others their weights are so close to 0 that Eq.
 (3) and (4) change nothing there that matters. ``unrolled.onnx`` computes all of it, which is most of its
 work where there are many locations. Here a step takes out those at which the write heads of all sequences together
 look with more than ``NEGLIGIBLE``, erases, adds and computes the norms anew in these alone, and puts them back:
@@ -8,7 +8,7 @@ look with more than ``NEGLIGIBLE``, erases, adds and computes the norms anew in 
 * What it leaves out of a number m in the memory is at most ``NEGLIGIBLE`` (|m| + 1) a step: a sixteenth of what float32
   may round away from a number as large as |m| + 1, and for an m near 0 far below the epsilon of Eq. (6). That holds for
   any weighting: where heads look everywhere, or at NaN, everything is written, only slower than by ``unrolled.onnx``.
-* The sequences take out the same locations, as they write in step when they are copied side by side.
+* The sequences take out the same locations, as they write at the same step when they run side by side.
 * The memory lies in rows, so that one location is one piece: row b N + i is location i of sequence b.
 * What is read, and compared with the keys, is the whole memory.
 
@@ -23,8 +23,7 @@ from ntm.export import unrolled
 from ntm.export.graph import Graph, rewrite
 from ntm.export.unrolled import BatchFirst
 from ntm.models import NTMCell, addressing
-from ntm.runtime.metadata import OUTPUTS
-from ntm.runtime.model import NEGLIGIBLE
+from ntm.runtime.metadata import NEGLIGIBLE, OUTPUTS
 
 
 def unroll(cell: NTMCell, steps: int, opset: int) -> onnx.ModelProto:

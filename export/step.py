@@ -14,7 +14,7 @@ def shapes(config: NTMConfig) -> dict[str, tuple[str | int, ...]]:
     weights = ("B", config.heads, "N")
     reads = ("B", config.read_heads, config.memory_vector_size)
     inputs = (("B", config.input_size), memory, weights, reads)
-    outputs = (("B", config.word_bits), memory, weights, reads, ("B", config.write_heads, config.memory_vector_size))
+    outputs = (("B", config.output_size), memory, weights, reads, ("B", config.write_heads, config.memory_vector_size))
     return dict(zip((*INPUTS, *STEP_OUTPUTS), (*inputs, *outputs), strict=True))
 
 
@@ -25,7 +25,8 @@ def step_function(cell: NTMCell) -> Any:
     """
 
     def step(x: tf.Tensor, memory: tf.Tensor, weights: tf.Tensor, reads: tf.Tensor) -> dict[str, tf.Tensor]:
-        logits, state, adds = cell.step_with_adds(x, State(memory, weights, reads))
+        logits, state, heads = cell.step_with_heads(x, State(memory, weights, reads))
+        adds = tf.transpose(heads.add, [0, 2, 1])  # [B, K, M]
         return dict(zip(STEP_OUTPUTS, (tf.sigmoid(logits), *state, adds), strict=True))
 
     return tf.function(step, input_signature=input_signature(cell.config), autograph=False)
@@ -39,9 +40,9 @@ def input_signature(config: NTMConfig) -> list[tf.TensorSpec]:
     ]
 
 
-def locations_for(config: NTMConfig, length: int | tf.Tensor) -> int | tf.Tensor:
-    """N for a sequence of length L: a location a word and two to spare, and never fewer than the network needs."""
-    return tf.maximum(length + 2, config.memory_locations if config.learn_w_bias else config.shifts - 1)
+def least_locations(config: NTMConfig) -> int:
+    """The fewest memory locations that the network can be given."""
+    return config.memory_locations if config.learn_w_bias else max(config.shifts - 1, 1)
 
 
 def initial_state(cell: NTMCell) -> InitialState:

@@ -37,17 +37,17 @@ The NVIDIA Triton Inference Server serves the folder as it lies:
 tritonserver --model-repository="$PWD/triton"
 ```
 
-Its model `step` keeps the state of a sequence in the server, with N = {locations}: for sequences of up to {longest}
-words. A client sends x, with a number for the sequence, and gets y; `sequence_start` goes with the first step,
-`sequence_end` with the last. The delimiter, say:
+Its model `step` keeps the state of a sequence in the server, with N = {locations}. A client sends x, with a number for
+the sequence, and gets y; `sequence_start` goes with the first step, `sequence_end` with the last. A first step of
+zeros, say:
 
 ```sh
-curl -d '{{"parameters": {{"sequence_id": 1, "sequence_start": false, "sequence_end": false}}, "inputs": [{{"name": "x",
-  "shape": [1, {x_width}], "datatype": "FP32", "data": {delimiter}}}]}}' localhost:8000/v2/models/step/infer
+curl -d '{{"parameters": {{"sequence_id": 1, "sequence_start": true, "sequence_end": false}}, "inputs": [{{"name": "x",
+  "shape": [1, {inputs}], "datatype": "FP32", "data": {zeros}}}]}}' localhost:8000/v2/models/step/infer
 ```
 
-Its model `unrolled` is {unroll} time steps at once for any B and N, x `[{unroll}, B, {x_width}]` and y
-`[{unroll}, B, {bits}]`, with the state in and out; `sparse` is {sparse_unroll}, for long sequences, and `batched`
+Its model `unrolled` is {unroll} time steps at once for any B and N, x `[{unroll}, B, {inputs}]` and y
+`[{unroll}, B, {outputs}]`, with the state in and out; `sparse` is {sparse_unroll}, for long sequences, and `batched`
 {batched_unroll}, for many short ones. `--memory-locations` of `ntm-export` sets N of `step`, `--unroll` the steps of
 `unrolled`."""
 
@@ -74,10 +74,9 @@ def describe(source: Source, _: pathlib.Path) -> str:
     config = source.run.cell.config
     return _CARD.format(
         locations=source.memory_locations,
-        longest=source.memory_locations - 2,
-        x_width=config.input_size,
-        bits=config.word_bits,
-        delimiter=[0] * config.word_bits + [1],
+        inputs=config.input_size,
+        outputs=config.output_size,
+        zeros=[0] * config.input_size,
         unroll=source.steps(UNROLLED),
         sparse_unroll=source.steps(SPARSE),
         batched_unroll=source.steps(BATCHED),

@@ -1,8 +1,8 @@
 """Static unrolling: U time steps in one ONNX graph, written in the form that takes the fewest and cheapest nodes.
 
 ``step.onnx`` is the cell as TensorFlow has it; this is the same network for speed. onnxruntime spends about as long on
-calling a small node as on computing it, so a step here has 39 nodes instead of 59, by algebra alone, and 28 where no
-head searches; they are those of standard ONNX all the same:
+calling a small node as on computing it, so a step here has 39 nodes instead of 59, by algebra alone, and 28 without
+content addressing; they are those of standard ONNX all the same:
 
 * What depends on x alone is computed once for all U steps, and so is the output, which no next state depends on. To
   these nodes the steps of a chunk are one batch of U * B sequences.
@@ -11,7 +11,7 @@ head searches; they are those of standard ONNX all the same:
 * Eq. (3) and (4) of one head are M - w (e M - a), and e M - a is what BatchNormalization computes of B * M channels.
 * A key is brought to the length 1 by one node, which knows no least length, as TensorFlow does: the two differ for keys
   shorter than 1e-6, which no trained network was seen to have.
-* Where all gates are shut (``NTMCell.shut_gates``), Eq. (5) to (7) leave the weightings as they are.
+* Where content addressing is turned off, g = 0, Eq. (5) to (7) leave the weightings as they are.
 * Eq. (9) needs no epsilon where nothing is differentiated: the logarithm of 0 is -inf, and its softmax is 0.
 
 That all this is the same network is proved before anything is published (``ntm.export.parity``).
@@ -41,7 +41,7 @@ def unroll(cell: NTMCell, steps: int, opset: int) -> onnx.ModelProto:
         opset: of the graph.
 
     Returns:
-        The graph: the ``INPUTS`` and ``OUTPUTS`` of ``ntm.runtime.metadata``, x ``[U, B, W+1]`` and y ``[U, B, W]``.
+        The graph: the ``INPUTS`` and ``OUTPUTS`` of ``ntm.runtime.metadata``, x ``[U, B, I]`` and y ``[U, B, O]``.
         N is at least S - 1. Its nodes are called ``step_<i>/<what it computes>/...``, or ``all/...`` where they
         compute something for all steps.
     """
@@ -110,7 +110,7 @@ class BatchFirst(abc.ABC):
 
     def __init__(self, graph: Graph, cell: NTMCell) -> None:
         self._graph = graph
-        self._config, self._searches = cell.config, cell.searches
+        self._config, self._by_content = cell.config, cell.content_addressing
         self._first, *self._hidden = [matrix(layer) for layer in cell.hidden]
         self._output = matrix(cell.output)
         parts, self._erase, self._add = heads(cell)
@@ -129,9 +129,9 @@ class BatchFirst(abc.ABC):
         graph.part = "sizes"
         self._pieces = pieces(graph, config.shifts) if config.shifts > 1 else ""
         graph.part = "controller"
-        words = graph.reshape(x, -1, config.input_size)
+        inputs = graph.reshape(x, -1, config.input_size)
         of_x = np.vstack([self._first[: config.input_size], self._first[-1:]])
-        projected = self._gemm("hidden_0/x", of_x, words)  # [U * B, H]
+        projected = self._gemm("hidden_0/x", of_x, inputs)  # [U * B, H]
         return graph.nodes("Split", projected, names=[None] * steps, axis=0, num_outputs=steps)
 
     def controller(self, projected: str, reads: str) -> str:
@@ -151,16 +151,16 @@ class BatchFirst(abc.ABC):
     def addressing(self, hidden: str) -> list[str]:
         """What the addressing is told: keys, ``[B, R+K, M]``, each as long as its strength; sharpening; mixture.
 
-        There are no keys where no head searches.
+        There are no keys where content addressing is turned off.
         """
         graph, count, m = self._graph, self._config.heads, self._config.memory_vector_size
         graph.part = "heads"
         shifts = self._config.shifts * count
-        sizes = [m, 1, 1, 2 * shifts] if self._searches else [1, shifts]
+        sizes = [m, 1, 1, 2 * shifts] if self._by_content else [1, shifts]
         parameters = graph.reshape(self._gemm("heads/addressing", self._addressing, hidden), -1, count, sum(sizes))
         split = graph.constant("heads/addressing/split", sizes, np.int64)
         parts = graph.nodes("Split", parameters, split, names=[None] * len(sizes), axis=2)
-        if not self._searches:
+        if not self._by_content:
             return parts
         key, strength, *others = parts
         graph.part = "content"
@@ -202,14 +202,14 @@ class BatchFirst(abc.ABC):
         return erase, graph.node("Tanh", self._gemm(f"heads/add_{k}", self._add[k], hidden))
 
     def output(self, hidden: list[str], reads: list[str], name: str) -> None:
-        """The output words of all steps, ``[U, B, W]``."""
+        """The outputs of all steps, ``[U, B, O]``."""
         graph, config = self._graph, self._config
         graph.part = "output"
         units = config.controller_sizes[-1]
         of_hidden, of_reads = np.vstack([self._output[:units], self._output[-1:]]), self._output[units:-1]
         said = self._gemm("output/hidden", of_hidden, graph.node("Concat", *hidden, axis=0))
         said = self._gemm("output/reads", of_reads, self._flat(graph.node("Concat", *reads, axis=0)), said)
-        graph.reshape(graph.node("Sigmoid", said), len(hidden), -1, config.word_bits, name=name)
+        graph.reshape(graph.node("Sigmoid", said), len(hidden), -1, config.output_size, name=name)
 
 
 class _Unrolled(BatchFirst):
@@ -273,8 +273,8 @@ class _Unrolled(BatchFirst):
 def _addressing(cell: NTMCell, parts: dict[str, np.ndarray]) -> np.ndarray:
     """What the addressing is told as one layer, ``[H+1, (R+K) * (M + 2 + 2 S (R+K))]``.
 
-    Of each head key, strength, sharpening, and the logits of its mixture, which never takes from another head. Where no
-    head searches there are neither keys nor strengths, and half as many logits.
+    Of each head key, strength, sharpening, and the logits of its mixture, which never takes from another head. Without
+    content addressing there are neither keys nor strengths, and half as many logits.
     """
     count, shifts, rows = cell.config.heads, cell.config.shifts, len(parts["key"])
     mixture = np.zeros([rows, count, 2, count, shifts], np.float32)
@@ -282,7 +282,7 @@ def _addressing(cell: NTMCell, parts: dict[str, np.ndarray]) -> np.ndarray:
     for i in range(count):
         mixture[:, i, 0, i] = parts["gate"][:, i] + parts["shift"][:, i]
         mixture[:, i, 1, i] = parts["shift"][:, i]
-    if cell.searches:
+    if cell.content_addressing:
         told = [parts["key"], parts["strength"], parts["sharpening"], mixture.reshape(rows, count, -1)]
     else:
         told = [parts["sharpening"], mixture[:, :, 1].reshape(rows, count, -1)]

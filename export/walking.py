@@ -1,15 +1,15 @@
-"""Static unrolling for large memories and heads that never search: a step computes only where heads can be.
+"""Static unrolling for large memories and heads without content addressing: a step computes only where heads can be.
 
-A head that goes by location alone walks at most (S - 1) / 2 locations a step; where it cannot walk to, its weighting is
-0, and it neither writes nor reads. So a step finds the locations to which the heads of all sequences together may walk
-with a weight of more than ``NEGLIGIBLE``, takes the memory out there, does all that is to be done, and puts it back.
+A head that uses location addressing alone moves at most (S - 1) / 2 locations a step; where it cannot move to, its
+weighting is 0, and it neither writes nor reads. So a step finds the locations to which the heads of all sequences
+together may move with a weight of more than ``NEGLIGIBLE``, takes the memory out there, does all that is to be done, and puts it back.
 What still grows with N are a sum of the weightings, and a copy of the memory.
 
 * What it leaves out of a location is a weight of at most ``NEGLIGIBLE`` before sharpening, for each head and step. That
   holds for any weighting: where heads look everywhere nothing is left out, and it is only slower than
   ``unrolled.onnx``. What all of it together may do is measured before publication, and is next to nothing where heads
   look at a few locations: from one step to the next Eq. (9) makes small weights smaller still.
-* The sequences have their locations in common, as they walk in step when they are copied side by side.
+* The sequences have their locations in common, as they move at the same step when they run side by side.
 * The batch is the last axis, as in ``batched.onnx``, and the location the first: one location of all sequences is one
   piece.
 
@@ -22,12 +22,11 @@ import onnx
 from ntm.export.batched import BatchLast, state_after
 from ntm.export.graph import Graph, rewrite
 from ntm.models import NTMCell
-from ntm.runtime.metadata import INPUTS
-from ntm.runtime.model import NEGLIGIBLE
+from ntm.runtime.metadata import INPUTS, NEGLIGIBLE
 
 
 def unroll(cell: NTMCell, steps: int, opset: int) -> onnx.ModelProto:
-    """Write U steps of a network that never searches as a graph; it takes and returns what ``unrolled.unroll`` does."""
+    """Write U steps of a network without content addressing as a graph; it takes and returns what ``unrolled.unroll`` does."""
     graph = Graph()
     _Walking(graph, cell).unroll([state_after(i, steps) for i in range(steps)])
     return graph.model(cell, steps, opset)
@@ -48,7 +47,7 @@ class _Walking(BatchLast):
     lay_back = lay_out
 
     def begin(self, steps: int) -> list[str]:
-        """What is computed once a chunk; returns the words of each step, ``[W+1, B]``."""
+        """What is computed once a chunk; returns the inputs of each step, ``[I, B]``."""
         words = super().begin(steps)
         graph = self._graph
         graph.part = "sizes"

@@ -1,24 +1,51 @@
 """A Neural Turing Machine: trained in TensorFlow, exported to ONNX, served on the CPU by onnxruntime.
 
-``ntm.load()`` gives the bundled model and ``ntm.load(path)`` an exported one; see ``ntm.runtime``.
+``ntm.load()`` gives a bundled model and ``ntm.load(path)`` an exported one, ``ntm.train`` trains one, ``ntm.export``
+exports it, and ``ntm.evaluate`` counts what it gets wrong. ``ntm.tasks`` holds the tasks of the paper and the class to
+derive your own from.
 """
 
+import importlib
 import os
 from typing import TYPE_CHECKING, Any
 
-from ntm import runtime
+from ntm.api import evaluate, export, load, train
+from ntm.errors import Error, ExportError, FileError, MissingExtraError, ModelError, RunError, TaskError
 
 if TYPE_CHECKING:
-    from ntm.runtime import Model, ModelError, State, load
+    from ntm import tasks
+    from ntm.runtime.model import Model, State
 
-__all__ = ["Model", "ModelError", "State", "load"]
+__all__ = [
+    "Error",
+    "ExportError",
+    "FileError",
+    "MissingExtraError",
+    "Model",
+    "ModelError",
+    "RunError",
+    "State",
+    "TaskError",
+    "evaluate",
+    "export",
+    "load",
+    "tasks",
+    "train",
+]
 
 # Unless it is told before it is imported, onnxruntime reports its use over the network and keeps files in the home.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 
 def __getattr__(name: str) -> Any:
-    """Import the runtime when something of it is asked for: training and export do not need it."""
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(runtime, name)
+    """Import what needs NumPy when it is asked for."""
+    if name == "tasks":
+        return importlib.import_module("ntm.tasks")
+    if name in ("Model", "State"):
+        return getattr(importlib.import_module("ntm.runtime.model"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """What there is, whether it is imported yet or not."""
+    return sorted({*globals(), *__all__})

@@ -36,6 +36,14 @@ def evaluate() -> None:
     main()
 
 
+def run() -> None:
+    """``ntm-run``."""
+    _end_silently()
+    from ntm.runtime.run_command import main  # noqa: PLC0415
+
+    main()
+
+
 def _end_silently() -> None:
     """Let a signal end the process at once, until ``ntm.console.run`` has something to clean up.
 

@@ -142,6 +142,11 @@ def say(message: str) -> None:
             sys.stderr.flush()
 
 
+def warn(message: str) -> None:
+    """Warn the user: a line on stderr."""
+    warnings.warn(message, stacklevel=2)
+
+
 def fail(command: str, message: str, code: int = TROUBLE) -> NoReturn:
     """Print ``command: error: message`` and exit."""
     say(f"{command}: error: {one_line(message)}")
@@ -155,12 +160,14 @@ def _show_version(context: typer.Context, wanted: bool) -> None:
 
     from ntm.runtime import folder  # noqa: PLC0415
 
-    try:
-        data = folder.read(folder.BUNDLED).metadata
-        model = f"model {data.model_name}, checkpoint {data.checkpoint_sha256[:12]}"
-    except folder.ModelError as error:
-        model = f"no bundled model: {error}"
-    typer.echo(f"{context.info_name} {importlib.metadata.version(DISTRIBUTION)}\n{model}")
+    lines = [f"{context.info_name} {importlib.metadata.version(DISTRIBUTION)}"]
+    for name in folder.bundled():
+        try:
+            data = folder.read(name).metadata
+            lines.append(f"model {data.model_name}, checkpoint {data.checkpoint_sha256[:12]}")
+        except Error as error:
+            lines.append(f"no bundled model {name}: {error}")
+    typer.echo("\n".join(lines))
     raise typer.Exit
 
 
@@ -170,7 +177,7 @@ Version = Annotated[
         "--version",
         callback=_show_version,
         is_eager=True,
-        help="Print the versions of the package and of the bundled model.",
+        help="Print the versions of the package and of the bundled models.",
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]

@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO
 import typer
 
 from ntm import console
+from ntm.errors import ModelError, explaining
 from ntm.files import atomic_output
 from ntm.runtime import folder, options
+from ntm.runtime.metadata import Metadata
 
 if TYPE_CHECKING:
     from ntm.runtime.stream import CopiedBatch
@@ -30,7 +32,7 @@ BATCH_SIZE = 1024
 
 _BATCH_BYTES = 1 << 20  # at most: longer blocks run fewer at a time, and what is read is held in memory
 
-_BYTE = 8
+_TASK, _BYTE = "copy", 8  # what a model must have learned, and the bits of its words
 _STANDARD = "-"
 
 Option = typer.Option
@@ -43,7 +45,7 @@ def copy(
         str | None, Option("--output", "-o", metavar="OUTPUT", help="Where the copy goes, if not to standard output.")
     ] = None,
     force: Annotated[bool, Option("--force", "-f", help="Replace OUTPUT if it exists.")] = False,
-    model: options.Model = folder.BUNDLED,
+    model: options.Model = folder.DEFAULT,
     block_length: Annotated[
         int, Option(min=1, max=1 << 16, metavar="L", help="Bytes that make one sequence.")
     ] = BLOCK_LENGTH,
@@ -71,8 +73,7 @@ def copy(
         _check_output(output, reader, force=force)
         try:
             files = folder.read(model)
-            if files.metadata.word_bits != _BYTE:
-                raise folder.ModelError(f"the model {model} has words of {files.metadata.word_bits} bits, not {_BYTE}")
+            _check_task(files.metadata, model)
             size = block_length * max(1, min(batch_size, _BATCH_BYTES // block_length))
             batches = _read_batches(reader, source, size)
             copied = _copy_batches(files, batches, block_length, memory_locations, threads or options.available_cores())
@@ -82,12 +83,22 @@ def copy(
                     write(batch.content)
                     tally.add(batch)
                     progress.update(tally.bytes, f"{tally.bytes // 1024:,} KiB at {tally.rate}")
-        except folder.ModelError as error:
-            raise console.CommandError(str(error)) from error
         except BrokenPipeError:
             quiet = True  # who reads the copy has seen enough of it; that is no whole copy to speak of
     _report(tally, to_stdout=_is_stdout(output), as_json=as_json, quiet=quiet)
     return console.WRONG if tally.wrong_bits else console.OK
+
+
+def _check_task(metadata: Metadata, model: str) -> None:
+    """Refuse a model that does not copy bytes.
+
+    Raises:
+        ModelError: says what it does.
+    """
+    if metadata.task_name != _TASK:
+        raise ModelError(f"the model {model} was trained on {metadata.task_name}, not on {_TASK}")
+    if metadata.output_size != _BYTE:
+        raise ModelError(f"the model {model} has words of {metadata.output_size} bits, not {_BYTE}")
 
 
 @dataclasses.dataclass
@@ -174,7 +185,7 @@ def _open_input(source: str) -> Iterator[BinaryIO]:
 
 
 def _reading(source: str) -> contextlib.AbstractContextManager[None]:
-    return console.explaining(f"cannot read {'standard input' if source == _STANDARD else source}")
+    return explaining(f"cannot read {'standard input' if source == _STANDARD else source}")
 
 
 def _size(reader: BinaryIO) -> int | None:
@@ -203,7 +214,7 @@ def _check_output(output: str | None, reader: BinaryIO, *, force: bool) -> None:
 def _open_output(output: str | None, *, force: bool) -> Iterator[Callable[[bytes], None]]:
     """A function that writes; a regular file appears when the block ends without an exception."""
     name = "standard output" if _is_stdout(output) else str(output)
-    with console.explaining(f"cannot write {name}"), contextlib.ExitStack() as stack:
+    with explaining(f"cannot write {name}"), contextlib.ExitStack() as stack:
         if _is_stdout(output):
             # Not sys.stdout.buffer: what that holds back after an error it tries to write again when all is over.
             file: BinaryIO = stack.enter_context(open(1, "wb", buffering=0, closefd=False))
@@ -254,10 +265,11 @@ def _copy_batches(
     first = next(batches, None)
     if first is None:
         return iter(())
+    from ntm import tasks  # noqa: PLC0415
     from ntm.runtime import model, stream  # noqa: PLC0415
 
     if locations is None:
-        locations = max(model.locations_for(block_length), files.metadata.least_locations)
+        locations = max(tasks.Copy().memory_locations({"length": block_length}), files.metadata.least_locations)
     try:
         network = model.Model(files, locations, own_process=True)
     except ValueError as error:

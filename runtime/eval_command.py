@@ -1,6 +1,5 @@
-"""``ntm-eval``: count what a Neural Turing Machine gets wrong by the length of a sequence, and draw what it does."""
+"""``ntm-eval``: count what a Neural Turing Machine gets wrong by the size of a sequence, and draw what it does."""
 
-import enum
 import json
 import os
 import pathlib
@@ -12,43 +11,52 @@ from typing import TYPE_CHECKING, Annotated
 from typer import Option
 
 from ntm import console
+from ntm.errors import require
 from ntm.runtime import folder, options
 from ntm.runtime.metadata import LARGEST_SIZE
 
 if TYPE_CHECKING:
     from ntm.runtime.evaluate import Case, Score
     from ntm.runtime.model import Model
+    from ntm.tasks import Task
 
 COMMAND = "ntm-eval"
-
-# As many as the original has, whose table can then be compared; longer sequences get what they need.
-LEAST_LOCATIONS = 128
 
 # Where the pictures go by default, by option.
 PICTURES = {"--plot": "ntm-eval-plot.png", "--trace": "ntm-eval-trace.png"}
 FORMATS = (".png", ".pdf", ".svg")
 _FORMATS = " or ".join(FORMATS)
 _MOST_PLOTTED = 20
-# A trace is held whole: the steps of a copy times the locations.
+# A trace is held whole: the steps of a sequence times the locations.
 _LARGEST_TRACE = 1 << 24
-
-
-class Pattern(enum.StrEnum):
-    """What ``--pattern`` takes: the names of ``ntm.runtime.patterns.PATTERNS``."""
-
-    RANDOM = "random"
-    ZEROS = "zeros"
-    ONES = "ones"
-    REPEAT = "repeat"
-    COUNTER = "counter"
-    TEXT = "text"
 
 
 def evaluate(
     *,
-    model: options.Model = folder.BUNDLED,
-    lengths: Annotated[str, Option(metavar="L,…", help="Words in a sequence: one length or several.")] = "20,120,1000",
-    sequences: Annotated[int, Option(min=1, max=1 << 24, metavar="COUNT", help="Sequences of each length.")] = 100,
+    model: options.Model = folder.DEFAULT,
+    task: Annotated[
+        str | None,
+        Option(
+            metavar="TASK",
+            help="A task of the paper, or FILE.py:CLASS, which runs the file.",
+            show_default="what the model was trained on",
+        ),
+    ] = None,
+    option: Annotated[
+        list[str], Option(metavar="NAME=VALUE", help="An option of the task; may be given several times.")
+    ] = [],  # noqa: B006  (typer copies it)
+    size: Annotated[
+        list[str],
+        Option(
+            metavar="NAME=NUMBER",
+            help="A size of the sequences, e.g. items=20 or length=10,repeats=3; may be given several times.",
+            show_default="those of the task",
+        ),
+    ] = [],  # noqa: B006
+    lengths: Annotated[
+        str | None, Option(metavar="L,...", help="Several sizes at once, for a task with a length alone.")
+    ] = None,
+    sequences: Annotated[int, Option(min=1, max=1 << 24, metavar="COUNT", help="Sequences of each size.")] = 100,
     memory_locations: Annotated[
         int | None,
         Option(
@@ -56,7 +64,7 @@ def evaluate(
             max=LARGEST_SIZE,
             metavar="N",
             help="Memory locations.",
-            show_default=f"L + 2, at least {LEAST_LOCATIONS}",
+            show_default="what the size needs, at least 128",
         ),
     ] = None,
     batch_size: Annotated[
@@ -64,13 +72,12 @@ def evaluate(
         Option(min=1, max=1 << 16, metavar="B", help="Sequences that run side by side.", show_default="the fastest"),
     ] = None,
     threads: options.Threads = None,
-    pattern: Annotated[Pattern, Option(help="What the sequences hold.")] = Pattern.RANDOM,
     seed: Annotated[int, Option(min=0, help="Seed of the sequences.")] = 0,
     plot: Annotated[
         pathlib.Path | None,
         Option(
             metavar="[FILE]",
-            help="Draw target, output and error for each length, of its worst sequence. "
+            help="Draw input, target, output and error for each size, of its worst sequence. "
             f"FILE ends in {_FORMATS}; without one: {PICTURES['--plot']}.",
         ),
     ] = None,
@@ -78,7 +85,7 @@ def evaluate(
         pathlib.Path | None,
         Option(
             metavar="[FILE]",
-            help="Draw what the heads do with the memory, for the worst sequence of the first length. "
+            help="Draw what the heads do with the memory, for the worst sequence of the first size. "
             f"FILE ends in {_FORMATS}; without one: {PICTURES['--trace']}.",
         ),
     ] = None,
@@ -87,52 +94,55 @@ def evaluate(
     quiet: console.Quiet = False,
     version: console.Version = False,  # noqa: ARG001  (its callback acts on it)
 ) -> int:
-    """Let a Neural Turing Machine copy sequences that it has never seen, and count the wrong bits by length.
+    """Run a Neural Turing Machine on sequences that it has never seen, and count the wrong bits by size.
 
-    A bit is wrong if the output, thresholded at 0.5, is not the bit of the word. The soft cost is as the original
-    counted it: the sum of |target - output| over the output phase, in bits per sequence.
+    A bit is wrong if the output, thresholded at 0.5, is not the target. The cost is the cross-entropy in bits per
+    sequence, as the paper plots it.
 
-    The exit code is 0 if every bit came back, 1 if some are wrong, 2 for trouble.
+    The exit code is 0 if no bit is wrong, 1 if some are, 2 for trouble. For a task whose next bit nobody can know
+    (dynamic-ngrams) it is never 1.
     """
     if sys.stdout is None:
         raise console.CommandError("standard output is closed")
-    wanted = parse_lengths(lengths)
+    if size and lengths is not None:
+        raise console.CommandError("give either --size or --lengths")
     _check_pictures(plot, trace, force=force)
-    if plot and len(wanted) > _MOST_PLOTTED:
-        raise console.CommandError(f"a plot has room for {_MOST_PLOTTED} lengths, not {len(wanted)}")
-    try:
-        files = folder.read(model)
-        from ntm.runtime import evaluate as evaluation  # noqa: PLC0415  (as all below: it imports numpy)
-        from ntm.runtime.model import Model, locations_for  # noqa: PLC0415
+    files = folder.read(model)
+    from ntm.runtime import evaluate as evaluation  # noqa: PLC0415  (as all below: it imports numpy)
+    from ntm.runtime.model import Model  # noqa: PLC0415
+    from ntm.tasks import notation  # noqa: PLC0415
 
-        try:
-            network = Model(files, memory_locations, batch_size=batch_size, own_process=True)
-        except ValueError as error:
-            raise console.CommandError(str(error)) from error
-        least = max(LEAST_LOCATIONS, files.metadata.least_locations)
-        cases = [
-            evaluation.Case(length, memory_locations or max(locations_for(length), least), sequences, pattern, seed)
-            for length in wanted
-        ]
-        if trace and cases[0].steps * cases[0].memory_locations > _LARGEST_TRACE:
-            raise console.CommandError(f"a trace of {wanted[0]} words is too large: put a shorter length first")
-        start = time.monotonic()
-        scores = list(_scores(network, cases, threads or options.available_cores(), quiet=quiet))
-        summary = {
-            "model": files.metadata.model_name,
-            "checkpoint_sha256": files.metadata.checkpoint_sha256,
-            "seed": seed,
-            "seconds": round(time.monotonic() - start, 6),
-            "results": [score.as_dict() for score in scores],
-        }
-        try:
-            if as_json or not quiet:
-                console.show(json.dumps(summary) if as_json else evaluation.table(scores))
-        finally:  # the figures may have nowhere to go, and the pictures do
-            _draw(network, scores, plot, trace, force=force, quiet=quiet)
-    except folder.ModelError as error:
+    wanted = [notation.parse_size(text) for text in size] if size else None
+    if lengths is not None:
+        wanted = [{"length": length} for length in parse_lengths(lengths)]
+    learned = evaluation.task_of(files.metadata, task, notation.parse_options(option))
+    try:
+        network = Model(files, memory_locations, batch_size=batch_size, own_process=True)
+    except ValueError as error:
         raise console.CommandError(str(error)) from error
-    return console.WRONG if any(score.wrong_bits.any() for score in scores) else console.OK
+    cases = evaluation.cases_of(
+        files.metadata, learned, wanted, sequences=sequences, memory_locations=memory_locations, seed=seed
+    )
+    if plot and len(cases) > _MOST_PLOTTED:
+        raise console.CommandError(f"a plot has room for {_MOST_PLOTTED} sizes, not {len(cases)}")
+    if trace and learned.steps(cases[0].size) * cases[0].memory_locations > _LARGEST_TRACE:
+        raise console.CommandError("a trace of the first size is too large: put a smaller size first")
+    start = time.monotonic()
+    scores = list(_scores(network, learned, cases, threads or options.available_cores(), quiet=quiet))
+    summary = {
+        "model": files.metadata.model_name,
+        "checkpoint_sha256": files.metadata.checkpoint_sha256,
+        "task": {"name": learned.name, "options": learned.options},
+        "seed": seed,
+        "seconds": round(time.monotonic() - start, 6),
+        "results": [score.as_dict() for score in scores],
+    }
+    try:
+        if as_json or not quiet:
+            console.show(json.dumps(summary) if as_json else evaluation.table(scores))
+    finally:  # the figures may have nowhere to go, and the pictures do
+        _draw(network, scores, plot, trace, force=force, quiet=quiet)
+    return console.OK if all(score.perfect for score in scores) else console.WRONG
 
 
 def parse_lengths(text: str) -> list[int]:
@@ -152,7 +162,7 @@ def _check_pictures(plot: pathlib.Path | None, trace: pathlib.Path | None, *, fo
     """Refuse a picture that cannot be drawn, before the counting, which takes its time."""
     pictures = [path for path in (plot, trace) if path is not None]
     if pictures:
-        console.require("plot", "matplotlib")
+        require("plot", "matplotlib")
     if plot and trace and os.path.realpath(plot) == os.path.realpath(trace):
         raise console.CommandError(f"{plot} cannot be both pictures")
     for path in pictures:
@@ -161,23 +171,30 @@ def _check_pictures(plot: pathlib.Path | None, trace: pathlib.Path | None, *, fo
         options.check_free(path, options.output_status(path), force=force)
 
 
-def _scores(network: "Model", cases: "list[Case]", threads: int, *, quiet: bool) -> "Iterable[Score]":
+def _scores(
+    network: "Model", task: "Task", cases: "list[Case]", threads: int, *, quiet: bool
+) -> "Iterable[Score]":
     """Evaluate, under a progress bar."""
     from ntm.runtime import evaluate as evaluation  # noqa: PLC0415
-    from ntm.runtime.model import warn_if_exceeded  # noqa: PLC0415
+    from ntm.tasks.task import describe  # noqa: PLC0415
 
     for case in cases:
-        warn_if_exceeded(case.length, case.memory_locations)
+        needed = task.memory_locations(case.size)
+        if case.memory_locations < needed:
+            console.warn(
+                f"{describe(case.size)} needs {needed:,} memory locations, and there are {case.memory_locations:,}: "
+                "expect wrong bits"
+            )
     # What a case takes grows with its steps and with its locations.
-    efforts = [case.sequences * case.steps * case.memory_locations for case in cases]
+    efforts = [case.sequences * task.steps(case.size) * case.memory_locations for case in cases]
     with console.Progress(sum(efforts), quiet=quiet) as progress:
         for i, case in enumerate(cases):
 
             def report(done: float, i: int = i, case: "Case" = case) -> None:
                 effort = sum(efforts[:i]) + efforts[i] * done / case.sequences
-                progress.update(effort, f"length {case.length:,}: {int(done):,} of {case.sequences:,} sequences")
+                progress.update(effort, f"{describe(case.size)}: {int(done):,} of {case.sequences:,} sequences")
 
-            yield evaluation.evaluate(network, case, threads=threads, report=report)
+            yield evaluation.run_case(network, task, case, threads=threads, report=report)
 
 
 def _draw(
@@ -195,11 +212,11 @@ def _draw(
     from ntm.runtime import pictures  # noqa: PLC0415  (it imports matplotlib)
 
     if plot:
-        pictures.save(pictures.draw_copies(scores), plot, replace=force)
+        pictures.save(pictures.draw_sequences(scores), plot, replace=force)
     if trace:
         first = scores[0]
-        state = network.initial_state(1, first.case.memory_locations)
-        pictures.save(pictures.draw_trace(network.trace(first.worst.words[None], state)), trace, replace=force)
+        traced = network.trace(first.worst.x[:, None], network.initial_state(1, first.case.memory_locations))
+        pictures.save(pictures.draw_trace(traced, first), trace, replace=force)
     if not quiet:
         console.say(f"{COMMAND}: wrote {' and '.join(str(path) for path in (plot, trace) if path)}")
 

@@ -1,96 +1,180 @@
-"""Counting what a network gets wrong: many sequences of one length, in batches, several batches at a time."""
+"""Evaluation: how many bits a model gets wrong, and its cost, by the size of a task's sequences."""
 
 import dataclasses
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor, wait
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from ntm import text
+from ntm.errors import TaskError
+from ntm.runtime.metadata import Metadata
 from ntm.runtime.model import Floats, Model
-from ntm.runtime.patterns import Words, sequence
+from ntm.tasks.find import find_class, make, recorded, title
+from ntm.tasks.task import Batch, Size, Task, check_size, draw
+
+# N is at least this, as in the paper, unless another is asked for.
+LEAST_LOCATIONS = 128
 
 _REPORT_SECONDS = 0.1
-
-_LEGEND = """\
-N: memory locations; wrong bits: per sequence, and in the worst; soft cost: the sum of
-|target - output| over the output phase, in bits per sequence"""
+# Sequences that are drawn from one seed: the same ones, however they are divided into batches.
+_BLOCK = 16
+# No output of float32 is nearer to 0 or 1: one that is exactly 0 or 1, and wrong, costs 24 bits.
+_LEAST_CHANCE = 2.0**-24
 
 
 class Case(NamedTuple):
-    """Sequences to copy."""
+    """Sequences to evaluate."""
 
-    length: int  # L
+    size: Size
     memory_locations: int  # N
     sequences: int
-    pattern: str = "random"  # a name of ``ntm.runtime.patterns.PATTERNS``
     seed: int = 0
 
-    @property
-    def steps(self) -> int:
-        """T: the words, the delimiter, the words again."""
-        return 2 * self.length + 1
 
+class Output(NamedTuple):
+    """A sequence of a task, and what the network output."""
 
-class Recall(NamedTuple):
-    """A sequence, and what the network recalled of it."""
-
-    words: Words  # [L, W]
-    y: Floats  # [L, W], probabilities
+    x: Floats  # [T, I]
+    target: Floats  # [T, O]
+    mask: Floats  # [T]
+    y: Floats  # [T, O], probabilities
 
     @property
     def wrong_bits(self) -> int:
-        """The bits of y, thresholded at 0.5, that are not those of the words."""
-        return int(np.count_nonzero((self.y > 0.5) != self.words))
+        """The outputs on the wrong side of 0.5, over the output phase."""
+        return int(_wrong_bits(self.target, self.mask, self.y).sum())
 
 
 @dataclasses.dataclass(frozen=True)
 class Score:
-    """How a network has copied the sequences of a case.
+    """How well a network has done on the sequences of a case.
 
     Attributes:
-        case: what it was given.
-        wrong_bits: of each sequence, ``[sequences]``; thresholded at 0.5, over the output phase only.
-        soft_cost: of each sequence in bits, ``[sequences]``: the sum over the output phase of |target - output|, where
-            the output is a probability. So the original counted.
+        case: which sequences.
+        wrong_bits: of each sequence, ``[sequences]``; thresholded at 0.5, over the output phase.
+        cost: of each sequence in bits, ``[sequences]``: the cross-entropy over the output phase, as the paper plots it.
+        optimal_cost: that of the best possible predictor, ``[sequences]``; None where it makes no mistake.
         worst: the first of the sequences with the most wrong bits.
     """
 
     case: Case
     wrong_bits: npt.NDArray[np.int64]
-    soft_cost: npt.NDArray[np.float64]
-    worst: Recall
+    cost: npt.NDArray[np.float64]
+    optimal_cost: npt.NDArray[np.float64] | None
+    worst: Output
 
-    def as_dict(self) -> dict[str, str | int | float]:
-        """The figures, for machines."""
-        return {
-            "pattern": self.case.pattern,
-            "length": self.case.length,
+    @property
+    def perfect(self) -> bool:
+        """Whether no bit is wrong. No prediction is certain where there is an optimal predictor: then it is True."""
+        return self.optimal_cost is not None or not self.wrong_bits.any()
+
+    def as_dict(self) -> dict[str, int | float]:
+        """The figures by name, those of the size among them."""
+        figures: dict[str, int | float] = {
+            **self.case.size,
             "memory_locations": self.case.memory_locations,
             "sequences": len(self.wrong_bits),
             "perfect_sequences": int(np.count_nonzero(self.wrong_bits == 0)),
             "wrong_bits": int(self.wrong_bits.sum()),
             "wrong_bits_mean": float(self.wrong_bits.mean()),
             "wrong_bits_worst": int(self.wrong_bits.max()),
-            "soft_cost_mean": float(self.soft_cost.mean()),
+            "cost_mean": float(self.cost.mean()),
         }
+        if self.optimal_cost is not None:
+            figures["optimal_cost_mean"] = float(self.optimal_cost.mean())
+            figures["cost_above_optimal"] = figures["cost_mean"] - figures["optimal_cost_mean"]
+        return figures
 
 
-def evaluate(model: Model, case: Case, *, threads: int = 1, report: Callable[[float], None] = lambda _: None) -> Score:
-    """Let a network copy the sequences of a case, and compare.
+def evaluate(
+    model: Model,
+    task: Task | str | None = None,
+    sizes: Sequence[Size] | None = None,
+    *,
+    sequences: int = 100,
+    memory_locations: int | None = None,
+    seed: int = 0,
+    threads: int = 1,
+) -> list[Score]:
+    """Evaluate a model on fresh sequences of a task; see ``ntm.evaluate``."""
+    learned = task_of(model.metadata, task)
+    if sequences < 1:
+        raise ValueError(f"sequences must be at least 1, not {sequences}")
+    cases = cases_of(model.metadata, learned, sizes, sequences=sequences, memory_locations=memory_locations, seed=seed)
+    return [run_case(model, learned, case, threads=threads) for case in cases]
+
+
+def task_of(metadata: Metadata, given: Task | str | None, options: Mapping[str, Any] | None = None) -> Task:
+    """The task that a model is to be evaluated on.
+
+    Args:
+        metadata: of the model.
+        given: a task, or what ``ntm.tasks.find`` takes; by default the task that the model was trained on.
+        options: of the task, that are to differ from the model's.
+
+    Raises:
+        TaskError: there is no such task, or its sequences are not of the model's sizes.
+    """
+    name, trained, changes = metadata.task_name, metadata.task_options, dict(options or {})
+    if isinstance(given, Task):
+        task = given
+    elif given is not None:
+        kind = find_class(given)
+        task = make(kind, (trained if title(kind) == name else {}) | changes)
+    else:
+        task = recorded(name, trained | changes)
+    for what, own, of_model in (
+        ("inputs", task.input_size, metadata.input_size),
+        ("outputs", task.output_size, metadata.output_size),
+    ):
+        if own != of_model:
+            raise TaskError(f"the task {task.name} has {own} {what}, and the model {metadata.model_name} {of_model}")
+    return task
+
+
+def cases_of(
+    metadata: Metadata,
+    task: Task,
+    sizes: Sequence[Size] | None,
+    *,
+    sequences: int,
+    memory_locations: int | None = None,
+    seed: int = 0,
+) -> list[Case]:
+    """A case for each size, by default those of the task; N is what the size needs and at least 128.
+
+    Raises:
+        TaskError: a size is not the task's.
+    """
+    sizes = task.evaluation_sizes if sizes is None else sizes
+    for size in sizes:
+        check_size(task, size)
+    least = max(LEAST_LOCATIONS, metadata.least_locations)
+    return [
+        Case(size, memory_locations or max(task.memory_locations(size), least), sequences, seed) for size in sizes
+    ]
+
+
+def run_case(
+    model: Model, task: Task, case: Case, *, threads: int = 1, report: Callable[[float], None] = lambda _: None
+) -> Score:
+    """Run a network on the sequences of a case, and compare.
 
     Args:
         model: the network, whose ``batch_size`` bounds the memory that this takes.
-        case: the sequences.
+        task: what makes the sequences.
+        case: which.
         threads: batches that are computed at a time; the sequences do not depend on the batches.
         report: called now and then with the sequences done, of which some may be half done.
 
     Raises:
         ModelError: the model cannot be run.
+        TaskError: the task breaks its contract.
         ValueError: the case has fewer locations than the heads start from.
     """
     size = min(model.batch_size(case.memory_locations), -(-case.sequences // threads))
@@ -98,23 +182,22 @@ def evaluate(model: Model, case: Case, *, threads: int = 1, report: Callable[[fl
     done = [0.0] * len(batches)  # sequences of each
     stopped = threading.Event()
 
-    def copy(index: int) -> Score:
-        words = _words(case, model.metadata.word_bits, batches[index])
+    def run(index: int) -> Score:
+        batch = _sequences(task, case, batches[index])
+        steps, count, _ = batch.x.shape
         y: list[Floats] = []
-        steps = model.unroll(len(words), case.memory_locations)  # of each chunk, or about so many
-        for chunk in model.recall(words, model.initial_state(len(words), case.memory_locations)):
+        for chunk in model.chunks(batch.x, model.initial_state(count, case.memory_locations)):
             if stopped.is_set():
                 raise CancelledError
             y.append(chunk)
-            done[index] = min(done[index] + len(words) * steps / case.steps, len(words))
-        done[index] = len(words)
-        return _score(case, words, np.concatenate(y).transpose(1, 0, 2))
+            done[index] += count * len(chunk) / steps
+        return _score(task, case, batch, np.concatenate(y))
 
     # onnxruntime gives up the interpreter's lock while it computes, so threads suffice.
     pool = ThreadPoolExecutor(threads)
     scores: list[Score] = []
     try:
-        jobs = deque(pool.submit(copy, index) for index in range(len(batches)))
+        jobs = deque(pool.submit(run, index) for index in range(len(batches)))
         while jobs:
             wait([jobs[0]], _REPORT_SECONDS)
             report(sum(done))
@@ -128,45 +211,78 @@ def evaluate(model: Model, case: Case, *, threads: int = 1, report: Callable[[fl
 
 def table(scores: Sequence[Score]) -> str:
     """The figures, for people: a row for each case, and what the columns mean; Markdown."""
+    figures = [score.as_dict() for score in scores]
     columns = {
-        "pattern": "pattern",
-        "length": "length",
+        **{name: name for name in scores[0].case.size},
         "N": "memory_locations",
         "sequences": "sequences",
         "perfect": "perfect_sequences",
         "wrong bits": "wrong_bits_mean",
         "worst": "wrong_bits_worst",
-        "soft cost": "soft_cost_mean",
+        "cost": "cost_mean",
+        "optimal": "optimal_cost_mean",
+        "above optimal": "cost_above_optimal",
     }
-    rows = [[readable(score.as_dict()[name]) for name in columns.values()] for score in scores]
-    return f"{text.table([list(columns), *rows], left=1)}\n\n{_LEGEND}"
+    columns = {title: name for title, name in columns.items() if name in figures[0]}
+    rows = [[readable(row[name]) for name in columns.values()] for row in figures]
+    legend = "N: memory locations; wrong bits: per sequence, and in the worst; cost: bits per sequence"
+    if "optimal" in columns:
+        legend += ",\nand that of the optimal predictor"
+    return f"{text.table([list(columns), *rows])}\n\n{legend}"
 
 
-def readable(value: str | float) -> str:
+def readable(value: float) -> str:
     """A figure as people read it: three digits, or all before the point."""
-    if isinstance(value, str):
-        return value
     return f"{value:.3g}" if isinstance(value, float) and value < 100 else f"{value:,.0f}"
 
 
-def _words(case: Case, word_bits: int, numbers: Iterable[int]) -> Words:
-    """Some of the sequences of a case, ``[B, L, W]``."""
-    return np.stack([sequence(case.pattern, case.length, word_bits, seed=case.seed, number=i) for i in numbers])
+def _sequences(task: Task, case: Case, numbers: range) -> Batch:
+    """The sequences of a case with these numbers, side by side."""
+    parts = []
+    for block in range(numbers.start // _BLOCK, -(-numbers.stop // _BLOCK)):
+        rng = np.random.default_rng([case.seed, *case.size.values(), block])
+        first = block * _BLOCK
+        wanted = slice(max(numbers.start - first, 0), numbers.stop - first)
+        parts.append([values[:, wanted] for values in draw(task, rng, _BLOCK, case.size)])
+    return Batch(*(np.concatenate(arrays, axis=1) for arrays in zip(*parts, strict=True)))
 
 
-def _score(case: Case, words: Words, y: Floats) -> Score:
-    """Compare a batch: words and the probabilities of y, each ``[B, L, W]``."""
-    wrong = np.count_nonzero((y > 0.5) != words, axis=(1, 2))
-    worst = int(wrong.argmax())
-    soft = np.abs(words - y).sum(axis=(1, 2), dtype=np.float64)
-    return Score(case, wrong, soft, Recall(words[worst], y[worst].copy()))
+def _score(task: Task, case: Case, batch: Batch, y: Floats) -> Score:
+    """Compare a batch with the output of the network, ``[T, B, O]``."""
+    wrong = _wrong_bits(batch.target, batch.mask, y).sum(axis=(0, 2))
+    b = int(wrong.argmax())
+    worst = Output(batch.x[:, b], batch.target[:, b], batch.mask[:, b], y[:, b].copy())
+    optimal = task.optimal(batch)
+    return Score(case, wrong, _cost(batch, y), None if optimal is None else _cost(batch, optimal), worst)
+
+
+def _wrong_bits(target: Floats, mask: Floats, y: Floats) -> npt.NDArray[np.int64]:
+    """1 where the output counts and is on the wrong side of 0.5, in the shape of y."""
+    return (((y > 0.5) != (target > 0.5)) & (mask[..., np.newaxis] > 0)).astype(np.int64)
+
+
+def _cost(batch: Batch, y: Floats) -> npt.NDArray[np.float64]:
+    """The cross-entropy of each sequence in bits, ``[B]``."""
+    counted = batch.mask > 0  # [T, B]; where no output counts there is nothing to compute
+    chance = y[counted].astype(np.float64).clip(_LEAST_CHANCE, 1 - _LEAST_CHANCE)  # [steps that count, O]
+    target = batch.target[counted]
+    cost = np.zeros(counted.shape)
+    cost[counted] = -(target * np.log2(chance) + (1 - target) * np.log2(1 - chance)).sum(axis=1)
+    total: npt.NDArray[np.float64] = cost.sum(axis=0)
+    return total
 
 
 def _joined(*scores: Score) -> Score:
     """The scores of several batches of a case as one."""
+
+    def concatenated(parts: Iterable[npt.NDArray[Any] | None]) -> Any:
+        arrays = [part for part in parts if part is not None]
+        return np.concatenate(arrays) if arrays else None
+
     return dataclasses.replace(
         scores[0],
-        wrong_bits=np.concatenate([score.wrong_bits for score in scores]),
-        soft_cost=np.concatenate([score.soft_cost for score in scores]),
+        wrong_bits=concatenated(score.wrong_bits for score in scores),
+        cost=concatenated(score.cost for score in scores),
+        optimal_cost=concatenated(score.optimal_cost for score in scores),
         worst=max((score.worst for score in scores), key=lambda worst: worst.wrong_bits),
     )

@@ -6,21 +6,15 @@ import pathlib
 import stat
 from typing import NamedTuple
 
+from ntm.errors import ModelError
 from ntm.runtime import metadata, onnx_file
 from ntm.runtime.metadata import STEP, Metadata
-from ntm.text import one_line
 
-BUNDLED = pathlib.Path(__file__).parent / "pretrained" / "copy-8bit"
+_PRETRAINED = pathlib.Path(__file__).parent / "pretrained"
+DEFAULT = "copy-8bit"  # the bundled model that is taken where none is named
 
 # A limit on what a damaged or foreign file can make the runtime read; exported models take well under a megabyte.
 LARGEST_FILE = 1 << 28
-
-
-class ModelError(Exception):
-    """A model that cannot be loaded or run; the message is one line."""
-
-    def __init__(self, message: str) -> None:
-        super().__init__(one_line(message))
 
 
 class Graph(NamedTuple):
@@ -45,17 +39,35 @@ class ModelFolder(NamedTuple):
         return self.step.metadata
 
 
-def read(path: str | os.PathLike[str]) -> ModelFolder:
+def bundled() -> list[str]:
+    """The names of the bundled models."""
+    return sorted(path.name for path in _PRETRAINED.iterdir())
+
+
+def find(model: str | os.PathLike[str]) -> pathlib.Path:
+    """The folder of a model: a path, or the name of a bundled model where there is no such path."""
+    path = pathlib.Path(model)
+    try:
+        is_there = path.exists()
+    except (OSError, ValueError):  # as ``read`` will tell
+        is_there = True
+    return _PRETRAINED / str(model) if not is_there and str(model) in bundled() else path
+
+
+def read(model: str | os.PathLike[str]) -> ModelFolder:
     """Read and check the files of a model; other files in the folder are ignored.
+
+    Args:
+        model: its folder, or the name of a bundled model.
 
     Raises:
         ModelError: a file is missing, damaged, foreign or of another schema, or they are not of one model.
     """
-    folder = pathlib.Path(path)
+    folder = find(model)
     try:
         mode = folder.stat().st_mode
     except (FileNotFoundError, NotADirectoryError, ValueError) as error:  # the last of a name that none can have
-        raise ModelError(f"there is no model folder {folder}") from error
+        raise ModelError(f"there is no model folder {folder}; bundled models: {', '.join(bundled())}") from error
     except OSError as error:
         raise ModelError(f"cannot load the model {folder}: {str(error.strerror).lower()}") from error
     if not stat.S_ISDIR(mode):
@@ -74,8 +86,8 @@ def shapes(data: Metadata, batch: int | None = None, locations: int | None = Non
     weights = (batch, data.heads, locations)  # [B, R+K, N]
     reads = (batch, data.read_heads, data.memory_vector_size)  # [B, R, M]
     adds = (batch, data.write_heads, data.memory_vector_size)  # [B, K, M]
-    inputs = ((*time, batch, data.word_bits + 1), memory, weights, reads)
-    outputs = ((*time, batch, data.word_bits), memory, weights, reads, adds)
+    inputs = ((*time, batch, data.input_size), memory, weights, reads)
+    outputs = ((*time, batch, data.output_size), memory, weights, reads, adds)
     shape_of = dict(zip(metadata.INPUTS + metadata.STEP_OUTPUTS, inputs + outputs, strict=True))
     return {name: shape_of[name] for name in metadata.INPUTS + data.outputs}
 

@@ -1,7 +1,7 @@
 """The metadata of an exported graph: all that the runtime knows of a model, and the one definition of its schema.
 
 An ONNX file carries strings by name (``metadata_props``). The exporter writes ``Metadata(...).to_props()`` there,
-and the runtime reads it with ``Metadata.from_props``; both ways the same checks hold. B, N, M, W, R, K and U are
+and the runtime reads it with ``Metadata.from_props``; both ways the same checks hold. B, N, M, I, O, R, K and U are
 those of the legend in ``ntm.models``.
 """
 
@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-SCHEMA_VERSION = "5"
+SCHEMA_VERSION = "6"
 
 # The files of a model folder by the kind of their graph, and the names of a graph's inputs and outputs, in order. A
 # graph of one step has one output more: what the write heads add to the memory, for those who look inside.
@@ -21,10 +21,13 @@ INPUTS = ("x", "memory", "weights", "reads")
 OUTPUTS = ("y", "next_memory", "next_weights", "next_reads")
 STEP_OUTPUTS = (*OUTPUTS, "adds")
 
+# The graph for large memories leaves out what heads look at with so small a weight; export/sparse.py says why it may.
+NEGLIGIBLE = 2.0**-28
+
 # No network has a size beyond this; a damaged file may claim one, and must not make the runtime allocate it.
 LARGEST_SIZE = 1 << 20
 
-_SIZES = ("word_bits", "memory_locations", "memory_vector_size", "read_heads", "write_heads")
+_SIZES = ("input_size", "output_size", "memory_locations", "memory_vector_size", "read_heads", "write_heads")
 
 
 class MetadataError(ValueError):
@@ -63,8 +66,9 @@ class Metadata:
             touch few locations; or ``"batched"``, several of many short sequences.
         unroll: U, the steps in the graph; 1 for ``"step"``.
         model_name: what the model is called, e.g. ``copy-8bit``.
+        task: the ``name`` and the ``options`` of the task that it was trained on, of JSON types.
         config: the fields of ``ntm.models.NTMConfig``, of JSON types.
-        searches: whether a head may go by content; if not, all go by location alone.
+        content_addressing: whether a head may use content addressing; if not, all use location addressing alone.
         initial_state: the state before the first step.
         training: the summary of the training, of JSON types.
         checkpoint_sha256: the checksum of the checkpoint the graph was exported from, 64 hexadecimal digits.
@@ -76,19 +80,23 @@ class Metadata:
     graph: str
     unroll: int
     model_name: str
+    task: Mapping[str, Any]
     config: Mapping[str, Any]
-    searches: bool
+    content_addressing: bool
     initial_state: InitialState
     training: Mapping[str, Any]
     checkpoint_sha256: str
 
     def __post_init__(self) -> None:
         # As JSON has them: a tuple becomes a list, so that metadata written and read again is equal.
-        object.__setattr__(self, "config", _object(_json(self.config), "config"))
-        object.__setattr__(self, "training", _object(_json(self.training), "training"))
+        for name in ("task", "config", "training"):
+            object.__setattr__(self, name, _object(_json(getattr(self, name)), name))
         self._check_graph()
-        if not isinstance(self.searches, bool):
-            raise MetadataError("searches must be true or false")
+        if not isinstance(self.content_addressing, bool):
+            raise MetadataError("content_addressing must be true or false")
+        name, options = self.task.get("name"), self.task.get("options")
+        if not isinstance(name, str) or not name.strip() or not name.isprintable() or not isinstance(options, dict):
+            raise MetadataError("task must have a printable name, and options")
         for name in _SIZES:
             size = self.config.get(name)
             if not isinstance(size, int) or isinstance(size, bool) or not 1 <= size <= LARGEST_SIZE:
@@ -96,9 +104,24 @@ class Metadata:
         self._check_initial_state()
 
     @property
-    def word_bits(self) -> int:
-        """W."""
-        return int(self.config["word_bits"])
+    def task_name(self) -> str:
+        """The name of the task that it was trained on."""
+        return str(self.task["name"])
+
+    @property
+    def task_options(self) -> dict[str, Any]:
+        """The options of the task."""
+        return dict(self.task["options"])
+
+    @property
+    def input_size(self) -> int:
+        """I."""
+        return int(self.config["input_size"])
+
+    @property
+    def output_size(self) -> int:
+        """O."""
+        return int(self.config["output_size"])
 
     @property
     def memory_locations(self) -> int:
@@ -142,8 +165,9 @@ class Metadata:
             "graph": self.graph,
             "unroll": str(self.unroll),
             "model_name": self.model_name,
+            "task": json.dumps(self.task),
             "config": json.dumps(self.config),
-            "searches": json.dumps(self.searches),
+            "content_addressing": json.dumps(self.content_addressing),
             "initial_state": json.dumps(dataclasses.asdict(self.initial_state)),
             "training": json.dumps(self.training),
             "checkpoint_sha256": self.checkpoint_sha256,
@@ -160,7 +184,9 @@ class Metadata:
             raise MetadataError("it has no schema version, so ntm-export did not write it")
         if props["schema_version"] != SCHEMA_VERSION:
             version = props["schema_version"][:20]
-            raise MetadataError(f"it has schema version {version!r}, and this release reads {SCHEMA_VERSION!r}")
+            raise MetadataError(
+                f"it has schema version {version!r}, and this release reads {SCHEMA_VERSION!r}: export it again"
+            )
         for name in (field.name for field in dataclasses.fields(cls)):
             if name not in props:
                 raise MetadataError(f"it has no metadata {name!r}")
@@ -172,8 +198,9 @@ class Metadata:
             graph=props["graph"],
             unroll=int(unroll) if unroll.isascii() and unroll.isdecimal() and len(unroll) < 10 else 0,
             model_name=props["model_name"],
+            task=_object(_parse(props["task"], "task"), "task"),
             config=_object(_parse(props["config"], "config"), "config"),
-            searches=_parse(props["searches"], "searches"),
+            content_addressing=_parse(props["content_addressing"], "content_addressing"),
             initial_state=InitialState(**state),
             training=_object(_parse(props["training"], "training"), "training"),
             checkpoint_sha256=props["checkpoint_sha256"],

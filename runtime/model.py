@@ -1,7 +1,8 @@
 """A trained network, run by onnxruntime: Graves et al. (2014, arXiv:1410.5401) without TensorFlow.
 
-Shapes are those of the legend in ``ntm.models``: B sequences side by side, L words of W bits, N memory locations of
-M numbers, R read and K write heads. Everything but N follows from the metadata of the model's files.
+Shapes are those of the legend in ``ntm.models``: B sequences side by side, T steps, I numbers in and O numbers out at
+each, N memory locations of M numbers, R read and K write heads. Everything but B, T and N follows from the metadata of
+the model's files.
 """
 
 import os
@@ -13,24 +14,22 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from ntm.errors import ModelError
 from ntm.runtime import folder
-from ntm.runtime.folder import ModelError
-from ntm.runtime.metadata import INPUTS, Metadata
+from ntm.runtime.metadata import INPUTS, NEGLIGIBLE, Metadata
+from ntm.tasks import copy as copying
 
 __all__ = ["Model", "ModelError", "State", "Trace", "load"]
 
-# By measurement (benchmarks/RESULTS.md), of networks that search and of those that never do. The batched graph is the
-# fastest where N is at most this, and B at least so many times N.
+# Which graph is the fastest was measured (benchmarks/RESULTS.md), for networks with content addressing and without.
+# Use batched.onnx if N <= _BATCHED_LOCATIONS and B >= _BATCHED_RATIO * N.
 _BATCHED_LOCATIONS, _BATCHED_RATIO = {True: 32, False: 24}, {True: 3, False: 2}
-# The sparse graph is the faster one of the others where B * N, or B, is at least this, and heads look at no more than
-# a share of the N locations; where they search, only write heads count.
+# Else use sparse.onnx if B * N >= _SPARSE_LOCATIONS or B >= _SPARSE_SEQUENCES, and heads look at no more than a share of
+# the N locations; with content addressing, only write heads count.
 _SPARSE_LOCATIONS, _SPARSE_SEQUENCES = 2048, 32
 _SPARSE_SHARE = {True: 1 / 10, False: 1 / 3}
 # Locations side by side, B * N, in the batched graph and in the others. More run no faster, and take memory.
 _BATCHED_AT_ONCE, _AT_ONCE = 1 << 13, 1 << 15
-
-# What heads look at with so small a weight is left alone by the sparse graph, which says why it may.
-NEGLIGIBLE = 2.0**-28
 
 Floats = npt.NDArray[np.float32]
 Words = TypeVar("Words", npt.NDArray[np.uint8], npt.NDArray[np.bool_])
@@ -45,18 +44,18 @@ class State(NamedTuple):
 
 
 class Trace(NamedTuple):
-    """What the network did at each of the T = 2 L + 1 steps of the copy of one sequence."""
+    """What the network did at each step of one sequence."""
 
-    x: Floats  # [T, W+1]
-    y: Floats  # [T, W], probabilities
+    x: Floats  # [T, I]
+    y: Floats  # [T, O], probabilities
     adds: Floats  # [T, K, M], the vectors that the write heads added
     weights: Floats  # [T, R+K, N], the weightings of the read heads, then those of the write heads
     reads: Floats  # [T, R, M]
-    memory: Floats  # [M, N], after the delimiter, between the last word seen and the first one recalled
+    memory: Floats  # [M, N], after the last step whose input is not zero
 
 
 def load(
-    path: str | os.PathLike[str] | None = None,
+    model: str | os.PathLike[str] | None = None,
     *,
     memory_locations: int | None = None,
     batch_size: int | None = None,
@@ -68,39 +67,24 @@ def load(
     since onnxruntime can be crashed by a graph that is made for it: load models only of those whom you trust.
 
     Args:
-        path: its folder, by default the bundled model's.
-        memory_locations: N, by default the configuration's, or more where ``Model.copy`` needs more. Nothing that is
-            learned depends on it.
-        batch_size: B, the most sequences that ``Model.copy`` runs side by side. By default as many as run fastest;
-            either way it takes any number, and cuts them.
-        threads: the threads that share the work of one step. Several rarely help: sequences are better divided
-            among calls of ``Model.copy`` in threads of the caller's, which do not hold each other up.
+        model: its folder, or the name of a bundled model; by default ``copy-8bit``.
+        memory_locations: N. By default that of the training, or more where a sequence needs more; no variable depends
+            on it.
+        batch_size: B, the most sequences that ``Model.run`` and ``Model.copy`` run side by side. By default as many as
+            run fastest; either way they take any number, and cut them.
+        threads: the threads that share the work of one step. Several rarely help: better divide the sequences among
+            calls of ``Model.run`` in several threads, which run at the same time.
 
     Raises:
         ModelError: there is no such model, or it is damaged or of another schema; the message is one line.
         ValueError: ``memory_locations``, ``batch_size`` or ``threads`` is too small.
     """
-    files = folder.read(folder.BUNDLED if path is None else path)
+    files = folder.read(folder.DEFAULT if model is None else model)
     return Model(files, memory_locations, batch_size=batch_size, threads=threads)
 
 
-def locations_for(length: int) -> int:
-    """N that sequences of so many words need: one location each, one for the delimiter, and one of slack."""
-    return length + 2
-
-
-def warn_if_exceeded(length: int, locations: int) -> None:
-    """Warn the caller's caller of sequences that so many memory locations do not hold."""
-    if locations < locations_for(length):
-        warnings.warn(
-            f"a sequence of {length:,} words exceeds the {locations:,} memory locations, which hold "
-            f"{max(locations - 2, 0):,}: expect wrong bits",
-            stacklevel=3,
-        )
-
-
 class Model:
-    """A network that copies; made by ``load``. One object may serve several threads at a time.
+    """A trained network; made by ``load``. One object may serve several threads at a time.
 
     With ``own_process``, as a command has it, onnxruntime is also asked for what it does to the whole process: to be
     silent in all of it, and to take denormal numbers for 0 in every thread from the first session on.
@@ -140,14 +124,14 @@ class Model:
         """N of a state, unless another is asked for."""
         return self.metadata.memory_locations if self._given_locations is None else self._given_locations
 
-    def unroll(self, batch_size: int, memory_locations: int) -> int:
-        """U, the time steps that ``recall`` takes at first of so many sequences in so many locations."""
-        return self._session(batch_size, self._initial_weights(1, memory_locations)).metadata.unroll
+    def locations_for(self, steps: int) -> int:
+        """N of a sequence of so many steps: what was asked for, or else enough for one location for each step."""
+        return self._given_locations or max(self.memory_locations, steps)
 
     def batch_size(self, memory_locations: int) -> int:
         """B, the most sequences that run side by side in so many locations."""
         self._check_locations(memory_locations)
-        most = _BATCHED_LOCATIONS[self.metadata.searches]
+        most = _BATCHED_LOCATIONS[self.metadata.content_addressing]
         at_once = _BATCHED_AT_ONCE if memory_locations <= most else _AT_ONCE
         return self._given_batch_size or max(1, at_once // memory_locations)
 
@@ -178,11 +162,11 @@ class Model:
         """One time step.
 
         Args:
-            x: the input, ``[B, W+1]``: a word, and 1 in the last channel for the delimiter.
+            x: the input, ``[B, I]``.
             state: the state after the step before, or ``initial_state``.
 
         Returns:
-            y, ``[B, W]``, the probability of each output bit; and the state after this step.
+            y, ``[B, O]``, the probability of each output bit; and the state after this step.
 
         Raises:
             ValueError: a shape is not the model's.
@@ -190,108 +174,151 @@ class Model:
         """
         x = np.ascontiguousarray(x, np.float32)
         batch = x.shape[0] if x.ndim else 0
-        if x.shape != (batch, self.metadata.word_bits + 1):
-            raise ValueError(f"x must have the shape {(batch, self.metadata.word_bits + 1)}, not {x.shape}")
+        if x.shape != (batch, self.metadata.input_size):
+            raise ValueError(f"x must have the shape {(batch, self.metadata.input_size)}, not {x.shape}")
         y, *next_state, _ = self._step.run(x, *self._checked(state, batch))
         return y, State(*next_state)
 
-    def copy(self, words: Words) -> Words:
-        """Show the network a batch of sequences, and return what it then recalls.
-
-        The copy task of section 4.1 of the paper: the words, a delimiter, then silence, while the network gives the
-        words back from its memory. Nothing else carries them from the argument to the result.
+    def run(self, x: npt.ArrayLike, state: State | None = None) -> tuple[Floats, State]:
+        """Whole sequences, or the next steps of them, through the fastest graph.
 
         Args:
-            words: ``[B, L, W]`` of uint8 or bool, each element 0 or 1.
+            x: the inputs, ``[T, B, I]``.
+            state: the state after the step before; by default the initial state, with N = T or more.
+
+        Returns:
+            y, ``[T, B, O]``, the probability of each output bit; and the state after the last step.
+
+        Raises:
+            ValueError: a shape is not the model's.
+            ModelError: onnxruntime cannot run the graph.
+        """
+        x = self._checked_inputs(x)
+        steps, batch, _ = x.shape
+        if state is None:
+            state = self.initial_state(batch, self.locations_for(steps))
+        state = self._checked(state, batch)
+        y = np.empty((steps, batch, self.metadata.output_size), np.float32)
+        after = State(*map(np.empty_like, state))
+        size = self.batch_size(state.memory.shape[2])
+        for start in range(0, batch, size):
+            part = slice(start, start + size)
+            state_of_part = State(*(tensor[part] for tensor in state))
+            at = 0
+            while at < steps:
+                session = self._session(state_of_part.memory.shape[0], state_of_part.weights)
+                if at + session.metadata.unroll <= steps:
+                    end = at + session.metadata.unroll
+                    y[at:end, part], *next_state = session.run(np.ascontiguousarray(x[at:end, part]), *state_of_part)
+                else:  # fewer steps are left than the graph takes: one by one, so that the state is that of the last
+                    end = at + 1
+                    y[at, part], *next_state, _ = self._step.run(np.ascontiguousarray(x[at, part]), *state_of_part)
+                state_of_part, at = State(*next_state), end
+            for whole, tensor in zip(after, state_of_part, strict=True):
+                whole[part] = tensor
+        return y, after
+
+    def chunks(self, x: npt.ArrayLike, state: State) -> Iterator[Floats]:
+        """Like ``run``, but the caller gets the output chunk by chunk, can stop, and does not get the state.
+
+        Args:
+            x: the inputs, ``[T, B, I]``; neither T nor B is 0.
+            state: the state to start from.
+
+        Returns:
+            An iterator over the outputs of the next n steps, ``[n, B, O]``; n is what suits the graph.
+
+        Raises:
+            ValueError: a shape is not the model's.
+            ModelError: onnxruntime cannot run the graph.
+        """
+        x = self._checked_inputs(x)
+        if not x.size:
+            raise ValueError(f"x must hold a step of a sequence at least, not {x.shape}")
+        padding = np.zeros((self._most_steps - 1, *x.shape[1:]), np.float32)
+        return self._chunks(np.concatenate([x, padding]), len(x), self._checked(state, x.shape[1]))
+
+    def _chunks(self, x: Floats, steps: int, state: State) -> Iterator[Floats]:
+        """The outputs of so many steps; x has zeros behind them, to the end of any graph's last chunk."""
+        start = 0
+        while start < steps:
+            session = self._session(x.shape[1], state.weights)
+            end = start + session.metadata.unroll
+            y, *next_state = session.run(x[start:end], *state)
+            state = State(*next_state)
+            yield y[: steps - start]
+            start = end
+
+    def copy(self, words: Words) -> Words:
+        """Copy sequences of words by a model of the copy task (``ntm.tasks.Copy``).
+
+        The network sees the words, then the delimiter; then it outputs the words from its memory.
+
+        Args:
+            words: ``[B, L, bits]`` of uint8 or bool, each element 0 or 1.
 
         Returns:
             The same shape and dtype: the output bits, thresholded at 0.5.
 
         Raises:
             ValueError: ``words`` is not as described.
-            ModelError: onnxruntime cannot run the graph.
+            ModelError: the model was trained on another task, or onnxruntime cannot run the graph.
 
         Warns:
-            UserWarning: the memory was given too few locations to hold such a sequence.
+            UserWarning: the memory has too few locations for such a sequence.
         """
+        if self.metadata.task_name != copying.Copy.name:
+            raise ModelError(f"the model {self.metadata.model_name} was trained on {self.metadata.task_name}, not on copy")
         words = self._checked_words(words)
         copied = np.empty_like(words)
         if not words.size:
             return copied
         length = words.shape[1]
-        locations = self._given_locations or max(self.memory_locations, locations_for(length))
-        warn_if_exceeded(length, locations)
-        batch_size = self.batch_size(locations)
-        for start in range(0, len(words), batch_size):
-            batch = words[start : start + batch_size]
-            y = np.concatenate(list(self.recall(batch, self.initial_state(len(batch), locations))))  # [L, B, W]
-            copied[start : start + batch_size] = y.transpose(1, 0, 2) > 0.5
+        needed = copying.Copy().memory_locations({"length": length})
+        locations = self._given_locations or max(self.memory_locations, needed)
+        if locations < needed:
+            warnings.warn(
+                f"a sequence of {length:,} words exceeds the {locations:,} memory locations, which hold "
+                f"{max(locations - 2, 0):,}: expect wrong bits",
+                stacklevel=2,
+            )
+        size = self.batch_size(locations)
+        for start in range(0, len(words), size):
+            batch = words[start : start + size]
+            x = copying.inputs(batch.transpose(1, 0, 2), padding=self._most_steps - 1)
+            steps = 2 * length + 1
+            y = np.concatenate(list(self._chunks(x, steps, self.initial_state(len(batch), locations))))
+            copied[start : start + size] = y[length + 1 :].transpose(1, 0, 2) > 0.5
         return copied
 
-    def recall(self, words: Words, state: State) -> Iterator[Floats]:
-        """Like ``copy``, but as probabilities, and chunk by chunk: the caller can watch, and stop.
+    def trace(self, x: npt.ArrayLike, state: State) -> Trace:
+        """Run one sequence step by step, and keep what can be seen inside the network.
 
         Args:
-            words: ``[B, L, W]`` of uint8 or bool, each element 0 or 1; neither B nor L is 0.
-            state: the state to start from, for B sequences side by side, and N of the caller's choice.
-
-        Returns:
-            An iterator: after every chunk, as long as suits the graph, the probabilities of the output words it gave,
-            ``[n, B, W]``. n is 0 while the network still listens; all together are L.
+            x: the inputs, ``[T, 1, I]``; T is not 0.
+            state: the state to start from, of one sequence.
 
         Raises:
-            ValueError: ``words`` or ``state`` is not as described.
+            ValueError: a shape is not the model's.
             ModelError: onnxruntime cannot run the graph.
         """
-        words = self._checked_words(words)
-        if not words.size:
-            raise ValueError(f"words must hold a sequence of a word at least, not {words.shape}")
-        state = self._checked(state, len(words))
-        steps, first = 2 * words.shape[1] + 1, words.shape[1] + 1
-        # To the end of any graph's last chunk: steps beyond the last output word change nothing that is looked at.
-        x = self._inputs(words, steps + self._most_steps - 1)
-
-        def chunks(state: State) -> Iterator[Floats]:
-            start = 0
-            while start < steps:
-                session = self._session(len(words), state.weights)
-                end = start + session.metadata.unroll
-                y, *next_state = session.run(x[start:end], *state)
-                state = State(*next_state)
-                yield y[max(first - start, 0) : steps - start]
-                start = end
-
-        return chunks(state)
-
-    def trace(self, words: Words, state: State) -> Trace:
-        """Copy one sequence step by step, and keep what can be seen inside the network.
-
-        Args:
-            words: ``[1, L, W]`` of uint8 or bool, each element 0 or 1.
-            state: the state to start from, with N of the caller's choice.
-
-        Raises:
-            ValueError: ``words`` or ``state`` is not as described.
-            ModelError: onnxruntime cannot run the graph.
-        """
-        words = self._checked_words(words)
-        if len(words) != 1:
-            raise ValueError(f"words must hold one sequence, not {len(words)}")
+        x = self._checked_inputs(x)
+        if x.shape[1] != 1 or not len(x):
+            raise ValueError(f"x must hold one sequence of a step at least, not {x.shape}")
         state = self._checked(state, 1)
-        length = words.shape[1]
-        x = self._inputs(words, 2 * length + 1)
+        last_input = np.flatnonzero(x.any(axis=(1, 2))).max(initial=0)
         rows, memory = [], state.memory
         for t, x_t in enumerate(x):
             y, *next_state, adds = self._step.run(x_t, *state)
             state = State(*next_state)
             rows.append((x_t[0], y[0], adds[0], state.weights[0], state.reads[0]))
-            if t == length:
+            if t == last_input:
                 memory = state.memory
-        x, y, adds, weights, reads = (np.stack(column) for column in zip(*rows, strict=True))
-        return Trace(x, y, adds, weights, reads, memory[0])
+        columns = (np.stack(column) for column in zip(*rows, strict=True))
+        return Trace(*columns, memory[0])
 
     def prepare(self, batch_size: int, memory_locations: int) -> None:
-        """Do now what ``copy`` would do first when it is called with so many sequences, or one, and raise its errors.
+        """Do now what ``run`` would do first when it is called with so many sequences, or one, and raise its errors.
 
         Raises:
             ModelError: onnxruntime cannot load the graph.
@@ -301,17 +328,17 @@ class Model:
 
     def _session(self, batch_size: int, weights: Floats) -> "_Session":
         """The graph that is the fastest for so many sequences, as the heads now look: ``[B or 1, R+K, N]``."""
-        locations, searches = weights.shape[2], self.metadata.searches
-        if locations <= _BATCHED_LOCATIONS[searches] and batch_size >= _BATCHED_RATIO[searches] * locations:
+        locations, by_content = weights.shape[2], self.metadata.content_addressing
+        if locations <= _BATCHED_LOCATIONS[by_content] and batch_size >= _BATCHED_RATIO[by_content] * locations:
             return self._batched
         if batch_size * locations < _SPARSE_LOCATIONS and batch_size < _SPARSE_SEQUENCES:
             return self._unrolled
-        few = self._looked_at(weights) <= _SPARSE_SHARE[searches] * locations
+        few = self._looked_at(weights) <= _SPARSE_SHARE[by_content] * locations
         return self._sparse if few else self._unrolled
 
     def _looked_at(self, weights: Floats) -> int:
-        """The number of locations that heads look at, of all sequences together; where they search, the write heads."""
-        looking = weights[:, self.metadata.read_heads :] if self.metadata.searches else weights
+        """The number of locations that heads look at, of all sequences together: with content addressing the write heads."""
+        looking = weights[:, self.metadata.read_heads :] if self.metadata.content_addressing else weights
         return int(np.count_nonzero(~(looking.sum((0, 1)) <= NEGLIGIBLE)))  # NaN counts, as in the graph
 
     def _initial_weights(self, batch_size: int, locations: int) -> Floats:
@@ -331,22 +358,19 @@ class Model:
                 raise ValueError(f"{name} must have the shape {expected[name]}, not {value.shape}")
         return State(*arrays)
 
+    def _checked_inputs(self, x: npt.ArrayLike) -> Floats:
+        x = np.asarray(x, np.float32)
+        if x.ndim != 3 or x.shape[2] != self.metadata.input_size:
+            raise ValueError(f"x must have the shape [T, B, {self.metadata.input_size}], not {x.shape}")
+        return x
+
     def _checked_words(self, words: Words) -> Words:
-        words = np.asarray(words)
-        w = self.metadata.word_bits
-        if words.dtype not in (np.uint8, np.bool_) or words.ndim != 3 or words.shape[2] != w:
-            raise ValueError(f"words must be uint8 or bool of shape [B, L, {w}], not {words.dtype} of {words.shape}")
+        words, bits = np.asarray(words), self.metadata.output_size
+        if words.dtype not in (np.uint8, np.bool_) or words.ndim != 3 or words.shape[2] != bits:
+            raise ValueError(f"words must be uint8 or bool of shape [B, L, {bits}], not {words.dtype} of {words.shape}")
         if words.dtype == np.uint8 and words.max(initial=0) > 1:
             raise ValueError("words must hold nothing but 0 and 1")
         return words
-
-    def _inputs(self, words: npt.NDArray[Any], steps: int) -> Floats:
-        """What the network sees of words ``[B, L, W]``: them, the delimiter, then zeros; ``[steps, B, W+1]``."""
-        batch, length, w = words.shape
-        x = np.zeros((steps, batch, w + 1), np.float32)
-        x[:length, :, :w] = words.transpose(1, 0, 2)
-        x[length, :, w] = 1.0
-        return x
 
     def _check_locations(self, locations: int) -> None:
         least = self.metadata.least_locations

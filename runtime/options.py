@@ -2,17 +2,17 @@
 
 import errno
 import os
-import pathlib
 import stat
 from typing import Annotated
 
 from typer import Option
 
 from ntm import console
+from ntm.errors import explaining
 
 Model = Annotated[
-    pathlib.Path,
-    Option("--model", metavar="PATH", help="The folder of an exported model.", show_default="the bundled model"),
+    str,
+    Option("--model", metavar="MODEL", help="A bundled model's name, or the folder of an exported model."),
 ]
 Threads = Annotated[
     int | None,
@@ -31,7 +31,7 @@ def output_status(path: str | os.PathLike[str]) -> os.stat_result | None:
     Raises:
         CommandError: it is a folder, or in none.
     """
-    with console.explaining(f"cannot write {path}"):
+    with explaining(f"cannot write {path}"):
         try:
             status = os.stat(path)
         except FileNotFoundError:

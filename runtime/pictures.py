@@ -1,4 +1,4 @@
-"""The pictures of ``ntm-eval``: copies beside their words, and what the heads do with the memory meanwhile.
+"""The pictures of ``ntm-eval``: sequences with their targets, outputs and errors, and what the heads do meanwhile.
 
 Time runs from left to right. What is from 0 to 1, a bit or a weight, is white to black; what has a sign is purple below
 0, white at 0 and orange above.
@@ -21,16 +21,18 @@ from matplotlib.colors import LinearSegmentedColormap  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 from matplotlib.ticker import MaxNLocator  # noqa: E402
 
-from ntm import console  # noqa: E402
+from ntm.errors import explaining  # noqa: E402
 from ntm.files import atomic_output  # noqa: E402
-from ntm.runtime.evaluate import Recall, Score  # noqa: E402
+from ntm.runtime.evaluate import Output, Score  # noqa: E402
 from ntm.runtime.model import Trace  # noqa: E402
+from ntm.tasks.task import describe  # noqa: E402
 
 _UNSIGNED: dict[str, Any] = {"cmap": "gray_r", "vmin": 0.0, "vmax": 1.0}
 _PURPLE_TO_ORANGE = LinearSegmentedColormap.from_list(
     "signed", ["#3f007d", "#807dba", "white", "#fd8d3c", "#8c2d04"], N=257
 )  # of an odd number, so that 0 is white
-_DELIMITER = "#0072b2"  # a blue that nobody takes for purple or orange
+_OUTPUT_PHASE = "#0072b2"  # a blue that nobody takes for purple or orange
+_IGNORED = "#dddddd"  # where no output counts
 _DOTS_PER_INCH = 150
 # A panel is too small for more rows or columns to be told apart.
 _MOST_SHOWN = 500
@@ -44,43 +46,53 @@ def save(figure: Figure, path: str | os.PathLike[str], *, replace: bool) -> None
     """Write a picture in the format that its name ends in; the file appears whole or not at all.
 
     Raises:
-        CommandError: it cannot be written, or is there and may not be replaced.
+        FileError: it cannot be written, or is there and may not be replaced.
     """
     suffix = pathlib.Path(path).suffix.removeprefix(".").lower()
-    with console.explaining(f"cannot write {path}"), atomic_output(path, replace=replace) as file:
+    with explaining(f"cannot write {path}"), atomic_output(path, replace=replace) as file:
         figure.savefig(file, format=suffix, dpi=_DOTS_PER_INCH)
 
 
-def draw_copies(scores: Sequence[Score]) -> Figure:
-    """Target, output and error of the worst sequence of each length."""
-    figure = Figure(figsize=(9.0, 0.6 + 2.0 * len(scores)), layout="constrained")
+def draw_sequences(scores: Sequence[Score]) -> Figure:
+    """Input, target, output and error of the worst sequence of each size; where no output counts, the last three are grey."""
+    figure = Figure(figsize=(9.0, 0.6 + 2.6 * len(scores)), layout="constrained")
     left, right = figure.subfigures(1, 2, squeeze=False, width_ratios=[12, 1]).flat
-    panels = left.subplots(3 * len(scores)).reshape(-1, 3)
-    for (target, output, error), score in zip(panels, scores, strict=True):
-        words, y = score.worst.words.T, score.worst.y.T  # [W, L]
-        bits = _show(target, words, **_UNSIGNED)
-        _show(output, y, **_UNSIGNED)
-        errors = _show(error, y - words, keep_extremes=True, **_signed(1.0))
-        for axes, label in ((target, "target"), (output, "output"), (error, "error:\noutput - target")):
-            axes.set_ylabel(label, rotation=0, ha="right", va="center")
-            axes.set_yticks([])
-            axes.tick_params(labelbottom=axes is error)
-        target.set_title(_caption(score))
-        error.set_xlabel("word")
-    for axes, image, title in zip(right.subplots(2), (bits, errors), ("target,\noutput", "error"), strict=True):
-        figure.colorbar(image, cax=axes, ticks=[image.norm.vmin, 0, 1])
+    panels = left.subplots(4 * len(scores)).reshape(-1, 4)
+    largest = max(1.0, *(float(np.abs(score.worst.x).max()) for score in scores))
+    for axes, score in zip(panels, scores, strict=True):
+        x, target, y = score.worst.x.T, score.worst.target.T, score.worst.y.T  # [I or O, T]
+        ignored = np.broadcast_to(score.worst.mask == 0, target.shape)
+        inputs = _show(axes[0], x, keep_extremes=True, **_signed(largest))
+        outputs = _show(axes[1], np.ma.array(target, mask=ignored), **_UNSIGNED)
+        _show(axes[2], np.ma.array(y, mask=ignored), **_UNSIGNED)
+        errors = _show(axes[3], np.ma.array(y - target, mask=ignored), keep_extremes=True, **_signed(1.0))
+        for panel, label in zip(axes, ("input", "target", "output", "error:\noutput - target"), strict=True):
+            panel.set_ylabel(label, rotation=0, ha="right", va="center")
+            panel.set_yticks([])
+            panel.set_facecolor(_IGNORED)
+            panel.tick_params(labelbottom=panel is axes[3])
+        axes[0].set_title(_caption(score))
+        axes[3].set_xlabel("time step")
+    bars = ((inputs, "input"), (outputs, "target,\noutput"), (errors, "error"))
+    for axes, (image, title) in zip(right.subplots(3), bars, strict=True):
+        figure.colorbar(image, cax=axes, ticks=[image.norm.vmin, 0, image.norm.vmax], format="{x:.3g}")
         axes.set_box_aspect(12)
         axes.set_title(title)
     return figure
 
 
-def draw_trace(trace: Trace) -> Figure:
-    """Adds, write weights, memory, read weights and reads of one copy, as in figure 6 of the paper.
+def draw_trace(trace: Trace, score: Score) -> Figure:
+    """Adds, write weights, memory, read weights and reads of one sequence, as in Figure 6 of the paper.
 
     Panels one above the other share the time, panels side by side the locations, as far as the heads get. Each head has
     panels of its own, in the same row as those of the other kind's head of its number.
+
+    Args:
+        trace: what the network did.
+        score: that of the case whose worst sequence was traced.
     """
-    length, read_heads = len(trace.x) // 2, trace.reads.shape[1]
+    first = int(np.flatnonzero(score.worst.mask)[0]) + 1  # the first step of the output phase, counted from 1
+    read_heads = trace.reads.shape[1]
     visited = np.flatnonzero(trace.weights.max(axis=(0, 1)) > _FAINT).max(initial=0) + 2
     adds, reads, weights = (
         heads.transpose(1, 2, 0) for heads in (trace.adds, trace.reads, trace.weights[:, :, :visited])
@@ -90,24 +102,32 @@ def draw_trace(trace: Trace) -> Figure:
 
     most = max(len(adds), len(reads))
     figure = Figure(figsize=(10.0, 3.6 + 2.6 * min(most, _MOST_HEADS)), layout="constrained")
-    figure.suptitle(_caption_of_trace(trace))
+    figure.suptitle(_caption_of_trace(trace, score))
     grid = figure.add_gridspec(2 * most, 3, width_ratios=[4, 3, 4], height_ratios=[2] * most + [3] * most)
     top_left, top_right, left, right = (
-        [figure.add_subplot(grid[first + head, column]) for head in range(len(heads))]
-        for first, column, heads in ((0, 0, adds), (0, 2, reads), (most, 0, adds), (most, 2, reads))
+        [figure.add_subplot(grid[row + head, column]) for head in range(len(heads))]
+        for row, column, heads in ((0, 0, adds), (0, 2, reads), (most, 0, adds), (most, 2, reads))
     )
-    _show_heads(top_left, "adds", adds, length, signed)
-    _show_heads(top_right, "reads", reads, length, signed)
-    _show_heads(left, "write weights", weights[read_heads:], length, _UNSIGNED)
-    _show_heads(right, "read weights", weights[:read_heads], length, _UNSIGNED)
+    _show_heads(top_left, "adds", adds, first, signed)
+    _show_heads(top_right, "reads", reads, first, signed)
+    _show_heads(left, "write weights", weights[read_heads:], first, _UNSIGNED)
+    _show_heads(right, "read weights", weights[:read_heads], first, _UNSIGNED)
     for panels, label in ((top_left, "vector element"), (left, "location")):
         for axes in panels:
             axes.set_ylabel(label)
     for axes in (top_left[0], top_right[0]):  # the titles below them leave no room
-        axes.set_title("delimiter", color=_DELIMITER, fontsize="medium")
+        axes.annotate(
+            "output phase →",
+            ((first - 0.5), 1.0),
+            xycoords=("data", "axes fraction"),
+            xytext=(0, 4),
+            textcoords="offset points",
+            color=_OUTPUT_PHASE,
+            ha="left" if first < len(trace.x) / 2 else "right",
+        )
     middle = figure.add_subplot(grid[most:, 1])
     _show(middle, memory, first_column=0, **signed)
-    middle.set_title("memory after the delimiter", loc="left")
+    middle.set_title("memory after the last input", loc="left")
     middle.set_xlabel("vector element")
 
     key = figure.add_subplot(grid[:most, 1])
@@ -119,12 +139,12 @@ def draw_trace(trace: Trace) -> Figure:
 
 
 def _show_heads(
-    panels: Sequence[Axes], title: str, heads: npt.NDArray[Any], length: int, scale: dict[str, Any]
+    panels: Sequence[Axes], title: str, heads: npt.NDArray[Any], first: int, scale: dict[str, Any]
 ) -> None:
-    """Show ``[heads, rows, T]``, T = 2 L + 1, in panels one above the other."""
+    """Show ``[heads, rows, T]`` in panels one above the other; the output phase begins at a step."""
     for i, (axes, values) in enumerate(zip(panels, heads, strict=True)):
         _show(axes, values, keep_extremes=scale is _UNSIGNED, **scale)
-        axes.axvspan(length + 0.5, length + 1.5, fill=False, edgecolor=_DELIMITER, linewidth=1.5)
+        axes.axvline(first - 0.5, color=_OUTPUT_PHASE, linewidth=1.5)
         axes.tick_params(labelbottom=axes is panels[-1])
         if len(heads) > 1:
             axes.set_title(f"head {i}", loc="right", fontsize="medium")
@@ -135,17 +155,21 @@ def _show_heads(
 def _caption(score: Score) -> str:
     case, wrong = score.case, score.worst.wrong_bits
     sequences = f"{case.sequences:,} sequence{'s' if case.sequences > 1 else ''}"
-    sequences = f"{sequences} of length {case.length:,}, N = {case.memory_locations:,}"
+    sequences = f"{sequences} of {describe(case.size)}, N = {case.memory_locations:,}"
     if not wrong:
         return f"no bit wrong in {sequences}"
-    return f"{wrong:,} of {score.worst.words.size:,} bits wrong in the worst of {sequences}"
+    return f"{wrong:,} of {_bits(score.worst):,} bits wrong in the worst of {sequences}"
 
 
-def _caption_of_trace(trace: Trace) -> str:
-    length, width = len(trace.x) // 2, trace.y.shape[1]
-    recalled = Recall(trace.x[:length, :width].astype(np.uint8), trace.y[length + 1 :])
-    wrong = f"{recalled.wrong_bits:,} of {recalled.words.size:,} bits" if recalled.wrong_bits else "no bit"
-    return f"a copy of length {length:,}, N = {trace.memory.shape[1]:,}: {wrong} wrong"
+def _caption_of_trace(trace: Trace, score: Score) -> str:
+    output = score.worst._replace(y=trace.y)
+    wrong = f"{output.wrong_bits:,} of {_bits(output):,} bits" if output.wrong_bits else "no bit"
+    return f"{describe(score.case.size)}, N = {trace.memory.shape[1]:,}: {wrong} wrong"
+
+
+def _bits(output: Output) -> int:
+    """The output bits that count."""
+    return int(output.mask.sum()) * output.target.shape[1]
 
 
 def _signed(largest: float) -> dict[str, Any]:
@@ -158,7 +182,7 @@ def _show(
     """Show ``[rows, columns]``; rows count from 0, and columns from 1 where they are words or time steps.
 
     Of more than can be shown some are left out, or with ``keep_extremes`` the ones of smaller magnitude, so that a
-    single error or a narrow weighting does not vanish.
+    single error or a narrow weighting does not vanish. What is masked is left blank.
     """
     rows, columns = values.shape
     if keep_extremes:
@@ -174,5 +198,7 @@ def _shrunk(values: npt.NDArray[Any], axis: int) -> npt.NDArray[Any]:
     """No more rows or columns than can be shown, each element the one of largest magnitude of several."""
     size = values.shape[axis]
     starts = np.arange(0, size, -(-size // _MOST_SHOWN))
-    largest, smallest = np.maximum.reduceat(values, starts, axis), np.minimum.reduceat(values, starts, axis)
-    return np.where(largest >= -smallest, largest, smallest)
+    filled = np.ma.filled(values, 0.0)
+    largest, smallest = np.maximum.reduceat(filled, starts, axis), np.minimum.reduceat(filled, starts, axis)
+    blank = np.logical_and.reduceat(np.ma.getmaskarray(values), starts, axis)
+    return np.ma.array(np.where(largest >= -smallest, largest, smallest), mask=blank)

@@ -3,6 +3,7 @@
 import dataclasses
 import importlib.util
 import inspect
+import os
 import pathlib
 import sys
 from collections.abc import Mapping
@@ -126,10 +127,10 @@ def _load_class(name: str) -> type[Task]:
     if not colon or not file.endswith(".py"):
         raise TaskError(f"there is no task {name!r}: give one of {', '.join(BUILT_IN)}, or FILE.py:CLASS")
     path = pathlib.Path(file)
-    if not path.is_file():
+    if not os.path.isfile(path):  # Path.is_file raises an OSError where the name is too long
         raise TaskError(f"there is no file {file}")
     # Under one name for one file, so that a class loaded twice is the same.
-    module_name = f"ntm_task_{path.resolve().as_posix().encode().hex()}"
+    module_name = f"ntm_task_{os.fsencode(path.resolve()).hex()}"
     module = sys.modules.get(module_name)
     if module is None:
         spec = importlib.util.spec_from_file_location(module_name, path)
@@ -139,8 +140,10 @@ def _load_class(name: str) -> type[Task]:
         sys.modules[module_name] = module  # dataclasses look it up
         try:
             spec.loader.exec_module(module)
-        except (Exception, SystemExit) as error:
+        except BaseException as error:
             del sys.modules[module_name]
+            if not isinstance(error, Exception | SystemExit):  # Ctrl-C
+                raise
             raise TaskError(f"cannot run {file}: {type(error).__name__}: {error}") from error
     kind = getattr(module, class_name, None)
     if not inspect.isclass(kind) or not issubclass(kind, Task):

@@ -22,7 +22,7 @@ def parse_options(texts: list[str]) -> dict[str, Any]:
             raise TaskError(f"the option {name} is given twice")
         try:
             options[name] = json.loads(value)
-        except ValueError:
+        except (ValueError, RecursionError):  # the latter: brackets nested too deep
             options[name] = value
     return options
 

@@ -8,7 +8,6 @@ from typing import Annotated, Any
 
 _STARTED = time.monotonic()  # before the slow imports: they are part of the time to converge
 
-import typer  # noqa: E402
 from typer import Option  # noqa: E402
 
 from ntm import console  # noqa: E402

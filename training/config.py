@@ -35,7 +35,8 @@ class TrainingConfig:
     average_decay: float = 0.99  # a batch, of the averaged variables that are the result
     gate_bias: float = 0.0  # initial, of the logit of g; below 0, heads begin with location addressing
     shift_bias: float = 1.0  # initial, of the logit of the shift forward
-    train_locations: tuple[int, ...] = ()  # further N; the N of a training batch is drawn from these and the network's
+    train_locations: tuple[int, ...] = ()  # further N; the N of a batch is drawn from the network's and these
+    annealing_locations: tuple[int, ...] = ()  # still further ones, while annealing
     variant: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # other options of the task
     variant_every: int = 0  # one sequence in so many is of the variant; 0: none
     clean_sequences: int = 2_000  # in a row without a wrong bit, then the network is checked
@@ -55,7 +56,10 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         # JSON has no tuples.
         object.__setattr__(self, "sizes", {name: tuple(ends) for name, ends in self.sizes.items()})
-        object.__setattr__(self, "train_locations", tuple(self.train_locations))
+        for name in ("train_locations", "annealing_locations"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+            if min(getattr(self, name), default=1) < 1:
+                raise ValueError(f"{name} must be at least 1, not {min(getattr(self, name))}")
         for name, (least, most) in self.sizes.items():
             if not 0 <= least <= most:
                 raise ValueError(f"{name} must go from a number to a larger one, not from {least} to {most}")

@@ -12,7 +12,7 @@ from ntm.tasks.task import Batch, Floats, Size, Task, corners, describe, draw
 from ntm.training.config import TrainingConfig
 
 # No training batch and no check are the same sequences: each has a stream of random numbers of its own.
-_TRAINING, _CHECKS = 0, 1
+_TRAINING, _CHECKS, _LOCATIONS = 0, 1, 2
 # Sequences of one size in a check.
 _GROUP = 20
 
@@ -24,7 +24,6 @@ class Padded(NamedTuple):
     target: Floats  # [T, B, O]
     mask: Floats  # [T, B]
     steps: int  # of the longest sequence
-    memory_locations: int  # N
 
 
 class Data:
@@ -33,14 +32,13 @@ class Data:
     Args:
         task: what makes the sequences.
         config: the seed, the sizes, B, and which share of the sequences is drawn from a variant of the task.
-        memory_locations: the N that a training batch is drawn with, one or several.
 
     Raises:
         TaskError: the variant has unknown options, or the task breaks its contract.
     """
 
-    def __init__(self, task: Task, config: TrainingConfig, memory_locations: Sequence[int]) -> None:
-        self._task, self._config, self._locations = task, config, memory_locations
+    def __init__(self, task: Task, config: TrainingConfig) -> None:
+        self._task, self._config = task, config
         self._variant = make(type(task), task.options | dict(config.variant)) if config.variant_every else task
         self._ranges = config.ranges
         self.steps = max(task.steps(size) for size in corners(self._ranges))  # T
@@ -54,12 +52,16 @@ class Data:
         self._ahead = number + 1, self._pool.submit(self._training, number + 1)
         return batch
 
-    def check(self, number: int, sequences: int, memory_locations: int) -> Padded:
+    def locations(self, number: int, choices: Sequence[int]) -> int:
+        """N of the training batch of a number, drawn from several."""
+        return choices[int(self._rng(_LOCATIONS, number).integers(len(choices)))] if len(choices) > 1 else choices[0]
+
+    def check(self, number: int, sequences: int) -> Padded:
         """The sequences of the check of a number, of all sizes."""
         rng = self._rng(_CHECKS, number)
         starts = range(0, sequences, _GROUP)
         groups = [self._draw(rng, start, min(_GROUP, sequences - start)) for start in starts]
-        return self._padded(groups, memory_locations)
+        return self._padded(groups)
 
     def optimal(self, batch: Padded) -> Floats | None:
         """The output of the task's best possible predictor, ``[T, B, O]``, if it has one."""
@@ -68,8 +70,7 @@ class Data:
     def _training(self, number: int) -> Padded:
         rng = self._rng(_TRAINING, number)
         size = self._config.batch_size
-        locations = self._locations[rng.integers(len(self._locations))] if len(self._locations) > 1 else None
-        return self._padded([self._draw(rng, number * size, size)], locations or self._locations[0])
+        return self._padded([self._draw(rng, number * size, size)])
 
     def _draw(self, rng: np.random.Generator, first: int, count: int) -> Batch:
         """Sequences of one size, the first of which has a number, by which every so many are of the variant."""
@@ -89,7 +90,7 @@ class Data:
             )
         return batch
 
-    def _padded(self, batches: Sequence[Batch], memory_locations: int) -> Padded:
+    def _padded(self, batches: Sequence[Batch]) -> Padded:
         def joined(arrays: Sequence[Floats]) -> Floats:
             width = sum(array.shape[1] for array in arrays)
             padded = np.zeros((self.steps, width, *arrays[0].shape[2:]), np.float32)
@@ -100,7 +101,7 @@ class Data:
             return padded
 
         steps = max(len(batch.x) for batch in batches)
-        return Padded(*map(joined, zip(*batches, strict=True)), steps, memory_locations)  # type: ignore[arg-type, misc]
+        return Padded(*map(joined, zip(*batches, strict=True)), steps)  # type: ignore[arg-type, misc]
 
     def _rng(self, stream: int, number: int) -> np.random.Generator:
         return np.random.default_rng([self._config.seed, stream, number])

@@ -68,7 +68,6 @@ def configure(
     options = dict(options or {})
     sizes = {name: (min(values), max(values)) for name, values in task.training_sizes.items()}
     sizes |= options.pop("sizes", {})
-    ranges = {name: range(least, most + 1) for name, (least, most) in sizes.items()}
     if set(sizes) != set(task.training_sizes):
         unknown = ", ".join(sorted(set(sizes) - set(task.training_sizes)))
         raise ValueError(f"the task {task.name} has no size {unknown}; its sizes: {', '.join(task.training_sizes)}")
@@ -81,7 +80,7 @@ def configure(
     for name, size in own.items():
         if of_network.get(name, size) != size:
             raise ValueError(f"{name} follows from the task {task.name}: {size}")
-    shifts = of_network.get("shifts", recipe.network.get("shifts", NTMConfig.shifts))
-    needed = {"memory_locations": max(task.memory_locations(largest(ranges)), shifts - 1)}
     training = TrainingConfig(**{"sizes": sizes} | dict(recipe.training) | options)
+    shifts = of_network.get("shifts", recipe.network.get("shifts", NTMConfig.shifts))
+    needed = {"memory_locations": max(task.memory_locations(largest(training.ranges)), shifts - 1)}
     return NTMConfig(**own | needed | dict(recipe.network) | of_network), training

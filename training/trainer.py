@@ -23,8 +23,9 @@ _MORE_CLEAN_SEQUENCES, _GOAL_CHECK_BATCHES = 200, 500
 _LOSS_DECAY = 0.97  # of the moving average of the loss, a batch
 # While annealing, the learning rate falls as 1/t: to its half after so many batches.
 _HALVING_BATCHES = 200
-# Converged: this many fresh sequences with the N of the training, and as many with another N, pass the check.
-_CHECK_SEQUENCES = 1_000
+# Converged: this many fresh sequences with N as configured, and as many with another N, pass the check. A network that
+# makes use of the length of the circle of locations passes with one N only.
+_CHECK_SEQUENCES, _CHECK_LOCATIONS = 1_000, (1, 2)
 # Numbers in the memories of the sequences that are checked side by side.
 _CHECKED_AT_ONCE = 1 << 22
 
@@ -80,9 +81,8 @@ class Trainer:
     def __init__(self, network: NTMConfig, config: TrainingConfig, task: Task) -> None:
         self.config = config
         self.progress = Progress()
-        locations = (network.memory_locations, *config.train_locations)
-        self._check_locations = network.memory_locations, 2 * max(locations)
-        self._data = Data(task, config, locations)
+        self._locations = network.memory_locations, *config.train_locations
+        self._data = Data(task, config)
         self._cell = self._new_cell(network, config.seed)
         self._averaged = self._new_cell(network, config.seed)
         self._optimizer = Adam(list(self._cell.trainable_variables), config.clip_norm, config.average_decay)
@@ -115,12 +115,13 @@ class Trainer:
 
     def train(self) -> Step:
         """Train on one batch, and move the schedule on."""
-        batch = self._data.training(self.progress.batches)
+        number = self.progress.batches
+        choices = self._locations + (self.config.annealing_locations if self.annealing else ())
         figures = self._step(
-            *map(tf.constant, batch[:4]),
+            *map(tf.constant, self._data.training(number)),
             tf.constant(self.learning_rate, tf.float32),
             tf.constant(self.config.blur_penalty if self.annealing else 0.0, tf.float32),
-            batch.memory_locations,
+            self._data.locations(number, choices),
         )
         step = Step(*map(float, figures))
         self._advance(step)
@@ -153,12 +154,13 @@ class Trainer:
         return self.progress.clean_sequences >= self.config.clean_sequences
 
     def check(self) -> Check:
-        """Run the averaged network on fresh sequences: of the training's N, then of another one if that is passed."""
+        """Run the averaged network on fresh sequences: with N as configured, and if that is passed with another N."""
         network, goal = self.result(), self.config.goal
-        for memory_locations in self._check_locations:
+        for times in _CHECK_LOCATIONS:
             self.progress.checks += 1
-            batch = self._data.check(self.progress.checks, _CHECK_SEQUENCES, memory_locations)
-            wrong, cost, content = (np.concatenate(parts) for parts in zip(*self._examined(network, batch), strict=True))
+            batch = self._data.check(self.progress.checks, _CHECK_SEQUENCES)
+            examined = self._examined(batch, times * network.config.memory_locations)
+            wrong, cost, content = (np.concatenate(parts) for parts in zip(*examined, strict=True))
             excess = float(cost.mean()) - (_optimal_cost(self._data, batch) if goal else 0.0)
             passed = excess <= goal if goal else not wrong.any()
             found = Check(passed, int(wrong.sum()), excess, int(content.sum()))
@@ -166,12 +168,12 @@ class Trainer:
                 break
         return found
 
-    def _examined(self, network: NTMCell, batch: Padded) -> Iterator[list[np.ndarray]]:
+    def _examined(self, batch: Padded, memory_locations: int) -> Iterator[list[np.ndarray]]:
         """Of the sequences, some at a time, wrong bits, cost, and whether they were output by content addressing."""
-        size = max(1, _CHECKED_AT_ONCE // (network.config.memory_vector_size * batch.memory_locations))
+        size = max(1, _CHECKED_AT_ONCE // (self._averaged.config.memory_vector_size * memory_locations))
         for start in range(0, batch.x.shape[1], size):
             part = Sequences(*(array[:, start : start + size] for array in batch[:3]), batch.steps)
-            yield [tensor.numpy() for tensor in self._examine(*map(tf.constant, part), tf.constant(batch.memory_locations))]
+            yield [tensor.numpy() for tensor in self._examine(*map(tf.constant, part), tf.constant(memory_locations))]
 
     def conclude(self) -> Check:
         """Check the network that is kept; without content addressing, if the recipe says so and it is passed so."""
@@ -291,10 +293,11 @@ def _optimal_cost(data: Data, batch: Padded) -> float:
 
 def least_bytes(network: NTMConfig, config: TrainingConfig, task: Task) -> int:
     """The memory that a training takes at the least: for the states and activations of all steps, and the variables."""
-    m, n = network.memory_vector_size, max(network.memory_locations, *config.train_locations, 0)
+    locations = network.memory_locations, *config.train_locations, *config.annealing_locations
+    m, n = network.memory_vector_size, max(locations)
     sizes = (network.input_size + network.read_heads * m, *network.controller_sizes, network.heads * m)
     kept = m * n + network.heads * n + sum(sizes)  # numbers a step of a sequence
-    steps = Data(task, config, [n]).steps * config.batch_size
+    steps = Data(task, config).steps * config.batch_size
     # The variables, their average, that in the network that is checked, two moments and the gradient.
     variables = 6 * sum(inputs * outputs for inputs, outputs in itertools.pairwise(sizes))
     return 4 * (steps * kept + variables)

@@ -1,0 +1,160 @@
+"""The Python API: what ``import ntm`` offers. Nothing slow is imported before it is needed."""
+
+import os
+from collections.abc import Callable, Collection, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ntm.errors import require
+
+if TYPE_CHECKING:
+    from ntm.export.parity import Agreement
+    from ntm.runtime.evaluate import Score
+    from ntm.runtime.model import Model
+    from ntm.tasks import Size, Task
+    from ntm.training.run import TrainedRun
+
+Path = str | os.PathLike[str]
+
+
+def train(
+    task: "Task | str | None" = None,
+    output: Path | None = None,
+    *,
+    resume: bool = False,
+    replace: bool = False,
+    report: Callable[[dict[str, Any]], None] = lambda _: None,
+    **options: Any,
+) -> "TrainedRun":
+    """Train a Neural Turing Machine on a task. Needs the extra ``train``.
+
+    Args:
+        task: what to learn: a ``ntm.tasks.Task``, or what ``ntm.tasks.find`` takes. May be left out where a run is
+            resumed that was trained on a built-in task.
+        output: the run folder to make; by default one that is deleted at the end.
+        resume: go on with the run in ``output``, with its own options.
+        replace: replace a run in ``output``.
+        report: called now and then with the progress: a line of ``history.jsonl``.
+        **options: fields of ``ntm.models.NTMConfig`` and ``ntm.training.config.TrainingConfig`` that are to differ from
+            the recipe of the task, e.g. ``seed=3``, ``read_heads=2`` or ``sizes={"length": (1, 40)}``.
+
+    Returns:
+        The trained network; ``converged`` says whether it has learned the task.
+
+    Raises:
+        MissingExtraError: TensorFlow is missing.
+        TaskError: there is no such task, or it breaks its contract.
+        RunError: an option cannot be used, or ``output`` is not free, or not a run.
+        FileError: the folder cannot be read, made or written.
+        MemoryError: the network or a batch is too large.
+    """
+    require("train", "tensorflow")
+    from ntm.training import compilation  # noqa: PLC0415
+
+    compilation.set_up()
+    from ntm.training.train import train as train_on  # noqa: PLC0415  (it imports TensorFlow)
+
+    return train_on(task, output, resume=resume, replace=replace, report=report, **options)
+
+
+def export(
+    run: "Path | TrainedRun",
+    folder: Path,
+    formats: Collection[str] = ("onnx",),
+    *,
+    task: "Task | str | None" = None,
+    replace: bool = False,
+    **options: Any,
+) -> "dict[str, Agreement]":
+    """Export a trained network, and prove the export equal to TensorFlow. Needs the extra ``export``.
+
+    Args:
+        run: a run folder, or what ``ntm.train`` returned.
+        folder: the folder to make.
+        formats: of ``onnx``, ``savedmodel``, ``tflite`` and ``triton``.
+        task: what the network was trained on, if the task is not built in.
+        replace: replace an export in ``folder``.
+        **options: ``unroll``, ``memory_locations`` and ``model_name`` of ``ntm.export.publish.publish``.
+
+    Returns:
+        How far each graph is from TensorFlow, by graph.
+
+    Raises:
+        MissingExtraError: a package is missing.
+        RunError: the run cannot be read.
+        TaskError: the task is not built in and not given, or another one is given.
+        ExportError: an argument cannot be used, ``folder`` is not free, or a graph disagrees with TensorFlow; nothing
+            was published.
+        FileError: the folder cannot be made.
+    """
+    require("export", "tensorflow", "tf2onnx", "onnx", "ai_edge_litert")
+    from ntm.export.publish import publish  # noqa: PLC0415  (it imports TensorFlow)
+
+    return publish(run, folder, formats, task=task, replace=replace, **options)
+
+
+def load(
+    model: Path | None = None,
+    *,
+    memory_locations: int | None = None,
+    batch_size: int | None = None,
+    threads: int = 1,
+) -> "Model":
+    """Load an exported model, to be run by onnxruntime; see ``ntm.runtime.model.load``.
+
+    Args:
+        model: its folder, or the name of a bundled model; by default ``copy-8bit``.
+        memory_locations: N; by default that of the training, or more where a sequence needs more.
+        batch_size: the most sequences that run side by side; by default as many as run fastest.
+        threads: the threads that share the work of one step.
+
+    Raises:
+        ModelError: there is no such model, or it is damaged or of another schema.
+        ValueError: ``memory_locations``, ``batch_size`` or ``threads`` is too small.
+    """
+    from ntm.runtime.model import load as load_model  # noqa: PLC0415  (it imports NumPy)
+
+    return load_model(model, memory_locations=memory_locations, batch_size=batch_size, threads=threads)
+
+
+def evaluate(
+    model: "Model | Path | None" = None,
+    task: "Task | str | None" = None,
+    sizes: "Sequence[Size] | None" = None,
+    *,
+    sequences: int = 100,
+    memory_locations: int | None = None,
+    seed: int = 0,
+    threads: int = 1,
+) -> "list[Score]":
+    """Count the bits that a model gets wrong on fresh sequences of a task, and their cost.
+
+    Args:
+        model: what ``load`` returned or takes.
+        task: a ``ntm.tasks.Task``, or what ``ntm.tasks.find`` takes; by default what the model was trained on.
+        sizes: e.g. ``[{"items": 6}, {"items": 20}]``; by default those of the task.
+        sequences: of each size.
+        memory_locations: N; by default what the size needs, at least 128.
+        seed: of the sequences.
+        threads: batches that are computed at a time.
+
+    Returns:
+        A score for each size: ``as_dict()`` has the figures.
+
+    Raises:
+        ModelError: there is no such model, or it cannot be run.
+        TaskError: the model's task is not built in and none is given, or the task does not fit the model.
+        ValueError: a number is too small.
+    """
+    from ntm.runtime.evaluate import evaluate as evaluate_on  # noqa: PLC0415  (as the next one: it imports NumPy)
+    from ntm.runtime.model import Model  # noqa: PLC0415
+
+    network = model if isinstance(model, Model) else load(model)
+    return evaluate_on(
+        network,
+        task,
+        sizes,
+        sequences=sequences,
+        memory_locations=memory_locations,
+        seed=seed,
+        threads=threads,
+    )

@@ -1,0 +1,153 @@
+"""``ntm-run``: run a Neural Turing Machine on the sequences of a NumPy file."""
+
+import contextlib
+import io
+import os
+import stat
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
+
+from typer import Argument, Option
+
+from ntm import console
+from ntm.errors import FileError, explaining
+from ntm.files import atomic_output
+from ntm.runtime import folder, options
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from ntm.runtime.model import Model
+
+COMMAND = "ntm-run"
+
+_STANDARD = "-"
+
+
+def run(
+    source: Annotated[
+        str, Argument(metavar="X.npy", help="Sequences [B, T, I] of numbers; - is standard input.")
+    ],
+    *,
+    output: Annotated[
+        str, Option("--output", "-o", metavar="Y.npy", help="Where the outputs go; - is standard output.")
+    ],
+    model: options.Model = folder.DEFAULT,
+    bits: Annotated[
+        bool, Option("--bits", help="Write bits, uint8, thresholded at 0.5; else probabilities, float32.")
+    ] = False,
+    memory_locations: Annotated[
+        int | None,
+        Option(min=1, max=1 << 20, metavar="N", help="Memory locations.", show_default="T, at least those of training"),
+    ] = None,
+    threads: options.Threads = None,
+    force: Annotated[bool, Option("--force", "-f", help="Replace Y.npy if it exists.")] = False,
+    quiet: console.Quiet = False,
+    version: console.Version = False,  # noqa: ARG001  (its callback acts on it)
+) -> int:
+    """Run a Neural Turing Machine on the sequences of a NumPy file.
+
+    X.npy holds B sequences of T steps of I numbers, of any type of integer, float or truth value; Y.npy gets the
+    output of every step, [B, T, O]. How sequences are encoded is in the card of the model.
+    """
+    if output != _STANDARD:
+        options.check_free(output, options.output_status(output), force=force)
+    elif sys.stdout is None:
+        raise console.CommandError("standard output is closed")
+    elif sys.stdout.isatty():
+        raise console.CommandError("standard output is a terminal: use -o FILE")
+    files = folder.read(model)
+    import numpy as np  # noqa: PLC0415  (as below: slow to import)
+
+    from ntm.runtime.model import Model  # noqa: PLC0415
+
+    x = _read(source)
+    name = "standard input" if source == _STANDARD else source
+    if x.dtype.kind not in "biuf":
+        raise console.CommandError(f"{name} must hold numbers, not {x.dtype}")
+    if x.ndim != 3 or x.shape[2] != files.metadata.input_size:
+        shape = ", ".join(map(str, x.shape))
+        raise console.CommandError(
+            f"{name} must have the shape [B, T, {files.metadata.input_size}] for the model {model}, not [{shape}]"
+        )
+    with np.errstate(over="ignore"):
+        x = x.astype(np.float32)
+    if not np.isfinite(x).all():
+        raise console.CommandError(f"{name} holds NaN, infinity, or a number beyond float32")
+    try:
+        network = Model(files, memory_locations, own_process=True)
+    except ValueError as error:
+        raise console.CommandError(str(error)) from error
+    with console.Progress(len(x), quiet=quiet) as progress:
+        y = _outputs(network, x, threads or options.available_cores(), progress)
+    with explaining(f"cannot write {'standard output' if output == _STANDARD else output}"), _writer(output, force) as file:
+        # A file without a name has none that NumPy could look up.
+        buffer = io.BytesIO()
+        np.lib.format.write_array(buffer, (y > 0.5).astype(np.uint8) if bits else y, allow_pickle=False)
+        file.write(buffer.getbuffer())
+    return console.OK
+
+
+def _read(source: str) -> "np.ndarray[Any, Any]":
+    """The array of a file.
+
+    Raises:
+        FileError: it cannot be read, or is not a NumPy file.
+    """
+    import numpy as np  # noqa: PLC0415
+
+    name = "standard input" if source == _STANDARD else source
+    if source == _STANDARD and sys.stdin is None:
+        raise FileError("standard input is closed")
+    with explaining(f"cannot read {name}"):
+        with open(0, "rb", closefd=False) if source == _STANDARD else open(source, "rb") as file:
+            content = file.read()
+    try:
+        return np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
+    except Exception as error:  # of many kinds for a damaged file
+        raise FileError(f"cannot read {name}: it is not a .npy file, or is damaged") from error
+
+
+def _outputs(
+    network: "Model", x: "np.ndarray[Any, Any]", threads: int, progress: console.Progress
+) -> "np.ndarray[Any, Any]":
+    """The outputs ``[B, T, O]`` of sequences ``[B, T, I]``, several batches at a time."""
+    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415
+
+    import numpy as np  # noqa: PLC0415
+
+    count, steps, _ = x.shape
+    y = np.empty((count, steps, network.metadata.output_size), np.float32)
+    if not count or not steps:
+        return y
+    locations = network.locations_for(steps)
+    size = max(1, min(network.batch_size(locations), -(-count // threads)))
+
+    def run_batch(start: int) -> int:
+        batch = x[start : start + size].transpose(1, 0, 2)
+        outputs = list(network.chunks(batch, network.initial_state(batch.shape[1], locations)))
+        y[start : start + size] = np.concatenate(outputs).transpose(1, 0, 2)
+        return batch.shape[1]
+
+    done = 0
+    with ThreadPoolExecutor(threads) as pool:
+        for finished in pool.map(run_batch, range(0, count, size)):
+            done += finished
+            progress.update(done, f"{done:,} of {count:,} sequences")
+    return y
+
+
+@contextlib.contextmanager
+def _writer(output: str, force: bool) -> Iterator[BinaryIO]:
+    if output == _STANDARD:
+        with open(1, "wb", closefd=False) as file:
+            yield file
+    else:
+        with atomic_output(output, replace=force) as file:
+            yield file
+
+
+def main() -> None:
+    """The entry point."""
+    console.run(COMMAND, run)
