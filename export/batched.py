@@ -2,8 +2,8 @@
 
 ``unrolled.onnx`` has few nodes, and hands onnxruntime a matrix product a sequence and a vector a location at a time.
 Where a hundred sequences of a dozen locations run side by side, each of those is over before it has begun; here the
-same network has 73 nodes a step, 45 without content addressing, and each of them works on one number of all sequences at a
-time, B in a row. The controller's products are as before, with the batch as their columns.
+same network has 73 nodes a step, 45 without content addressing, and each of them works on one number of all sequences
+at a time, B in a row. The controller's products are as before, with the batch as their columns.
 
 Inputs and outputs are those of ``unrolled.onnx``, and the same proof stands before publication (``ntm.export.parity``).
 """

@@ -145,7 +145,10 @@ def _example(source: Source, size: Size, steps: int) -> str:
         logits, state = cell(x, state)
         y = 1 / (1 + np.exp(-logits.numpy()[0].astype(np.float64)))
         lines.append(([_number(value) for value in x[0]], [_number(value) for value in y]))
-    rows = {name: ",\n    ".join(json.dumps(row) for row in column) for name, column in zip("xy", zip(*lines), strict=True)}
+    rows = {
+        name: ",\n    ".join(json.dumps(row) for row in column)
+        for name, column in zip("xy", zip(*lines, strict=True), strict=True)
+    }
     counts = json.dumps([int(value) for value in batch.mask[:steps, 0]])
     return (
         f'{{\n  "memory_locations": {locations},\n  "x": [\n    {rows["x"]}\n  ],\n  "y": [\n    {rows["y"]}\n  ],\n'

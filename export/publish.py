@@ -15,7 +15,7 @@ from ntm.export import card, onnx_format, options, savedmodel, tflite, triton
 from ntm.export.parity import Agreement, Candidate, prove, table
 from ntm.export.source import LOCATIONS, Source
 from ntm.runtime.metadata import Metadata, MetadataError
-from ntm.tasks.find import recorded
+from ntm.tasks.catalogue import recorded
 from ntm.tasks.task import Task
 from ntm.training.run import TrainedRun, load_run
 
@@ -24,6 +24,7 @@ __all__ = ["FORMATS", "DisagreementError", "publish", "table", "verify"]
 # A format is a module with FILES, the names it takes in the folder; write(source, folder); candidates(folder), what it
 # finds of itself there; and describe(source, folder), what the model card says of it.
 FORMATS = dict(zip(options.FORMATS, (onnx_format, savedmodel, tflite, triton), strict=True))
+
 
 class DisagreementError(ExportError):
     """A graph disagrees with TensorFlow; the message is one line."""

@@ -55,9 +55,7 @@ def describe(source: Source, _: pathlib.Path) -> str:
     """What the model card says."""
     config = source.run.cell.config
     zeros = [0.0] * config.input_size
-    return _CARD.format(
-        inputs=config.input_size, outputs=config.output_size, first=[1.0, *zeros[1:]], second=zeros
-    )
+    return _CARD.format(inputs=config.input_size, outputs=config.output_size, first=[1.0, *zeros[1:]], second=zeros)
 
 
 def candidates(folder: pathlib.Path) -> list[parity.Candidate]:

@@ -2,7 +2,8 @@
 
 A head that uses location addressing alone moves at most (S - 1) / 2 locations a step; where it cannot move to, its
 weighting is 0, and it neither writes nor reads. So a step finds the locations to which the heads of all sequences
-together may move with a weight of more than ``NEGLIGIBLE``, takes the memory out there, does all that is to be done, and puts it back.
+together may move with a weight of more than ``NEGLIGIBLE``, takes the memory out there, does all that is to be done,
+and puts it back.
 What still grows with N are a sum of the weightings, and a copy of the memory.
 
 * What it leaves out of a location is a weight of at most ``NEGLIGIBLE`` before sharpening, for each head and step. That
@@ -26,7 +27,7 @@ from ntm.runtime.metadata import INPUTS, NEGLIGIBLE
 
 
 def unroll(cell: NTMCell, steps: int, opset: int) -> onnx.ModelProto:
-    """Write U steps of a network without content addressing as a graph; it takes and returns what ``unrolled.unroll`` does."""
+    """Write U steps of a network without content addressing as a graph, with the interface of ``unrolled.unroll``."""
     graph = Graph()
     _Walking(graph, cell).unroll([state_after(i, steps) for i in range(steps)])
     return graph.model(cell, steps, opset)

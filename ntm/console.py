@@ -303,4 +303,3 @@ def _explain(error: Exception) -> str:
         reason = lowered(error.strerror or str(error))
         return f"{error.filename}: {reason}" if error.filename else reason
     return f"internal error, NTM_TRACEBACK=1 shows where: {type(error).__name__}: {error}"
-

@@ -171,9 +171,7 @@ def _check_pictures(plot: pathlib.Path | None, trace: pathlib.Path | None, *, fo
         options.check_free(path, options.output_status(path), force=force)
 
 
-def _scores(
-    network: "Model", task: "Task", cases: "list[Case]", threads: int, *, quiet: bool
-) -> "Iterable[Score]":
+def _scores(network: "Model", task: "Task", cases: "list[Case]", threads: int, *, quiet: bool) -> "Iterable[Score]":
     """Evaluate, under a progress bar."""
     from ntm.runtime import evaluate as evaluation  # noqa: PLC0415
     from ntm.tasks.task import describe  # noqa: PLC0415

@@ -14,8 +14,9 @@ from ntm import text
 from ntm.errors import TaskError
 from ntm.runtime.metadata import Metadata
 from ntm.runtime.model import Floats, Model
-from ntm.tasks.find import find_class, make, recorded, title
-from ntm.tasks.task import Batch, Size, Task, check_size, draw
+from ntm.tasks import metrics
+from ntm.tasks.catalogue import build, find_class, recorded_class, title
+from ntm.tasks.task import Batch, Size, Task, check, check_size, draw
 
 # N is at least this, as in the paper, unless another is asked for.
 LEAST_LOCATIONS = 128
@@ -23,8 +24,6 @@ LEAST_LOCATIONS = 128
 _REPORT_SECONDS = 0.1
 # Sequences that are drawn from one seed: the same ones, however they are divided into batches.
 _BLOCK = 16
-# No output of float32 is nearer to 0 or 1: one that is exactly 0 or 1, and wrong, costs 24 bits.
-_LEAST_CHANCE = 2.0**-24
 
 
 class Case(NamedTuple):
@@ -47,7 +46,8 @@ class Output(NamedTuple):
     @property
     def wrong_bits(self) -> int:
         """The outputs on the wrong side of 0.5, over the output phase."""
-        return int(_wrong_bits(self.target, self.mask, self.y).sum())
+        batch = Batch(*(values[:, np.newaxis] for values in (self.x, self.target, self.mask)))
+        return int(metrics.wrong_bits(batch, self.y[:, np.newaxis])[0])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,17 +123,16 @@ def task_of(metadata: Metadata, given: Task | str | None, options: Mapping[str, 
     name, trained, changes = metadata.task_name, metadata.task_options, dict(options or {})
     if isinstance(given, Task):
         task = given
-    elif given is not None:
-        kind = find_class(given)
-        task = make(kind, (trained if title(kind) == name else {}) | changes)
     else:
-        task = recorded(name, trained | changes)
+        kind = recorded_class(name) if given is None else find_class(given)
+        task = build(kind, (trained if title(kind) == name else {}) | changes)
     for what, own, of_model in (
         ("inputs", task.input_size, metadata.input_size),
         ("outputs", task.output_size, metadata.output_size),
     ):
         if own != of_model:
             raise TaskError(f"the task {task.name} has {own} {what}, and the model {metadata.model_name} {of_model}")
+    check(task)  # not before: what a model file says of its task may be too large to be drawn
     return task
 
 
@@ -155,9 +154,7 @@ def cases_of(
     for size in sizes:
         check_size(task, size)
     least = max(LEAST_LOCATIONS, metadata.least_locations)
-    return [
-        Case(size, memory_locations or max(task.memory_locations(size), least), sequences, seed) for size in sizes
-    ]
+    return [Case(size, memory_locations or max(task.memory_locations(size), least), sequences, seed) for size in sizes]
 
 
 def run_case(
@@ -249,27 +246,12 @@ def _sequences(task: Task, case: Case, numbers: range) -> Batch:
 
 def _score(task: Task, case: Case, batch: Batch, y: Floats) -> Score:
     """Compare a batch with the output of the network, ``[T, B, O]``."""
-    wrong = _wrong_bits(batch.target, batch.mask, y).sum(axis=(0, 2))
+    wrong = metrics.wrong_bits(batch, y)
     b = int(wrong.argmax())
     worst = Output(batch.x[:, b], batch.target[:, b], batch.mask[:, b], y[:, b].copy())
     optimal = task.optimal(batch)
-    return Score(case, wrong, _cost(batch, y), None if optimal is None else _cost(batch, optimal), worst)
-
-
-def _wrong_bits(target: Floats, mask: Floats, y: Floats) -> npt.NDArray[np.int64]:
-    """1 where the output counts and is on the wrong side of 0.5, in the shape of y."""
-    return (((y > 0.5) != (target > 0.5)) & (mask[..., np.newaxis] > 0)).astype(np.int64)
-
-
-def _cost(batch: Batch, y: Floats) -> npt.NDArray[np.float64]:
-    """The cross-entropy of each sequence in bits, ``[B]``."""
-    counted = batch.mask > 0  # [T, B]; where no output counts there is nothing to compute
-    chance = y[counted].astype(np.float64).clip(_LEAST_CHANCE, 1 - _LEAST_CHANCE)  # [steps that count, O]
-    target = batch.target[counted]
-    cost = np.zeros(counted.shape)
-    cost[counted] = -(target * np.log2(chance) + (1 - target) * np.log2(1 - chance)).sum(axis=1)
-    total: npt.NDArray[np.float64] = cost.sum(axis=0)
-    return total
+    optimal_cost = None if optimal is None else metrics.cost(batch, optimal)
+    return Score(case, wrong, metrics.cost(batch, y), optimal_cost, worst)
 
 
 def _joined(*scores: Score) -> Score:

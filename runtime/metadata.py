@@ -94,8 +94,8 @@ class Metadata:
         self._check_graph()
         if not isinstance(self.content_addressing, bool):
             raise MetadataError("content_addressing must be true or false")
-        name, options = self.task.get("name"), self.task.get("options")
-        if not isinstance(name, str) or not name.strip() or not name.isprintable() or not isinstance(options, dict):
+        task, options = self.task.get("name"), self.task.get("options")
+        if not isinstance(task, str) or not task.strip() or not task.isprintable() or not isinstance(options, dict):
             raise MetadataError("task must have a printable name, and options")
         for name in _SIZES:
             size = self.config.get(name)

@@ -24,8 +24,8 @@ __all__ = ["Model", "ModelError", "State", "Trace", "load"]
 # Which graph is the fastest was measured (benchmarks/RESULTS.md), for networks with content addressing and without.
 # Use batched.onnx if N <= _BATCHED_LOCATIONS and B >= _BATCHED_RATIO * N.
 _BATCHED_LOCATIONS, _BATCHED_RATIO = {True: 32, False: 24}, {True: 3, False: 2}
-# Else use sparse.onnx if B * N >= _SPARSE_LOCATIONS or B >= _SPARSE_SEQUENCES, and heads look at no more than a share of
-# the N locations; with content addressing, only write heads count.
+# Else use sparse.onnx if B * N >= _SPARSE_LOCATIONS or B >= _SPARSE_SEQUENCES, and heads look at no more than a share
+# of the N locations; with content addressing, only write heads count.
 _SPARSE_LOCATIONS, _SPARSE_SEQUENCES = 2048, 32
 _SPARSE_SHARE = {True: 1 / 10, False: 1 / 3}
 # Locations side by side, B * N, in the batched graph and in the others. More run no faster, and take memory.
@@ -268,7 +268,8 @@ class Model:
             UserWarning: the memory has too few locations for such a sequence.
         """
         if self.metadata.task_name != copying.Copy.name:
-            raise ModelError(f"the model {self.metadata.model_name} was trained on {self.metadata.task_name}, not on copy")
+            model = self.metadata
+            raise ModelError(f"the model {model.model_name} was trained on {model.task_name}, not on copy")
         words = self._checked_words(words)
         copied = np.empty_like(words)
         if not words.size:
@@ -314,8 +315,8 @@ class Model:
             rows.append((x_t[0], y[0], adds[0], state.weights[0], state.reads[0]))
             if t == last_input:
                 memory = state.memory
-        columns = (np.stack(column) for column in zip(*rows, strict=True))
-        return Trace(*columns, memory[0])
+        x, y, adds, weights, reads = (np.stack(column) for column in zip(*rows, strict=True))
+        return Trace(x, y, adds, weights, reads, memory[0])
 
     def prepare(self, batch_size: int, memory_locations: int) -> None:
         """Do now what ``run`` would do first when it is called with so many sequences, or one, and raise its errors.
@@ -337,7 +338,7 @@ class Model:
         return self._sparse if few else self._unrolled
 
     def _looked_at(self, weights: Floats) -> int:
-        """The number of locations that heads look at, of all sequences together: with content addressing the write heads."""
+        """The number of locations that heads look at, of all sequences together; see ``_SPARSE_LOCATIONS``."""
         looking = weights[:, self.metadata.read_heads :] if self.metadata.content_addressing else weights
         return int(np.count_nonzero(~(looking.sum((0, 1)) <= NEGLIGIBLE)))  # NaN counts, as in the graph
 

@@ -54,15 +54,17 @@ def save(figure: Figure, path: str | os.PathLike[str], *, replace: bool) -> None
 
 
 def draw_sequences(scores: Sequence[Score]) -> Figure:
-    """Input, target, output and error of the worst sequence of each size; where no output counts, the last three are grey."""
+    """Input, target, output and error of the worst sequence of each size; grey where no output counts."""
     figure = Figure(figsize=(9.0, 0.6 + 2.6 * len(scores)), layout="constrained")
     left, right = figure.subfigures(1, 2, squeeze=False, width_ratios=[12, 1]).flat
     panels = left.subplots(4 * len(scores)).reshape(-1, 4)
-    largest = max(1.0, *(float(np.abs(score.worst.x).max()) for score in scores))
+    inputs_of_all = [score.worst.x for score in scores]
+    largest = max(1.0, *(float(np.abs(x).max()) for x in inputs_of_all))
+    input_scale = _signed(largest) if min(float(x.min()) for x in inputs_of_all) < 0 else _UNSIGNED | {"vmax": largest}
     for axes, score in zip(panels, scores, strict=True):
         x, target, y = score.worst.x.T, score.worst.target.T, score.worst.y.T  # [I or O, T]
         ignored = np.broadcast_to(score.worst.mask == 0, target.shape)
-        inputs = _show(axes[0], x, keep_extremes=True, **_signed(largest))
+        inputs = _show(axes[0], x, keep_extremes=True, **input_scale)
         outputs = _show(axes[1], np.ma.array(target, mask=ignored), **_UNSIGNED)
         _show(axes[2], np.ma.array(y, mask=ignored), **_UNSIGNED)
         errors = _show(axes[3], np.ma.array(y - target, mask=ignored), keep_extremes=True, **_signed(1.0))
@@ -75,7 +77,7 @@ def draw_sequences(scores: Sequence[Score]) -> Figure:
         axes[3].set_xlabel("time step")
     bars = ((inputs, "input"), (outputs, "target,\noutput"), (errors, "error"))
     for axes, (image, title) in zip(right.subplots(3), bars, strict=True):
-        figure.colorbar(image, cax=axes, ticks=[image.norm.vmin, 0, image.norm.vmax], format="{x:.3g}")
+        figure.colorbar(image, cax=axes, ticks=sorted({image.norm.vmin, 0, image.norm.vmax}), format="{x:.3g}")
         axes.set_box_aspect(12)
         axes.set_title(title)
     return figure
@@ -138,9 +140,7 @@ def draw_trace(trace: Trace, score: Score) -> Figure:
     return figure
 
 
-def _show_heads(
-    panels: Sequence[Axes], title: str, heads: npt.NDArray[Any], first: int, scale: dict[str, Any]
-) -> None:
+def _show_heads(panels: Sequence[Axes], title: str, heads: npt.NDArray[Any], first: int, scale: dict[str, Any]) -> None:
     """Show ``[heads, rows, T]`` in panels one above the other; the output phase begins at a step."""
     for i, (axes, values) in enumerate(zip(panels, heads, strict=True)):
         _show(axes, values, keep_extremes=scale is _UNSIGNED, **scale)
@@ -169,7 +169,7 @@ def _caption_of_trace(trace: Trace, score: Score) -> str:
 
 def _bits(output: Output) -> int:
     """The output bits that count."""
-    return int(output.mask.sum()) * output.target.shape[1]
+    return int(np.count_nonzero(output.mask)) * int(output.target.shape[1])
 
 
 def _signed(largest: float) -> dict[str, Any]:

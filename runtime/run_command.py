@@ -2,8 +2,6 @@
 
 import contextlib
 import io
-import os
-import stat
 import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
@@ -26,9 +24,7 @@ _STANDARD = "-"
 
 
 def run(
-    source: Annotated[
-        str, Argument(metavar="X.npy", help="Sequences [B, T, I] of numbers; - is standard input.")
-    ],
+    source: Annotated[str, Argument(metavar="X.npy", help="Sequences [B, T, I] of numbers; - is standard input.")],
     *,
     output: Annotated[
         str, Option("--output", "-o", metavar="Y.npy", help="Where the outputs go; - is standard output.")
@@ -81,7 +77,10 @@ def run(
         raise console.CommandError(str(error)) from error
     with console.Progress(len(x), quiet=quiet) as progress:
         y = _outputs(network, x, threads or options.available_cores(), progress)
-    with explaining(f"cannot write {'standard output' if output == _STANDARD else output}"), _writer(output, force) as file:
+    with (
+        explaining(f"cannot write {'standard output' if output == _STANDARD else output}"),
+        _writer(output, force) as file,
+    ):
         # A file without a name has none that NumPy could look up.
         buffer = io.BytesIO()
         np.lib.format.write_array(buffer, (y > 0.5).astype(np.uint8) if bits else y, allow_pickle=False)
@@ -100,9 +99,11 @@ def _read(source: str) -> "np.ndarray[Any, Any]":
     name = "standard input" if source == _STANDARD else source
     if source == _STANDARD and sys.stdin is None:
         raise FileError("standard input is closed")
-    with explaining(f"cannot read {name}"):
-        with open(0, "rb", closefd=False) if source == _STANDARD else open(source, "rb") as file:
-            content = file.read()
+    with (
+        explaining(f"cannot read {name}"),
+        open(0, "rb", closefd=False) if source == _STANDARD else open(source, "rb") as file,
+    ):
+        content = file.read()
     try:
         return np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
     except Exception as error:  # of many kinds for a damaged file
@@ -128,7 +129,7 @@ def _outputs(
         batch = x[start : start + size].transpose(1, 0, 2)
         outputs = list(network.chunks(batch, network.initial_state(batch.shape[1], locations)))
         y[start : start + size] = np.concatenate(outputs).transpose(1, 0, 2)
-        return batch.shape[1]
+        return int(batch.shape[1])
 
     done = 0
     with ThreadPoolExecutor(threads) as pool:

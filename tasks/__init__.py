@@ -5,9 +5,9 @@ evaluation, export and pictures take a ``Task`` and know nothing else of it.
 """
 
 from ntm.tasks.associative_recall import AssociativeRecall
+from ntm.tasks.catalogue import BUILT_IN, find
 from ntm.tasks.copy import Copy
 from ntm.tasks.dynamic_ngrams import DynamicNGrams
-from ntm.tasks.find import BUILT_IN, find
 from ntm.tasks.priority_sort import PrioritySort
 from ntm.tasks.repeat_copy import RepeatCopy
 from ntm.tasks.task import Batch, Size, Task

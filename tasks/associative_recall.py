@@ -1,6 +1,7 @@
 """The associative recall task: section 4.3 of the paper."""
 
 import dataclasses
+import itertools
 
 import numpy as np
 
@@ -23,10 +24,12 @@ class AssociativeRecall(Task):
     Options:
         bits: bits in a vector.
         vectors: vectors in an item.
+        similar: draw the items of a list from so few vectors that many have all but one in common.
     """
 
     bits: int = 6
     vectors: int = 3
+    similar: bool = False
 
     name = "associative-recall"
     training_sizes = {"items": range(2, 7)}  # noqa: RUF012
@@ -77,13 +80,31 @@ class AssociativeRecall(Task):
 
     def _items(self, rng: np.random.Generator, batch_size: int, count: int) -> Floats:
         """Lists of different items, ``[B, items, vectors, bits]``."""
-        total = self.vectors * self.bits
-        if total < 63 and count > 1 << total:
-            raise ValueError(f"there are not {count} different items of {self.vectors} vectors of {self.bits} bits")
-        if total >= 63:  # so many that two are never equal
-            return rng.integers(0, 2, (batch_size, count, self.vectors, self.bits), np.uint8).astype(np.float32)
-        numbers = rng.integers(0, 1 << total, (batch_size, count))
-        for row in np.flatnonzero((np.diff(np.sort(numbers, axis=1), axis=1) == 0).any(axis=1)):
-            numbers[row] = rng.choice(1 << total, count, replace=False)
-        bits = numbers[:, :, np.newaxis] >> np.arange(total) & 1
-        return bits.reshape(batch_size, count, self.vectors, self.bits).astype(np.float32)
+        vectors, bits = self.vectors, self.bits
+        if vectors * bits < _MANY_BITS and count > 1 << vectors * bits:
+            raise ValueError(f"there are not {count} different items of {vectors} vectors of {bits} bits")
+        if not self.similar:
+            return _distinct(rng, batch_size, count, vectors * bits).reshape(batch_size, count, vectors, bits)
+        enough = next(size for size in itertools.count(2) if size**vectors >= _SPARE * count)
+        pool = min(enough, 1 << min(bits, _MANY_BITS))
+        words = _distinct(rng, batch_size, pool, bits)  # [B, pool, bits]
+        chosen = np.stack([rng.choice(pool**vectors, count, replace=False) for _ in range(batch_size)])
+        indices = chosen[:, :, np.newaxis] // pool ** np.arange(vectors) % pool  # [B, items, vectors]
+        return words[np.arange(batch_size)[:, np.newaxis, np.newaxis], indices]
+
+
+# Vectors of so many bits are never equal by chance.
+_MANY_BITS = 63
+# Of the items that the few vectors of a list of similar ones make, one in so many is in the list.
+_SPARE = 4
+
+
+def _distinct(rng: np.random.Generator, batch_size: int, count: int, bits: int) -> Floats:
+    """Vectors of which no two of a sequence are equal, ``[B, count, bits]``."""
+    if bits >= _MANY_BITS:
+        return rng.integers(0, 2, (batch_size, count, bits), np.uint8).astype(np.float32)
+    numbers = rng.integers(0, 1 << bits, (batch_size, count))
+    for row in np.flatnonzero((np.diff(np.sort(numbers, axis=1), axis=1) == 0).any(axis=1)):
+        numbers[row] = rng.choice(1 << bits, count, replace=False)
+    vectors: Floats = (numbers[:, :, np.newaxis] >> np.arange(bits) & 1).astype(np.float32)
+    return vectors

@@ -124,7 +124,8 @@ def _text(rng: np.random.Generator, length: int, batch_size: int, bits: int) -> 
 def _bits(numbers: npt.NDArray[np.int64], bits: int) -> Words:
     """The low bits of numbers ``[L, B]``, the most significant bit first."""
     shifts = np.arange(bits)[::-1].clip(max=62)
-    return (numbers[:, :, np.newaxis] >> shifts & 1).astype(np.uint8)
+    words: Words = (numbers[:, :, np.newaxis] >> shifts & 1).astype(np.uint8)
+    return words
 
 
 PATTERNS: dict[str, Callable[[np.random.Generator, int, int, int], Words]] = {

@@ -51,7 +51,7 @@ def parse_ranges(texts: list[str]) -> dict[str, tuple[int, int]]:
             least, dash, most = value.partition("-")
             ends = _number(least, text), _number(most if dash else least, text)
             if ends[0] > ends[1]:
-                raise TaskError(f"the size {name} must go from a number to a larger one, not {value}")
+                raise TaskError(f"the size {name} must not go from a larger number to a smaller one: {value}")
             if name in ranges:
                 raise TaskError(f"the size {name} is given twice")
             ranges[name] = ends
@@ -59,7 +59,8 @@ def parse_ranges(texts: list[str]) -> dict[str, tuple[int, int]]:
 
 
 def _pairs(text: str, form: str) -> list[tuple[str, str]]:
-    pairs = [(name.strip(), equals, value.strip()) for name, equals, value in (p.partition("=") for p in text.split(","))]
+    parts = [part.partition("=") for part in text.split(",")]
+    pairs = [(name.strip(), equals, value.strip()) for name, equals, value in parts]
     if not all(equals and name.isidentifier() for name, equals, _ in pairs):
         raise TaskError(f"a size is {form}, not {text!r}")
     if len({name for name, *_ in pairs}) < len(pairs):

@@ -11,8 +11,8 @@ from ntm.tasks.task import Batch, Size, Task
 class PrioritySort(Task):
     """Sort vectors by their priorities, and output those of the highest ones (section 4.5 of the paper).
 
-    A vector has ``bits`` bits; its priority is a number drawn uniformly from [-1, 1]. Size: ``vectors``, the length V of
-    the list; four fifths of them come out, 16 of 20.
+    A vector has ``bits`` bits; its priority is a number drawn uniformly from [-1, 1]. Size: ``vectors``, the length V
+    of the list; four fifths of them come out, 16 of 20.
 
     - Steps 1 to V: the network sees a vector in the first ``bits`` channels, its priority in the next; the last is 0.
     - Step V + 1: the delimiter. The last channel is 1, all others are 0.

@@ -90,7 +90,9 @@ class Task(abc.ABC):
     @property
     def encoding(self) -> str:
         """How sequences are encoded, for the model card; by default the class docstring."""
-        return inspect.cleandoc(type(self).__doc__ or "")
+        text = inspect.cleandoc(type(self).__doc__ or "")
+        made_by_dataclass = text.startswith(f"{type(self).__name__}(") and "\n" not in text
+        return "" if made_by_dataclass else text
 
     @property
     def options(self) -> dict[str, Any]:
@@ -117,13 +119,16 @@ def draw(task: Task, rng: np.random.Generator, batch_size: int, size: Size) -> B
         "mask": (mask, (steps, batch_size)),
     }
     for name, (values, shape) in wanted.items():
-        if not steps or values.shape != shape:
+        if values.shape != shape:
             expected = ", ".join(map(str, ("T", *shape[1:])))
             raise TaskError(f"{_batch_of(task, size)}: {name} must have the shape [{expected}], not {values.shape}")
+        if not steps:
+            raise TaskError(f"{_batch_of(task, size)}: {name} must have a step at least")
         if not np.isfinite(values).all():
             raise TaskError(f"{_batch_of(task, size)}: {name} holds NaN or infinity")
     if target.min() < 0 or target.max() > 1:
-        raise TaskError(f"{_batch_of(task, size)}: target must be from 0 to 1, not {target.min():g} to {target.max():g}")
+        found = f"{target.min():g} to {target.max():g}"
+        raise TaskError(f"{_batch_of(task, size)}: target must be from 0 to 1, not {found}")
     if not np.isin(mask, (0, 1)).all():
         raise TaskError(f"{_batch_of(task, size)}: mask must hold nothing but 0 and 1")
     if not mask.any(axis=0).all():
@@ -137,13 +142,25 @@ def check(task: Task) -> None:
     Raises:
         TaskError: says what is wrong with which.
     """
+    try:
+        _check(task)
+    except TaskError:
+        raise
+    except Exception as error:
+        raise TaskError(f"the task {type(task).__name__}: {type(error).__name__}: {error}") from error
+
+
+def _check(task: Task) -> None:
     kind = type(task)
-    if not dataclasses.is_dataclass(task) or not kind.__dataclass_params__.frozen:  # type: ignore[attr-defined]
+    if not dataclasses.is_dataclass(task) or not kind.__dataclass_params__.frozen:
         raise TaskError(
             f"the task {kind.__name__} must be a frozen dataclass: put @dataclasses.dataclass(frozen=True) above it"
         )
     if not isinstance(task.name, str) or not task.name.strip() or not task.name.isprintable():
         raise TaskError(f"the task {kind.__name__}: name must be a printable text")
+    for name, value in task.options.items():
+        if not isinstance(value, bool | int | float | str):
+            raise TaskError(f"the task {task.name}: {name} must be a number, a text or a truth value, not {value!r}")
     for name in ("input_size", "output_size"):
         _check_whole(task, name, getattr(task, name))
     ranges = task.training_sizes

@@ -19,6 +19,7 @@ _COMMAND = "ntm-train"
 _MOST_LAYERS, _MOST_UNITS = 16, 1 << 12
 _RECIPE = "by the recipe"
 _LIST = "help"  # the name of a task that lists the tasks instead
+_DEFAULT = "copy"
 
 
 def train(
@@ -31,7 +32,7 @@ def train(
         Option(
             metavar="TASK",
             help=f"What to learn: a task of the paper, or FILE.py:CLASS; `{_LIST}` lists them.",
-            show_default="copy, or the task of a resumed run",
+            show_default=f"{_DEFAULT}, or the task of a resumed run",
         ),
     ] = None,
     option: Annotated[
@@ -56,9 +57,7 @@ def train(
     batch_size: Annotated[
         int | None, Option(min=1, max=1 << 16, metavar="B", help="Sequences in a batch.", show_default=_RECIPE)
     ] = None,
-    learning_rate: Annotated[
-        float | None, Option(help="Of Adam, above 0 and at most 1.", show_default=_RECIPE)
-    ] = None,
+    learning_rate: Annotated[float | None, Option(help="Of Adam, above 0 and at most 1.", show_default=_RECIPE)] = None,
     annealing_batches: Annotated[
         int | None,
         Option(
@@ -183,9 +182,9 @@ def train(
         options["sizes"] = notation.parse_ranges(size)
     require("train", "tensorflow")
     task_options = notation.parse_options(option)
-    learned = None if resume and task is None and not option else find(task or "copy", task_options)
-    if resume and isinstance(task, str) and not option:
-        learned = task
+    learned: Any = task  # of a resumed run: its options are those of the run
+    if not resume or task_options:
+        learned = find(task or _DEFAULT, task_options)
     console.import_tensorflow()
     from ntm.training.train import train as train_on  # noqa: PLC0415  (it imports TensorFlow)
 
@@ -239,7 +238,7 @@ def parse_sizes(text: str) -> tuple[int, ...]:
 def _tasks() -> str:
     """The built-in tasks, a line each."""
     from ntm.tasks import BUILT_IN  # noqa: PLC0415  (it imports NumPy)
-    from ntm.tasks.find import summary  # noqa: PLC0415
+    from ntm.tasks.catalogue import summary  # noqa: PLC0415
 
     width = max(map(len, BUILT_IN))
     lines = [f"{name.ljust(width)}  {summary(kind)}" for name, kind in BUILT_IN.items()]

@@ -2,20 +2,37 @@
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-_AT_LEAST_0 = (
-    "variant_every",
-    "annealing_batches",
-    "blur_penalty",
-    "writing_penalty",
-    "content_penalty",
-    "content_restarts",
-    "goal",
-    "begun_loss",
+# What options must be: their names, whether a value fits, and how it is said.
+_RANGES: tuple[tuple[tuple[str, ...], Callable[[float], bool], str], ...] = (
+    (
+        ("batch_size", "max_batches", "clean_sequences", "restart_batches", "unsolved_batches"),
+        lambda value: value >= 1,
+        "at least 1",
+    ),
+    (
+        (
+            "variant_every",
+            "goal",
+            "begun_loss",
+            "content_restarts",
+            "annealing_batches",
+            "blur_penalty",
+            "writing_penalty",
+            "content_penalty",
+        ),
+        lambda value: 0 <= value < math.inf,
+        "at least 0 and finite",
+    ),
+    (("learning_rate", "annealing_learning_rate"), lambda value: 0 < value <= 1, "above 0 and at most 1"),
+    (("clip_norm",), lambda value: 0 < value < math.inf, "above 0 and finite"),
+    (("average_decay",), lambda value: 0 <= value < 1, "at least 0 and below 1"),
+    (("check_decay",), lambda value: 0 < value <= 1, "above 0 and at most 1"),
+    (("gate_bias", "shift_bias"), math.isfinite, "finite"),
+    (("seed",), lambda value: 0 <= value < 2**31, f"from 0 to {2**31 - 1}"),
 )
-_AT_LEAST_1 = ("batch_size", "max_batches", "clean_sequences", "restart_batches", "unsolved_batches")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,6 +48,7 @@ class TrainingConfig:
     batch_size: int = 16  # B
     max_batches: int = 20_000
     learning_rate: float = 1e-3  # of Adam
+    check_decay: float = 0.8  # of the learning rate, with each failed check, to a twentieth at the least
     clip_norm: float = 1.0  # global norm of the gradient
     average_decay: float = 0.99  # a batch, of the averaged variables that are the result
     gate_bias: float = 0.0  # initial, of the logit of g; below 0, heads begin with location addressing
@@ -41,7 +59,9 @@ class TrainingConfig:
     variant_every: int = 0  # one sequence in so many is of the variant; 0: none
     clean_sequences: int = 2_000  # in a row without a wrong bit, then the network is checked
     goal: float = 0.0  # bits of cost per sequence above the optimal predictor; 0: no wrong bit
-    restart_batches: int = 2_000  # restart if the loss is above begun_loss after so many; every restart gets as many more
+    restart_batches: int = (
+        2_000  # restart if the loss is above begun_loss after so many; every restart gets as many more
+    )
     begun_loss: float = 0.3  # nats per output number, of which chance is 0.69
     unsolved_batches: int = 20_000  # restart if the network has not converged after so many, likewise
     content_restarts: int = 0  # restart a converged network that relies on content addressing, so many times at most
@@ -62,25 +82,11 @@ class TrainingConfig:
                 raise ValueError(f"{name} must be at least 1, not {min(getattr(self, name))}")
         for name, (least, most) in self.sizes.items():
             if not 0 <= least <= most:
-                raise ValueError(f"{name} must go from a number to a larger one, not from {least} to {most}")
-        for name in _AT_LEAST_1:
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
-        for name in ("learning_rate", "annealing_learning_rate"):
-            if not 0 < getattr(self, name) <= 1:
-                raise ValueError(f"{name} must be above 0 and at most 1, not {getattr(self, name)}")
-        if not 0 < self.clip_norm < math.inf:
-            raise ValueError(f"clip_norm must be above 0 and finite, not {self.clip_norm}")
-        if not 0 <= self.average_decay < 1:
-            raise ValueError(f"average_decay must be at least 0 and below 1, not {self.average_decay}")
-        for name in _AT_LEAST_0:
-            if not 0 <= getattr(self, name) < math.inf:
-                raise ValueError(f"{name} must be at least 0 and finite, not {getattr(self, name)}")
-        for name in ("gate_bias", "shift_bias"):
-            if not math.isfinite(getattr(self, name)):
-                raise ValueError(f"{name} must be finite, not {getattr(self, name)}")
-        if not 0 <= self.seed < 2**31:
-            raise ValueError(f"seed must be from 0 to {2**31 - 1}, not {self.seed}")
+                raise ValueError(f"{name} must not go from a larger number to a smaller one: {least} to {most}")
+        for names, fits, expected in _RANGES:
+            for name in names:
+                if not fits(getattr(self, name)):
+                    raise ValueError(f"{name} must be {expected}, not {getattr(self, name)}")
 
     @property
     def ranges(self) -> dict[str, range]:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ntm.errors import TaskError
-from ntm.tasks.find import make
+from ntm.tasks.catalogue import make
 from ntm.tasks.task import Batch, Floats, Size, Task, corners, describe, draw
 from ntm.training.config import TrainingConfig
 
@@ -63,10 +63,6 @@ class Data:
         groups = [self._draw(rng, start, min(_GROUP, sequences - start)) for start in starts]
         return self._padded(groups)
 
-    def optimal(self, batch: Padded) -> Floats | None:
-        """The output of the task's best possible predictor, ``[T, B, O]``, if it has one."""
-        return self._task.optimal(Batch(*batch[:3]))
-
     def _training(self, number: int) -> Padded:
         rng = self._rng(_TRAINING, number)
         size = self._config.batch_size
@@ -77,7 +73,9 @@ class Data:
         size = {name: values[int(rng.integers(len(values)))] for name, values in self._ranges.items()}
         every = self._config.variant_every
         varied = -(-(first + count) // every) - -(-first // every) if every else 0
-        parts = [self._draw_from(task, rng, n, size) for task, n in ((self._variant, varied), (self._task, count - varied))]
+        parts = [
+            self._draw_from(task, rng, n, size) for task, n in ((self._variant, varied), (self._task, count - varied))
+        ]
         return Batch(*(np.concatenate(arrays, axis=1) for arrays in zip(*filter(None, parts), strict=True)))
 
     def _draw_from(self, task: Task, rng: np.random.Generator, count: int, size: Size) -> Batch | None:
@@ -100,8 +98,8 @@ class Data:
                 start += array.shape[1]
             return padded
 
-        steps = max(len(batch.x) for batch in batches)
-        return Padded(*map(joined, zip(*batches, strict=True)), steps)  # type: ignore[arg-type, misc]
+        x, target, mask = map(joined, zip(*batches, strict=True))
+        return Padded(x, target, mask, max(len(batch.x) for batch in batches))
 
     def _rng(self, stream: int, number: int) -> np.random.Generator:
         return np.random.default_rng([self._config.seed, stream, number])

@@ -34,6 +34,7 @@ RECIPES: dict[tuple[str, str], Recipe] = {
         training={
             "batch_size": 8,
             "learning_rate": 2e-3,
+            "check_decay": 1.0,
             "gate_bias": -2.0,
             "variant": {"pattern": "sparse"},
             "variant_every": 8,

@@ -15,7 +15,7 @@ from typing import Any, Final
 import tensorflow as tf
 
 from ntm.errors import RunError
-from ntm.tasks.find import find, recorded
+from ntm.tasks.catalogue import find, recorded
 from ntm.tasks.task import Task
 from ntm.training import run
 from ntm.training.recipes import configure
@@ -66,8 +66,8 @@ def train(
     if output is None:
         if resume:
             raise RunError("give the run folder to resume")
-        with tempfile.TemporaryDirectory() as folder:
-            return train(task, folder, report=report, interrupted=interrupted, started=started, **options)
+        with tempfile.TemporaryDirectory() as temporary:
+            return train(task, temporary, report=report, interrupted=interrupted, started=started, **options)
     folder = pathlib.Path(output)
     if resume:
         config, learned = _resumed(folder, task, options)
@@ -120,9 +120,7 @@ def _resumed(folder: pathlib.Path, given: Task | str | None, options: dict[str, 
     return dataclasses.replace(config, training=dataclasses.replace(config.training, max_batches=most)), task
 
 
-def _train(
-    training: "_Training", resume: bool, replace: bool, report: Report, interrupted: Callable[[], bool]
-) -> None:
+def _train(training: "_Training", resume: bool, replace: bool, report: Report, interrupted: Callable[[], bool]) -> None:
     if resume and training.resume():
         return
     begun = resume

@@ -10,7 +10,8 @@ import numpy as np
 import tensorflow as tf
 
 from ntm.models import NTMCell, NTMConfig
-from ntm.tasks.task import Task
+from ntm.tasks import metrics
+from ntm.tasks.task import Batch, Task
 from ntm.training import losses
 from ntm.training.backpropagation import unroll
 from ntm.training.config import TrainingConfig
@@ -21,6 +22,8 @@ from ntm.training.optimizer import Adam
 # After a failed check the next one follows so many clean sequences later; of a task with a goal, every so many batches.
 _MORE_CLEAN_SEQUENCES, _GOAL_CHECK_BATCHES = 200, 500
 _LOSS_DECAY = 0.97  # of the moving average of the loss, a batch
+# Failed checks lower the learning rate to this share at the least.
+_LEAST_DECAY = 0.05
 # While annealing, the learning rate falls as 1/t: to its half after so many batches.
 _HALVING_BATCHES = 200
 # Converged: this many fresh sequences with N as configured, and as many with another N, pass the check. A network that
@@ -54,7 +57,8 @@ class Progress:
     batches: int = 0
     loss: float = 0.0  # nats per output number, the moving average since the last restart
     clean_sequences: int = 0  # in a row, without a wrong bit
-    learning_batches: int = 0  # since the last restart, at the full learning rate
+    learning_batches: int = 0  # since the last restart, before annealing
+    failed_checks: int = 0  # since the last restart
     annealing_since: int | None = None  # batches
     restarts: int = 0
     checks: int = 0
@@ -64,8 +68,8 @@ class Progress:
 class Trainer:
     """A network in training.
 
-    The schedule: Adam at a constant learning rate until the network has converged, then ``annealing_batches`` with a
-    learning rate that falls as 1/t. The result is the moving average of the variables. The network restarts, with other
+    The schedule: Adam at a constant learning rate, a little lower after each failed check, until the network has
+    converged; then ``annealing_batches`` with a learning rate that falls as 1/t. The result is the moving average of the variables. The network restarts, with other
     initial variables, if it has not begun to learn, or not converged, in good time. The variables, the batches and the
     checks are pure functions of the seed and their number.
 
@@ -82,7 +86,7 @@ class Trainer:
         self.config = config
         self.progress = Progress()
         self._locations = network.memory_locations, *config.train_locations
-        self._data = Data(task, config)
+        self._task, self._data = task, Data(task, config)
         self._cell = self._new_cell(network, config.seed)
         self._averaged = self._new_cell(network, config.seed)
         self._optimizer = Adam(list(self._cell.trainable_variables), config.clip_norm, config.average_decay)
@@ -108,10 +112,11 @@ class Trainer:
     @property
     def learning_rate(self) -> float:
         """Of the next step."""
-        since = self.progress.annealing_since
+        since, config = self.progress.annealing_since, self.config
+        rate = config.learning_rate * max(config.check_decay**self.progress.failed_checks, _LEAST_DECAY)
         if since is None:
-            return self.config.learning_rate
-        return self.config.annealing_learning_rate / (1 + (self.progress.batches - since) / _HALVING_BATCHES)
+            return rate
+        return min(rate, config.annealing_learning_rate) / (1 + (self.progress.batches - since) / _HALVING_BATCHES)
 
     def train(self) -> Step:
         """Train on one batch, and move the schedule on."""
@@ -141,6 +146,7 @@ class Trainer:
             found = self.check()
             if not found.passed:
                 progress.clean_sequences -= _MORE_CLEAN_SEQUENCES
+                progress.failed_checks += 1
             elif found.content_users and progress.restarts < config.content_restarts:
                 restart = True
             else:
@@ -161,7 +167,7 @@ class Trainer:
             batch = self._data.check(self.progress.checks, _CHECK_SEQUENCES)
             examined = self._examined(batch, times * network.config.memory_locations)
             wrong, cost, content = (np.concatenate(parts) for parts in zip(*examined, strict=True))
-            excess = float(cost.mean()) - (_optimal_cost(self._data, batch) if goal else 0.0)
+            excess = float(cost.mean()) - (_optimal_cost(self._task, batch) if goal else 0.0)
             passed = excess <= goal if goal else not wrong.any()
             found = Check(passed, int(wrong.sum()), excess, int(content.sum()))
             if not passed:
@@ -172,7 +178,7 @@ class Trainer:
         """Of the sequences, some at a time, wrong bits, cost, and whether they were output by content addressing."""
         size = max(1, _CHECKED_AT_ONCE // (self._averaged.config.memory_vector_size * memory_locations))
         for start in range(0, batch.x.shape[1], size):
-            part = Sequences(*(array[:, start : start + size] for array in batch[:3]), batch.steps)
+            part = *(array[:, start : start + size] for array in batch[:3]), batch.steps
             yield [tensor.numpy() for tensor in self._examine(*map(tf.constant, part), tf.constant(memory_locations))]
 
     def conclude(self) -> Check:
@@ -282,13 +288,11 @@ class Trainer:
         )
 
 
-def _optimal_cost(data: Data, batch: Padded) -> float:
+def _optimal_cost(task: Task, batch: Padded) -> float:
     """The cost of the task's best possible predictor in bits per sequence; 0 where it makes no mistake."""
-    y = data.optimal(batch)
-    if y is None:
-        return 0.0
-    chance = np.where(batch.target > 0.5, y, 1.0 - y)
-    return float(-(np.log2(chance) * batch.mask[:, :, np.newaxis]).sum() / batch.x.shape[1])
+    sequences = Batch(*batch[:3])
+    y = task.optimal(sequences)
+    return 0.0 if y is None else float(metrics.cost(sequences, y).mean())
 
 
 def least_bytes(network: NTMConfig, config: TrainingConfig, task: Task) -> int:

@@ -3,6 +3,7 @@
 import dataclasses
 import importlib.util
 import inspect
+import json
 import os
 import pathlib
 import sys
@@ -61,24 +62,33 @@ def make(kind: type[Task], options: Mapping[str, Any]) -> Task:
     Raises:
         TaskError: an option is unknown, missing or of the wrong type, or the task breaks the contract.
     """
-    fields = {field.name: field for field in dataclasses.fields(kind)} if dataclasses.is_dataclass(kind) else {}
+    task = build(kind, options)
+    check(task)
+    return task
+
+
+def build(kind: type[Task], options: Mapping[str, Any]) -> Task:
+    """A task of a class, not checked: nothing is drawn from it.
+
+    Raises:
+        TaskError: an option is unknown, missing or of the wrong type.
+    """
+    fields: dict[str, Any] = (
+        {field.name: field for field in dataclasses.fields(kind)} if dataclasses.is_dataclass(kind) else {}
+    )
     for name, value in options.items():
         if name not in fields:
             there_is = ", ".join(fields) or "none"
             raise TaskError(f"the task {title(kind)} has no option {name!r}; its options: {there_is}")
         default = fields[name].default
         if default is not dataclasses.MISSING and not _is_alike(value, default):
-            raise TaskError(
-                f"the task {title(kind)}: {name} must be {_KINDS.get(type(default), 'like ' + repr(default))}, not {value!r}"
-            )
+            expected = _KINDS.get(type(default), f"like {default!r}")
+            raise TaskError(f"the task {title(kind)}: {name} must be {expected}, not {value!r}")
     try:
-        task = kind(**options)
-        check(task)
-    except TaskError:
-        raise
+        return kind(**options)
     except Exception as error:
-        raise TaskError(f"the task {title(kind)}: {error}") from error
-    return task
+        reason = error if isinstance(error, ValueError | TypeError) else f"{type(error).__name__}: {error}"
+        raise TaskError(f"the task {title(kind)}: {reason}") from error
 
 
 def recorded(name: str, options: Mapping[str, Any], given: "Task | str | None" = None) -> Task:
@@ -93,18 +103,30 @@ def recorded(name: str, options: Mapping[str, Any], given: "Task | str | None" =
             built-in task of the recorded name.
 
     Raises:
-        TaskError: there is no such task, or the one that is given has another name.
+        TaskError: there is no such task, or the one that is given has another name or other options.
     """
-    if given is None:
-        if name not in BUILT_IN:
-            raise TaskError(f"its task {name} is not built in: give --task FILE.py:{name}")
-        return make(BUILT_IN[name], options)
-    kind = type(given) if isinstance(given, Task) else find_class(given)
-    task = given if isinstance(given, Task) else make(kind, options if title(kind) == name else {})
-    if task.name != name:
-        raise TaskError(f"it was trained on {name}, not on {task.name}")
-    check(task)
+    kind = recorded_class(name) if given is None else type(given) if isinstance(given, Task) else find_class(given)
+    if title(kind) != name:
+        raise TaskError(f"it was trained on {name}, not on {title(kind)}")
+    task = make(kind, options)
+    if isinstance(given, Task) and given != task:
+        raise TaskError(f"it was trained on {name} with {_pairs(task.options)}, not with {_pairs(given.options)}")
     return task
+
+
+def recorded_class(name: str) -> type[Task]:
+    """The class of the built-in task that a run or a model records by its name.
+
+    Raises:
+        TaskError: it is not built in.
+    """
+    if name not in BUILT_IN:
+        raise TaskError(f"its task {name} is not built in: give --task FILE.py:{name}")
+    return BUILT_IN[name]
+
+
+def _pairs(options: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name}={json.dumps(value)}" for name, value in options.items()) or "no options"
 
 
 def summary(kind: type[Task]) -> str:
