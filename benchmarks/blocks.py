@@ -21,8 +21,9 @@ from ntm.export.source import Source
 from ntm.runtime import folder
 from ntm.runtime.copy_command import BATCH_SIZE, BLOCK_LENGTH
 from ntm.runtime.metadata import BATCHED
-from ntm.runtime.model import Model, locations_for
+from ntm.runtime.model import Model
 from ntm.runtime.stream import copy_batches
+from ntm.tasks import Copy
 from ntm.training.run import TrainedRun, load_run
 
 LENGTHS = (3, 5, 7, 11, 15, 20, 30)
@@ -55,24 +56,29 @@ def main() -> int:
     print(f"| ---: | ---: | ---: |{' ---: |' * len(BATCH_SIZES)}")
     for length in LENGTHS:
         rates = " | ".join(f"{best[length, size, CORES] / 1024:.0f}" for size in BATCH_SIZES)
-        print(f"| {length} | {locations_for(length)} | {(2 * length + 1) / length:.2f} | {rates} |")
+        print(f"| {length} | {_locations(length)} | {(2 * length + 1) / length:.2f} | {rates} |")
     one, both = (best[BLOCK_LENGTH, BATCH_SIZE, threads] for threads in (1, CORES))
     print(f"\nL = {BLOCK_LENGTH}, B = {BATCH_SIZE:,}: {CORES} cores are {both / one:.2f} times as fast as one.")
     return 1 if wrong else 0
 
 
+def _locations(length: int) -> int:
+    """N, as many as a block needs."""
+    return Copy().memory_locations({"length": length})
+
+
 def _graph(run: TrainedRun, length: int, directory: pathlib.Path) -> folder.Graph:
     """The batched graph of one block."""
     path = directory / f"{length}.onnx"
-    metadata = Source(run, "blocks").metadata(BATCHED, unroll=2 * length + 1)
+    metadata = Source(run, Copy(), "blocks").metadata(BATCHED, unroll=2 * length + 1)
     save(batched.unroll(run.cell, metadata.unroll, OPSET), metadata, path)
     return folder.Graph(path, path.read_bytes(), metadata)
 
 
 def _copy(files: folder.ModelFolder, content: bytes, length: int, size: int, threads: int) -> tuple[float, int]:
     """Bytes a second, and the wrong bits."""
-    model = Model(files, locations_for(length), batch_size=size)
-    model.prepare(size, locations_for(length))
+    model = Model(files, _locations(length), batch_size=size)
+    model.prepare(size, _locations(length))
     batches = (content[start : start + length * size] for start in range(0, len(content), length * size))
     start = time.perf_counter()
     wrong = sum(batch.wrong_bits for batch in copy_batches(model, batches, length, threads))

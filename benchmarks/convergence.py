@@ -1,8 +1,9 @@
 """Train from many seeds with ``ntm-train`` as a user would, and print what each took; Markdown.
 
-Every run is a process of its own; the time of ``python -c "import tensorflow"`` is measured between the runs, and
-the times are also given as multiples of its median. The climb is how far the loss, a mean of 25 batches, rose above the
-lowest one before it, once the network that is kept had converged. The exit code is 1 if a seed has not converged.
+Options after ``--`` go to ``ntm-train``, e.g. ``-- --task associative-recall``. Every run is a process of its own. The
+time of ``python -c "import tensorflow"`` is measured between the runs, and the times are also given as multiples of its
+median. The climb is how far the loss, a mean of 25 batches, rose above the lowest one before it, once the network that
+is kept had converged. The exit code is 1 if a seed has not converged.
 """
 
 import argparse
@@ -11,6 +12,7 @@ import json
 import math
 import pathlib
 import platform
+import shlex
 import statistics
 import subprocess
 import sys
@@ -20,6 +22,19 @@ from importlib.metadata import version
 from typing import Any
 
 from seeds import add_seeds
+
+COLUMNS = (
+    "seed",
+    "exit code",
+    "s to converge",
+    "s to finish",
+    "sequences to converge",
+    "sequences",
+    "restarts",
+    "final loss",
+    "climb",
+    "NaN",
+)
 
 
 def main() -> int:
@@ -31,28 +46,28 @@ def main() -> int:
     arguments = parser.parse_args()
 
     print(f"{platform.processor() or platform.machine()}, TensorFlow {version('tensorflow')}")
-    print(f"`ntm-train {' '.join(arguments.options)}`\n")
-    header = (
-        "seed, exit code, s to converge, s to finish, sequences to converge, sequences, tries, final loss, climb, NaN"
-    )
-    print(f"| {' | '.join(header.split(', '))} |\n|{' ---: |' * 10}")
+    print(f"`{shlex.join(['ntm-train', *arguments.options])}`\n")
+    print(f"| {' | '.join(COLUMNS)} |\n|{' ---: |' * len(COLUMNS)}")
     rows, imports = [], []
     with tempfile.TemporaryDirectory() as temporary:
         folder = arguments.keep or pathlib.Path(temporary)
         for seed in arguments.seeds:
             imports.append(_seconds_to_import())
             rows.append(_train(folder / f"seed-{seed}", seed, arguments.options))
-            print(f"| {seed} | {' | '.join(map(str, rows[-1].values()))} |", flush=True)
+            cells = ["" if value is None else str(value) for value in rows[-1].values()]
+            print(f"| {seed} | {' | '.join(cells)} |", flush=True)
 
     base = statistics.median(imports)
-    print(f"\n`import tensorflow`: median {base:.2f} s\n\n| | median | worst |\n| --- | ---: | ---: |")
+    print(f"\n`import tensorflow`: median {base:.2f} s")
     converged = [row for row in rows if row["code"] == 0]
-    for title, key in (("time to converge", "converge"), ("time to finish", "seconds")):
-        times = [row[key] for row in converged]
-        middle, worst = (f"{value:.1f} s, {value / base:.1f}x" for value in (statistics.median(times), max(times)))
-        print(f"| {title} | {middle} | {worst} |")
-    seen = [row["seen"] for row in converged]
-    print(f"| sequences to converge | {statistics.median(seen):,.0f} | {max(seen):,} |")
+    if converged:
+        print("\n| | median | worst |\n| --- | ---: | ---: |")
+        for title, key in (("time to converge", "converge"), ("time to finish", "seconds")):
+            times = [row[key] for row in converged]
+            middle, worst = (f"{value:.1f} s, {value / base:.1f}x" for value in (statistics.median(times), max(times)))
+            print(f"| {title} | {middle} | {worst} |")
+        seen = [row["seen"] for row in converged]
+        print(f"| sequences to converge | {statistics.median(seen):,.0f} | {max(seen):,} |")
     print(f"\n{len(converged)} of {len(rows)} seeds converged, {sum(row['nan'] for row in rows)} NaN")
     return 0 if len(converged) == len(rows) else 1
 
@@ -70,16 +85,16 @@ def _train(folder: pathlib.Path, seed: int, options: list[str]) -> dict[str, Any
     losses = [math.nan if line["loss"] is None else line["loss"] for line in history]
     since = summary["sequences_to_converge"] or math.inf
     converged = [loss for loss, line in zip(losses, history, strict=True) if line["sequences"] >= since]
-    lowest = itertools.accumulate(converged, min)
+    climbs = [loss / low for loss, low in zip(converged, itertools.accumulate(converged, min), strict=True)]
     return {
         "code": done.returncode,
         "converge": summary["seconds_to_converge"],
         "seconds": round(seconds, 3),
         "seen": summary["sequences_to_converge"],
         "sequences": summary["sequences"],
-        "tries": summary["tries"],
+        "restarts": summary["restarts"],
         "loss": float(f"{losses[-1]:.2e}"),
-        "climb": f"{max((loss / low for loss, low in zip(converged, lowest, strict=True)), default=math.nan):.1f}x",
+        "climb": f"{max(climbs):.1f}x" if climbs else None,
         "nan": sum(math.isnan(loss) for loss in losses),
     }
 

@@ -3,8 +3,9 @@
 Three tables: the wall-clock of ``ntm-export`` beside that of ``import tensorflow, tf2onnx``, in turns, since both
 depend on what else the machine does; how fast ``unrolled.onnx`` loads, and copies; and the nodes of the graphs by what
 they compute, before and after onnxruntime's optimisation, with the reason why they are there.
-Without RUN, a network is trained first. The exit code is 1 if an export takes more than 1.5 times the imports and 5 s,
-``step.onnx`` more than 60 nodes, or the default export more than 0.3 s to load.
+RUN is a run of the copy task; without RUN, a network is trained first. The exit code is 1 if an export takes more than
+1.5 times the imports and 5 s, if ``step.onnx`` has more than 60 nodes, or if the default export takes more than 0.3 s
+to load.
 """
 
 import argparse
@@ -25,19 +26,19 @@ import onnx
 import onnxruntime
 
 import ntm
-from ntm.export.command import DEFAULT_UNROLL
-from ntm.runtime.model import locations_for
+from ntm.export.options import DEFAULT_UNROLL
+from ntm.tasks import Copy
 
 LENGTH = 119  # of what is copied: 239 steps, of which most U leave one step over or none
 SEQUENCES = 8  # so few that they take unrolled.onnx
 STEPS = 2 * LENGTH + 1
 UNROLLS = sorted({1, 2, 4, 8, 12, 16, 32, 64, STEPS, DEFAULT_UNROLL})
-SEARCH = ("content", "interpolation")
+CONTENT = ("content", "interpolation")  # what only content addressing needs
 WHY = {
     "flat": "the read vectors side by side, for the controller and for the output",
     "controller_input": "the input beside them",
     "controller": "each hidden layer: a product with its bias, and tanh",
-    "cell": "the layer of the heads, and the output: a product with its bias each; the adds, one a head",
+    "cell": "the layer of the heads, and the output: a product with its bias each",
     "in_range": "the parameters of the heads cut apart, and each brought into its range",
     "cosine_similarity": "Eq. (6): the key of length 1 (5), the product, the norm (4), the quotient",
     "content_weighting": "Eq. (5): times the key strength, softmax",
@@ -49,7 +50,7 @@ WHY = {
     "add": "Eq. (4): w a, added to the memory",
     "read": "Eq. (2): the product with the memory, whose Transpose onnxruntime makes part of it",
     "output_input": "the hidden layer beside the read vectors",
-    "step": "the sigmoid of y",
+    "step": "the adds, one a head; the sigmoid of y",
 }
 # The same for a step of the unrolled graph.
 WHY_UNROLLED = {
@@ -62,7 +63,7 @@ WHY_UNROLLED = {
     "write": "Eq. (3) and (4): w of each head, e and a (6, with their shapes), e M - a (3), times w, taken from M",
     "read": "Eq. (2): the product with the memory, whose Transpose onnxruntime makes part of it",
 }
-# The same for a step of the sparse graph of a network that searches, but for what is as there.
+# The same for a step of the sparse graph with content addressing, where it differs.
 WHY_SPARSE = WHY_UNROLLED | {
     "content": "Eq. (5) and (6): the key of length beta (3), the product, the norms by sequence, quotient, softmax; "
     "the norms anew (4), put back",
@@ -70,11 +71,11 @@ WHY_SPARSE = WHY_UNROLLED | {
     "e M - a (2), times w, taken from M, put back",
     "read": "Eq. (2): the rows by sequence, the product with them",
 }
-# And of one that never searches.
-WHY_WALKING = {
+# The same for a step of the sparse graph without content addressing.
+WHY_SPARSE_BY_LOCATION = {
     "controller": "the read vectors flat and beside the input (2); each hidden layer, a product with its bias and tanh",
     "heads": "what the heads and the output are told: a product, and the cut",
-    "location": "where heads may walk to (9); Eq. (8): the shift weighting but for its sum (4), w there in all shifts "
+    "location": "where heads may move to (9); Eq. (8): the shift weighting but for its sum (4), w there in all shifts "
     "(3), the product, the sum; all of w put together (2)",
     "sharpen": "Eq. (9): gamma (2), the logarithm, times gamma, softmax (5)",
     "write": "w of each head; M there; Eq. (3) and (4): e and a (2), e M - a (2), times w, taken from M, put back",
@@ -100,7 +101,7 @@ WHY_BATCHED = {
 def main() -> int:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", nargs="?", type=pathlib.Path, metavar="RUN", help="a run of ntm-train")
+    parser.add_argument("run", nargs="?", type=pathlib.Path, metavar="RUN", help="a run of ntm-train on the copy task")
     parser.add_argument("--repeats", type=int, default=3, help="of every measurement (default: %(default)s)")
     arguments = parser.parse_args()
     print(
@@ -159,13 +160,13 @@ def _print_speeds(exports: dict[int, pathlib.Path], repeats: int) -> bool:
 
 def _load(folder: pathlib.Path) -> ntm.Model:
     model = ntm.load(folder)
-    model.prepare(1, locations_for(LENGTH))
+    model.prepare(1, Copy().memory_locations({"length": LENGTH}))
     return model
 
 
 def _print_nodes(export: pathlib.Path, folder: pathlib.Path) -> bool:
     totals = []
-    why_sparse = WHY_SPARSE if ntm.load(export).metadata.searches else WHY_WALKING
+    why_sparse = WHY_SPARSE if ntm.load(export).metadata.content_addressing else WHY_SPARSE_BY_LOCATION
     for file, why, at in (
         ("step.onnx", WHY, 0),
         ("unrolled.onnx", WHY_UNROLLED, 1),
@@ -176,7 +177,7 @@ def _print_nodes(export: pathlib.Path, folder: pathlib.Path) -> bool:
         print(f"\n| `{file}` | nodes | optimised | why |\n| --- | ---: | ---: | --- |")
         counts, optimised_counts = (Counter(name.split("/")[at] for name in names) for names in (nodes, optimised))
         for part in {**why, **counts}:
-            note = "; only where a head searches" if part in SEARCH and not counts[part] else ""
+            note = "; only with content addressing" if part in CONTENT and not counts[part] else ""
             print(f"| `{part}` | {counts[part]} | {optimised_counts[part]} | {why.get(part, '?')}{note} |")
         totals.append(optimised_counts.total())
         print(f"| a step | {counts.total()} | {totals[-1]} | |")

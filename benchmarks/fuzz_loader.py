@@ -1,9 +1,10 @@
 """Damage the files of a model in many ways, load them and copy with them, and count what comes of it; Markdown.
 
 *Damaged* files are as a failing disk or a careless program leaves them. *Sealed* ones have a right checksum all the
-same, as only somebody who means it can give them: behind it stand the runtime's own checks, and then onnxruntime. Each
-file meets a process of its own, so that a crash is seen and belongs to a file. The exit code is 1 if a damaged file
-was not refused in one line, or if a sealed one made anything fail but onnxruntime.
+same, as only somebody who means it can give them: behind it stand the runtime's own checks, and then onnxruntime. One
+file of the model is damaged at a time; of "the same odd metadata" all of them, which then agree. Each damage meets a
+process of its own, so that a crash is seen and belongs to it. The exit code is 1 if a damaged file was not refused in
+one line, or if a sealed one made anything fail but onnxruntime.
 """
 
 import argparse
@@ -28,16 +29,18 @@ from onnx import numpy_helper
 
 import ntm
 from ntm.runtime import folder, onnx_file
+from ntm.runtime.evaluate import task_of
 from ntm.runtime.metadata import FILES
 from ntm.runtime.model import Model
+from ntm.tasks import copy as copying
 
 # What a process may take. Beyond the first two it counts as hanging or bloated; the third ends it.
 SECONDS = 20
 MEBIBYTES = 256  # more than one with an undamaged model
 ADDRESS_SPACE = 16 << 30
 
-# [B, L, W]: so few that they take the unrolled graph, and so many that they take the batched one. In so many locations
-# the few take the sparse one.
+# [B, L, bits]: so few that they take the unrolled graph, and so many that they take the batched one. In so many
+# locations the few take the sparse one.
 FEW, MANY = (np.random.default_rng(0).integers(0, 2, (sequences, 5, 8), np.uint8) for sequences in (2, 100))
 LOCATIONS, MANY_LOCATIONS = 7, 1100
 
@@ -214,7 +217,9 @@ DAMAGES: Mapping[str, Damage] = {
     "other nodes": _of_graph(other_nodes),
     "other constants": _of_graph(other_constants),
     "odd metadata": _of_graph(odd_metadata),
+    "the same odd metadata": _of_graph(odd_metadata),
 }
+OF_ALL_FILES = "the same odd metadata"
 
 
 def damaged(content: bytes, damage: Damage, dice: random.Random) -> bytes:
@@ -261,8 +266,9 @@ def _outcome(path: pathlib.Path) -> tuple[str, str]:
             os.dup2(printed.fileno(), stream.fileno())
         try:
             model = Model(folder.read(path), LOCATIONS, own_process=True)
+            task_of(model.metadata, None)  # as ntm-eval finds the task
             outcome = "right" if copies(model) else "wrong", ""
-        except ntm.ModelError as error:
+        except ntm.Error as error:
             outcome = "refused" if str(error).isprintable() else "several lines", str(error)
         except Exception:
             outcome = "exception", traceback.format_exc()
@@ -274,28 +280,26 @@ def _outcome(path: pathlib.Path) -> tuple[str, str]:
 
 def copies(model: Model) -> bool:
     """Whether all graphs bring every bit back."""
-    count, length, width = FEW.shape
-    x = np.zeros((2 * length + 1, count, width + 1), np.float32)
-    x[:length, :, :width] = FEW.transpose(1, 0, 2)
-    x[length, :, width] = 1.0
-    state, y = model.initial_state(count), []
+    words = FEW.transpose(1, 0, 2)  # [L, B, bits]
+    x, (length, count, _) = copying.inputs(words), words.shape
+    state, stepwise = model.initial_state(count), []
     for x_t in x:
-        y_t, state = model.step(x_t, state)
-        y.append(y_t)
-    stepwise, sparse = (
-        np.stack(y[length + 1 :], axis=1),
-        np.concatenate(list(model.recall(FEW, model.initial_state(count, MANY_LOCATIONS)))).swapaxes(0, 1),
-    )
-    recalled = all(((y > 0.5) == FEW).all() for y in (stepwise, sparse))
-    return bool(recalled and all((model.copy(words) == words).all() for words in (FEW, MANY)))
+        y, state = model.step(x_t, state)
+        stepwise.append(y)
+    sparse = list(model.chunks(x, model.initial_state(count, MANY_LOCATIONS)))
+    outputs = np.stack(stepwise), np.concatenate(sparse)  # [T, B, bits]
+    copied = all(((y[length + 1 :] > 0.5) == words).all() for y in outputs)
+    return bool(copied and all((model.copy(words) == words).all() for words in (FEW, MANY)))
 
 
 def main() -> int:
     """Damage, load, count."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--files", type=int, default=14_000, help="damaged and sealed together (default: %(default)s)")
+    parser.add_argument("--files", type=int, default=15_000, help="damaged and sealed together (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
-    parser.add_argument("--model", type=pathlib.Path, default=folder.BUNDLED, help="default: the bundled model")
+    parser.add_argument(
+        "--model", type=pathlib.Path, default=folder.find(folder.DEFAULT), help="default: the bundled one"
+    )
     parser.add_argument("--keep", type=pathlib.Path, help="a folder for the files that were neither refused nor right")
     arguments = parser.parse_args()
 
@@ -311,19 +315,23 @@ def main() -> int:
             dice = random.Random(f"{arguments.seed} {index}")  # noqa: S311
             how = list(DAMAGES)[index % len(DAMAGES)]
             state = "sealed" if index // len(DAMAGES) % 2 else "damaged"
-            file = dice.choice(list(originals))
-            content = damaged(originals[file], DAMAGES[how], dice)
-            (model / file).write_bytes(onnx_file.sealed(content) if state == "sealed" else content)
+            files = list(originals) if how == OF_ALL_FILES else [dice.choice(list(originals))]
+            seed = dice.random()
+            for file in files:  # all in the same way
+                content = damaged(originals[file], DAMAGES[how], random.Random(seed))  # noqa: S311
+                (model / file).write_bytes(onnx_file.sealed(content) if state == "sealed" else content)
             outcome = attempt(model)
             if outcome.mebibytes > intact.mebibytes + MEBIBYTES:
                 outcome = outcome._replace(kind="bloated")
             found[state, how].append(outcome)
             if outcome.kind not in ("refused", "right", "wrong"):
                 detail = " ".join(outcome.detail.split())[-200:]
-                print(f"{index}: {state}, {how}, {file}: {outcome.kind}, {detail}", file=sys.stderr)
+                print(f"{index}: {state}, {how}, {files[-1]}: {outcome.kind}, {detail}", file=sys.stderr)
             if arguments.keep is not None and outcome.kind not in ("refused", "right"):
-                shutil.copyfile(model / file, arguments.keep / f"{index}-{outcome.kind}-{file}")
-            (model / file).write_bytes(originals[file])
+                for file in files:
+                    shutil.copyfile(model / file, arguments.keep / f"{index}-{outcome.kind}-{file}")
+            for file in files:
+                (model / file).write_bytes(originals[file])
     return _report(found, intact)
 
 

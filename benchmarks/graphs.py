@@ -1,12 +1,14 @@
 """Time the graphs of several steps beside each other, and count where heads look, and so choose; Markdown.
 
-The first table has microseconds a time step and sequence of whole copies on one core, with the first of the models. The
-last column is ``sparse.onnx`` made to touch every location: between it and the column ``sparse`` lies every other
-share. All are measured in turns, ``--rounds`` times over, and the medians count; steps that fill up a last chunk do not
-count as steps. The fastest is in bold, and ``*`` marks what the runtime takes.
+The models are of the copy task, with content addressing (``ntm-train --keep-content``) or without. The first table has
+microseconds a time step and sequence of whole copies on one core, with the first of the models. The last column is
+``sparse.onnx`` made to touch every location: between it and the column ``sparse`` lies every other share. All are
+measured in turns, ``--rounds`` times over, and the medians count; steps that fill up a last chunk do not count as
+steps. The fastest is in bold, and ``*`` marks what the runtime takes.
 
-The second table has a row for each model: how many locations its heads look at in a step, over all sequences, of a
-network that searches its write heads; and how many of the chunks of a copy the runtime gives to ``sparse.onnx``.
+The second table has a row for each model: whether it uses content addressing; how many locations its heads, or with
+content addressing its write heads, look at in a step, over all sequences; and how many of the chunks of a copy the
+runtime gives to ``sparse.onnx``.
 """
 
 import argparse
@@ -23,6 +25,7 @@ from onnx import numpy_helper
 import ntm
 from ntm.runtime import folder
 from ntm.runtime.model import Model, State, _Session
+from ntm.tasks import copy
 
 WORDS = 60
 # (N, B)
@@ -52,12 +55,14 @@ def main() -> None:
         cells[taken] += " *"
         print(f"| {locations:,} | {batch:,} | {' | '.join(cells)} |", flush=True)
     sizes = [f"N {locations:,}, B {batch}" for locations, batch in TOUCHED]
-    print(f"\n| model |{'|'.join(f' {size}: locations | chunks ' for size in sizes)}|")
-    print(f"| --- |{' ---: | ---: |' * len(sizes)}")
+    print(f"\n| model | content addressing |{'|'.join(f' {size}: locations | chunks ' for size in sizes)}|")
+    print(f"| --- | --- |{' ---: | ---: |' * len(sizes)}")
     for path in arguments.models:
-        touched = [_touched(ntm.load(path), locations, batch) for locations, batch in TOUCHED]
+        model = ntm.load(path)
+        touched = [_touched(model, locations, batch) for locations, batch in TOUCHED]
         row = " | ".join(f"{mean:.1f} | {chunks:.0%}" for mean, chunks in touched)
-        print(f"| {path.name} | {row} |", flush=True)
+        by_content = "yes" if model.metadata.content_addressing else "no"
+        print(f"| {path.name} | {by_content} | {row} |", flush=True)
 
 
 def _touching_everything(graph: folder.Graph) -> folder.Graph:
@@ -83,36 +88,39 @@ def _times(model: Model, graphs: Sequence[folder.Graph], locations: int, batch: 
     for _ in range(rounds + 1):
         for session, times in zip(sessions, taken, strict=True):
             unroll = session.metadata.unroll
-            steps = -(-(2 * words.shape[1] + 1) // unroll) * unroll
-            x, state = model._inputs(words, steps), model.initial_state(batch, locations)
+            steps = 2 * len(words) + 1
+            x, state = copy.inputs(words, padding=-steps % unroll), model.initial_state(batch, locations)
             start = time.perf_counter()
             for first in range(0, steps, unroll):
                 _, *next_state = session.run(x[first : first + unroll], *state)
                 state = State(*next_state)
-            times.append(1e6 * (time.perf_counter() - start) / (2 * words.shape[1] + 1) / batch)
+            times.append(1e6 * (time.perf_counter() - start) / steps / batch)
     return [statistics.median(times[1:]) for times in taken]  # the first time makes the session
 
 
 def _touched(model: Model, locations: int, batch: int) -> tuple[float, float]:
     """The mean number of locations that are looked at in a step, and the share of chunks that are sparse."""
-    words, state = _words(batch, TOUCHED_WORDS), model.initial_state(batch, locations)
+    x, state = copy.inputs(_words(batch, TOUCHED_WORDS)), model.initial_state(batch, locations)
     counts = []
-    for x in model._inputs(words, 2 * TOUCHED_WORDS + 1):
-        _, state = model.step(x, state)
+    for x_t in x:
+        _, state = model.step(x_t, state)
         counts.append(model._looked_at(state.weights))
-    chosen, choose = [], model._session
+    chosen: list[_Session] = []
+    choose = model._session
 
     def noted(batch_size: int, weights: np.ndarray) -> _Session:
         chosen.append(choose(batch_size, weights))
         return chosen[-1]
 
     model._session = noted  # type: ignore[method-assign]
-    list(model.recall(words, model.initial_state(batch, locations)))
+    list(model.chunks(x, model.initial_state(batch, locations)))
+    model._session = choose  # type: ignore[method-assign]
     return statistics.mean(counts), chosen.count(model._sparse) / len(chosen)
 
 
 def _words(batch: int, length: int) -> np.ndarray:
-    return np.random.default_rng(0).integers(0, 2, (batch, length, 8), np.uint8)
+    """Random words, ``[L, B, bits]``."""
+    return np.random.default_rng(0).integers(0, 2, (length, batch, 8), np.uint8)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
 """Time the exported network in every runtime on the same weights, beside the floor that none can go below; Markdown.
 
-Trains a network with ``ntm-train`` (or takes ``--run RUN``), exports it with ``ntm-export --format all``, and
+Trains a network to copy with ``ntm-train`` (or takes ``--run RUN``), exports it with ``ntm-export --format all``, and
 measures onnxruntime beside TensorFlow and TF-Lite; with ``--pytorch-ntm DIR`` (needs PyTorch), a checkout of
 https://github.com/loudinthecloud/pytorch-ntm, its step too. Every runtime is a process of its own, on the cores that
-the table says. Where the network never searches, there is also a TensorFlow that leaves the search out, as the graphs
-of several steps do. They are measured in turns, ``--rounds`` times over; of every figure the least counts, since
-other work on a machine only ever adds to a time. All of them copy random words, over and over: what a call returns as
-the state is handed to the next.
+the table says. Of a network without content addressing there is also a TensorFlow that leaves out Eq. (5) to (7), as
+the graphs of several steps do. They are measured in turns, ``--rounds`` times over; of every figure the least counts,
+since other work on a machine only ever adds to a time. All of them copy random words, over and over: what a call
+returns as the state is handed to the next.
 
 The floor is what no runtime can do without: counted multiply-adds over the rate of a large matrix product on one core,
 or counted bytes, of the matrices once a step and of the state once in and once out, over the rate at which one core
@@ -65,7 +65,7 @@ Times = dict[str, float]
 def main() -> None:
     """Measure in turns and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--run", type=pathlib.Path, help="a run folder of ntm-train")
+    parser.add_argument("--run", type=pathlib.Path, help="a run folder of ntm-train, of the copy task")
     parser.add_argument("--pytorch-ntm", type=pathlib.Path, help="a checkout to measure against")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", action="store_true", help="print the figures as JSON instead")
@@ -85,6 +85,7 @@ def main() -> None:
     figures: dict[tuple[str, int], Times] = collections.defaultdict(dict)
     with tempfile.TemporaryDirectory() as folder:
         model = _export(arguments.run, pathlib.Path(folder))
+        metadata = ntm.load(model).metadata
         for _ in range(arguments.rounds):
             for case in cases:
                 for key, value in _measure(case, model, arguments.pytorch_ntm).items():
@@ -92,7 +93,9 @@ def main() -> None:
     if arguments.json:
         print(json.dumps([{"runtime": name, "cores": cores, **times} for (name, cores), times in figures.items()]))
     else:
-        print(f"{platform.machine()}, {os.cpu_count()} cores\n\n{_latencies(figures)}\n\n{_bulk(figures)}")
+        uses = "with" if metadata.content_addressing else "without"
+        print(f"{platform.machine()}, {os.cpu_count()} cores; a network {uses} content addressing")
+        print(f"\n{_latencies(figures)}\n\n{_bulk(figures)}")
         print(f"\n{_options(figures)}")
 
 
@@ -162,19 +165,23 @@ def tensorflow(model: pathlib.Path, cores: int) -> Times:
     return _tensorflow(model, model, cores)
 
 
-def tensorflow_without_search(model: pathlib.Path, cores: int) -> Times:
-    """The same of a SavedModel that leaves out what the graphs for onnxruntime leave out."""
+def tensorflow_without_content_addressing(model: pathlib.Path, cores: int) -> Times:
+    """The same of a SavedModel that leaves out what the graphs of several steps leave out."""
     import onnx  # noqa: PLC0415
 
     from ntm.export import savedmodel  # noqa: PLC0415
     from ntm.export.source import Source  # noqa: PLC0415
-    from ntm.models import NTMCell, NTMConfig, addressing  # noqa: PLC0415
-    from ntm.training.run import TrainedRun  # noqa: PLC0415
+    from ntm.models import NTMCell, addressing  # noqa: PLC0415
+    from ntm.tasks import Copy  # noqa: PLC0415
+    from ntm.training.recipes import configure  # noqa: PLC0415
+    from ntm.training.run import RunConfig, TrainedRun  # noqa: PLC0415
 
     metadata = ntm.load(model).metadata
-    if metadata.searches:
+    if metadata.content_addressing:
         return {}
-    cell = NTMCell(NTMConfig(**metadata.config))
+    task = Copy()
+    config = RunConfig(task.name, task.options, *configure(task, options=metadata.config))
+    cell = NTMCell(config.network)
     graph = onnx.load(model / "step.onnx").graph
     learned = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
     for variable in cell.trainable_variables:
@@ -182,7 +189,8 @@ def tensorflow_without_search(model: pathlib.Path, cores: int) -> Times:
     # Eq. (7) with g = 0; what leads to it TensorFlow leaves out by itself.
     setattr(addressing, "interpolate", lambda *arguments: arguments[-1])  # noqa: B010
     with tempfile.TemporaryDirectory() as folder:
-        savedmodel.write(Source(TrainedRun(cell, {}, "0" * 64), "without-search"), pathlib.Path(folder))
+        source = Source(TrainedRun(cell, config, {}, "0" * 64), task, "without-content-addressing")
+        savedmodel.write(source, pathlib.Path(folder))
         return _tensorflow(pathlib.Path(folder), model, cores)
 
 
@@ -246,17 +254,18 @@ def pytorch_ntm(_: pathlib.Path, cores: int) -> Times:
 
 def floor(model: pathlib.Path, _: int) -> Times:
     """What a time step cannot do without."""
-    searches, size = ntm.load(model).metadata.searches, 1024
+    content_addressing, size = ntm.load(model).metadata.content_addressing, 1024
     matrix = np.ones((size, size), np.float32)
     microseconds_per_multiply_add = _throughput([lambda: matrix @ matrix]) / size**3
-    weights = 4 * multiply_adds(0, searches=searches)
+    weights = 4 * multiply_adds(0, content_addressing=content_addressing)
 
     def least(n: int, b: int) -> float:
         state = 4 * (M * n + HEADS * n + M)
         touched = np.ones(max((weights + 2 * b * state) // 8, 1), np.float32)
         into = np.empty_like(touched)
         copied = _throughput([lambda: np.copyto(into, touched)])  # reads half of it, and writes half
-        return max(b * multiply_adds(n, searches=searches) * microseconds_per_multiply_add, copied) / b
+        work = b * multiply_adds(n, content_addressing=content_addressing)
+        return max(work * microseconds_per_multiply_add, copied) / b
 
     times = {f"{n} {b}": least(n, b) for n, b in BULK}
     return times | {"p50 step": least(LATENCY_LOCATIONS, 1)}
@@ -277,7 +286,7 @@ RUNTIMES: dict[str, Callable[[pathlib.Path, int], Times]] = {
     "onnxruntime, sparse": onnx_runtime_sparse,
     "onnxruntime, batched": onnx_runtime_batched,
     "TensorFlow": tensorflow,
-    "TensorFlow without the search": tensorflow_without_search,
+    "TensorFlow without content addressing": tensorflow_without_content_addressing,
     "TF-Lite": tf_lite,
     "pytorch-ntm": pytorch_ntm,
     "floor": floor,

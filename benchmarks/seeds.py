@@ -1,10 +1,10 @@
-"""The seeds that a benchmark is to take, as its option says."""
+"""The option ``--seeds`` of the benchmarks."""
 
 import argparse
 
 
 def add_seeds(parser: argparse.ArgumentParser, default: str) -> None:
-    """Add ``--seeds``, which makes a range of ``first-last`` or of one seed."""
+    """Add ``--seeds``, which reads ``first-last``, or one seed, as a range."""
     parser.add_argument("--seeds", type=seeds, default=default, help="first-last (default: %(default)s)")
 
 

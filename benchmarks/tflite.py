@@ -1,7 +1,8 @@
-"""Quantise the TF-Lite step in every way, and print its size, its speed and its wrong bits by length; Markdown.
+"""Quantise the TF-Lite step in every way, and print its size, its speed and its wrong bits by size; Markdown.
 
-Every graph copies random sequences, left to itself. Without RUN, networks are trained first, one a seed. The exit
-code is 1 if the graph that ``ntm-export`` publishes as quantised gets a single bit wrong.
+Every graph runs free on random sequences of its task; wrong bits are those beyond the ones that TensorFlow gets wrong.
+The runs are of one built-in task. Without RUN, networks are trained first, one a seed, to copy. The exit code is 1 if
+the graph that ``ntm-export`` publishes as quantised gets more bits wrong than TensorFlow.
 """
 
 import argparse
@@ -20,7 +21,10 @@ from seeds import add_seeds
 from ntm.export import parity, tflite
 from ntm.models import NTMCell
 from ntm.runtime.metadata import INPUTS
-from ntm.training.run import load_run
+from ntm.tasks import Copy, Size, Task
+from ntm.tasks.catalogue import recorded
+from ntm.tasks.task import corners, describe
+from ntm.training.run import TrainedRun, load_run
 
 LENGTHS = (1, 20, 120, 500, 1000)
 KINDS = {"float32": tf.float32, "float16": tf.float16, "dynamic range (8 bits)": tf.int8}
@@ -35,18 +39,13 @@ def main() -> int:
     arguments = parser.parse_args()
     print(
         f"{platform.processor() or platform.machine()}, TensorFlow {version('tensorflow')}, ai-edge-litert "
-        f"{version('ai-edge-litert')}; a step of B = 1 and N as trained, {parity.SEQUENCES} sequences of each length\n"
+        f"{version('ai-edge-litert')}; a step of B = 1 and N as trained, {parity.SEQUENCES} sequences of each size\n"
     )
-    header = [
-        "run",
-        "weights",
-        "KB",
-        "µs a step",
-        *(f"wrong bits at {length:,}" for length in LENGTHS),
-    ]
-    print(f"| {' | '.join(header)} |\n| --- | --- |{' ---: |' * (len(header) - 2)}")
     with tempfile.TemporaryDirectory() as temporary:
         runs = arguments.runs or _train(pathlib.Path(temporary), arguments.seeds)
+        header = ["run", "weights", "KB", "µs a step"]
+        header += [f"wrong bits at {describe(size)}" for size in _sizes(*_load(runs[0]))]
+        print(f"| {' | '.join(header)} |\n| --- | --- |{' ---: |' * (len(header) - 2)}")
         bad = [run for run in runs if not _print_run(run)]
     return 1 if bad else 0
 
@@ -60,13 +59,25 @@ def _train(folder: pathlib.Path, seeds: range) -> list[pathlib.Path]:
     return runs
 
 
+def _load(run: pathlib.Path) -> tuple[TrainedRun, Task]:
+    trained = load_run(run)
+    return trained, recorded(trained.config.task, trained.config.task_options)
+
+
+def _sizes(run: TrainedRun, task: Task) -> list[Size]:
+    """Of copy the LENGTHS; of another task the smallest size of the training, and those of evaluation."""
+    if isinstance(task, Copy):
+        return [{"length": length} for length in LENGTHS]
+    return [corners(run.config.training.ranges)[0], *task.evaluation_sizes]
+
+
 def _print_run(run: pathlib.Path) -> bool:
-    cell = load_run(run).cell
-    good = True
+    trained, task = _load(run)
+    cell, good = trained.cell, True
     for kind, weights in KINDS.items():
         content = tflite.convert(cell, weights)
         step = tflite.step(content)
-        wrong = parity.count_wrong_bits(cell, step, LENGTHS)
+        wrong = parity.count_wrong_bits(cell, task, step, _sizes(trained, task))
         good &= kind != PUBLISHED or not any(wrong.values())
         numbers = (f"{len(content) / 1e3:.0f}", f"{1e6 * _seconds_a_step(cell, step):.0f}", *wrong.values())
         print(f"| {run.name} | {kind} | {' | '.join(map(str, numbers))} |", flush=True)

@@ -1,7 +1,7 @@
 """Draw loss and wrong bits against the sequences seen, from run folders of ``ntm-train``: the picture in the README.
 
-Every seed is a thin line; the thick one is their median, the band goes from the lowest to the highest. A run that has
-ended counts with its last value.
+The runs are of one task. Every seed is a thin line; the thick one is their median, the band goes from the lowest to the
+highest. A run that has ended counts with its last value.
 """
 
 import argparse
@@ -21,16 +21,18 @@ def main() -> None:
     parser.add_argument("runs", type=pathlib.Path, nargs="+", help="run folders")
     arguments = parser.parse_args()
     histories = [_history(folder) for folder in arguments.runs]
-    converged = [json.loads(_summary(folder))["sequences_to_converge"] for folder in arguments.runs]
+    converged = [_summary(folder)["sequences_to_converge"] for folder in arguments.runs]
+    converged = [sequences for sequences in converged if sequences is not None]
+    task = json.loads((arguments.runs[0] / "config.json").read_text(encoding="utf-8"))["task"]["name"]
 
     figure, axes = pyplot.subplots(2, 1, figsize=(8, 5.6), sharex=True)
     _draw(axes[0], histories, "loss")
     axes[0].set_yscale("log")
-    axes[0].set_ylabel("loss (nats per bit)")
-    axes[0].set_title(f"{len(histories)} seeds of ntm-train with default options")
+    axes[0].set_ylabel("loss (nats per output bit)")
+    axes[0].set_title(f"{len(histories)} seeds of ntm-train on the task {task}")
     _draw(axes[1], histories, "wrong_bits")
     axes[1].set_yscale("symlog", linthresh=0.1)
-    axes[1].set_ylim(0, 100)
+    axes[1].set_ylim(bottom=0)
     axes[1].set_ylabel("wrong bits per sequence")
     axes[1].set_xlabel("sequences seen")
     for axis in axes:
@@ -63,9 +65,9 @@ def _history(folder: pathlib.Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (folder / "history.jsonl").read_text(encoding="utf-8").splitlines()]
 
 
-def _summary(folder: pathlib.Path) -> str:
+def _summary(folder: pathlib.Path) -> dict[str, Any]:
     with np.load(folder / "checkpoint.npz") as checkpoint:
-        return str(checkpoint["summary"])
+        return dict(json.loads(str(checkpoint["summary"])))
 
 
 if __name__ == "__main__":

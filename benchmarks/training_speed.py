@@ -1,4 +1,4 @@
-"""Time training steps at a batch of 32 and lengths 1 to 20, and print sequences a second; Markdown.
+"""Time training steps of the copy task, batch 32 and lengths 1 to 20, and print sequences a second; Markdown.
 
 Every line is a process of its own, and the lines are measured in turns, several times over: the median counts, and
 the noise of a shared machine falls on all of them alike. With ``--pytorch-ntm DIR`` (needs PyTorch and attrs), a
@@ -78,15 +78,15 @@ def measure(how: str, locations: int) -> float:
 
 def ours(locations: int, *, xla: bool) -> float:
     """Sequences a second of the step that ``ntm-train`` takes."""
-    from ntm.training.command import set_up_tensorflow  # noqa: PLC0415  (the other lines need no TensorFlow)
+    from ntm import console  # noqa: PLC0415  (of pytorch-ntm, ``ntm`` is another package)
 
-    set_up_tensorflow()
-    from ntm.models import NTMConfig  # noqa: PLC0415
-    from ntm.training.config import TrainingConfig  # noqa: PLC0415
+    console.import_tensorflow()
+    from ntm.tasks import Copy  # noqa: PLC0415
+    from ntm.training.recipes import configure  # noqa: PLC0415
     from ntm.training.trainer import Trainer  # noqa: PLC0415
 
-    trainer = Trainer(NTMConfig(memory_locations=locations), TrainingConfig(batch_size=BATCH, xla=xla))
-    return _rate(trainer.train)
+    task, options = Copy(), {"memory_locations": locations, "batch_size": BATCH, "xla": xla}
+    return _rate(Trainer(*configure(task, options=options), task).train)
 
 
 def pytorch_ntm(locations: int) -> float:

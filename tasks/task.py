@@ -19,11 +19,11 @@ Size = Mapping[str, int]
 
 
 class Batch(NamedTuple):
-    """B sequences of one size side by side; T steps, I numbers in and O numbers out at each."""
+    """B sequences of one size side by side; T steps, I numbers in and O numbers out at each; of any type of number."""
 
-    x: Floats  # [T, B, I], what the network sees
-    target: Floats  # [T, B, O], what it should output, each in [0, 1]
-    mask: Floats  # [T, B], 1 where the output counts, else 0: the output phase
+    x: npt.NDArray[Any]  # [T, B, I], what the network sees
+    target: npt.NDArray[Any]  # [T, B, O], what it should output, each in [0, 1]
+    mask: npt.NDArray[Any]  # [T, B], 1 where the output counts, else 0: the output phase
 
 
 class Task(abc.ABC):

@@ -79,18 +79,13 @@ def train(
             show_default=_RECIPE,
         ),
     ] = None,
-    gate_bias: Annotated[
-        float | None,
-        Option(help="Initial bias of g; below 0, heads begin with location addressing.", show_default=_RECIPE),
-    ] = None,
-    blur_penalty: Annotated[
-        float | None, Option(min=0, help="Penalty on blurred weightings while annealing.", show_default=_RECIPE)
-    ] = None,
-    writing_penalty: Annotated[
-        float | None, Option(min=0, help="Penalty on writing in the output phase.", show_default=_RECIPE)
-    ] = None,
-    content_penalty: Annotated[
-        float | None, Option(min=0, help="Penalty on content addressing.", show_default=_RECIPE)
+    addressing: Annotated[
+        str | None,
+        Option(
+            metavar="KIND,...",
+            help="What a start prefers, location or content addressing; every restart takes the next one.",
+            show_default=_RECIPE,
+        ),
     ] = None,
     turn_content_off: Annotated[
         bool | None,
@@ -156,13 +151,11 @@ def train(
         "max_batches": max_batches,
         "batch_size": batch_size,
         "learning_rate": learning_rate,
+        "content_learning_rate": learning_rate,
         "annealing_batches": annealing_batches,
         "annealing_learning_rate": annealing_learning_rate,
         "goal": goal,
-        "gate_bias": gate_bias,
-        "blur_penalty": blur_penalty,
-        "writing_penalty": writing_penalty,
-        "content_penalty": content_penalty,
+        "addressing": None if addressing is None else tuple(addressing.split(",")),
         "turn_content_off": turn_content_off,
         "memory_locations": memory_locations,
         "memory_vector_size": memory_vector_size,

@@ -17,6 +17,8 @@ _RANGES: tuple[tuple[tuple[str, ...], Callable[[float], bool], str], ...] = (
             "variant_every",
             "goal",
             "begun_loss",
+            "learned_loss",
+            "halving_batches",
             "content_restarts",
             "annealing_batches",
             "blur_penalty",
@@ -26,56 +28,104 @@ _RANGES: tuple[tuple[tuple[str, ...], Callable[[float], bool], str], ...] = (
         lambda value: 0 <= value < math.inf,
         "at least 0 and finite",
     ),
-    (("learning_rate", "annealing_learning_rate"), lambda value: 0 < value <= 1, "above 0 and at most 1"),
+    (
+        ("learning_rate", "content_learning_rate", "annealing_learning_rate"),
+        lambda value: 0 < value <= 1,
+        "above 0 and at most 1",
+    ),
     (("clip_norm",), lambda value: 0 < value < math.inf, "above 0 and finite"),
     (("average_decay",), lambda value: 0 <= value < 1, "at least 0 and below 1"),
-    (("check_decay",), lambda value: 0 < value <= 1, "above 0 and at most 1"),
     (("gate_bias", "shift_bias"), math.isfinite, "finite"),
     (("seed",), lambda value: 0 <= value < 2**31, f"from 0 to {2**31 - 1}"),
 )
+
+
+# What a start begins with, and is held to: see ``TrainingConfig.addressing``.
+LOCATION, CONTENT = "location", "content"
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainingConfig:
     """How a network is trained. The defaults are the general recipe; ``ntm.training.recipes`` has those of tasks.
 
+    Attributes:
+        sizes: the least and the most of each size that batches are drawn from.
+        seed: of the network and of the data.
+        batch_size: B.
+        max_batches: after so many the training ends, whatever it has reached.
+        learning_rate: of Adam, where a start prefers location addressing.
+        content_learning_rate: of Adam, where it prefers content addressing.
+        learned_loss: while the average loss is below this, in nats per output number, the learning rate falls.
+        halving_batches: then it falls as 1/t, to its half after so many batches; 0: it does not.
+        clip_norm: the largest global norm of the gradient.
+        average_decay: a batch, of the averaged variables that are the result.
+        addressing: what a start prefers, ``"location"`` or ``"content"``; every restart takes the next one. A start
+            that prefers location addressing begins with gates almost closed, and has penalties; the other begins with
+            gates half open, and has none.
+        gate_bias: where location addressing is preferred, the initial bias of the logit of g.
+        content_penalty: there, nats per unit of g.
+        writing_penalty: there, nats per unit of what is written in the output phase.
+        blur_penalty: there, nats per unit of blur, while annealing.
+        shift_bias: the initial bias of the logit of the shift forward.
+        train_locations: further N; the N of a batch is drawn from the network's and these.
+        annealing_locations: still further ones, while annealing.
+        variant: other options of the task, which make sequences that are hard and rare.
+        variant_every: one training sequence in so many is of the variant; 0: none.
+        clean_sequences: the network is checked after so many in a row without a wrong bit.
+        goal: the cost to reach, in bits per sequence above the optimal predictor; 0: no wrong bit.
+        restart_batches: restart if the average loss is above ``begun_loss`` after so many batches. Every restart gets
+            as many more.
+        begun_loss: in nats per output number, of which chance is 0.69.
+        unsolved_batches: restart if the network has not converged after so many, likewise.
+        content_restarts: restart a converged network that relies on content addressing, so many times at most.
+        annealing_batches: of a falling learning rate, once the network has converged.
+        annealing_learning_rate: at the beginning of annealing.
+        turn_content_off: turn content addressing off at the end, if the last check is passed without it.
+        xla: compile the training step with XLA.
+
     Raises:
-        ValueError: a number is out of its range.
+        ValueError: an option is out of its range.
     """
 
-    sizes: Mapping[str, tuple[int, int]]  # the least and the most of each size that batches are drawn from
+    sizes: Mapping[str, tuple[int, int]]
     seed: int = 0
-    batch_size: int = 16  # B
+    batch_size: int = 8
     max_batches: int = 20_000
-    learning_rate: float = 1e-3  # of Adam
-    check_decay: float = 0.8  # of the learning rate, with each failed check, to a twentieth at the least
-    clip_norm: float = 1.0  # global norm of the gradient
-    average_decay: float = 0.99  # a batch, of the averaged variables that are the result
-    gate_bias: float = 0.0  # initial, of the logit of g; below 0, heads begin with location addressing
-    shift_bias: float = 1.0  # initial, of the logit of the shift forward
-    train_locations: tuple[int, ...] = ()  # further N; the N of a batch is drawn from the network's and these
-    annealing_locations: tuple[int, ...] = ()  # still further ones, while annealing
-    variant: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # other options of the task
-    variant_every: int = 0  # one sequence in so many is of the variant; 0: none
-    clean_sequences: int = 2_000  # in a row without a wrong bit, then the network is checked
-    goal: float = 0.0  # bits of cost per sequence above the optimal predictor; 0: no wrong bit
-    restart_batches: int = (
-        2_000  # restart if the loss is above begun_loss after so many; every restart gets as many more
-    )
-    begun_loss: float = 0.3  # nats per output number, of which chance is 0.69
-    unsolved_batches: int = 20_000  # restart if the network has not converged after so many, likewise
-    content_restarts: int = 0  # restart a converged network that relies on content addressing, so many times at most
-    annealing_batches: int = 1_500  # of a falling learning rate, once the network has converged
-    annealing_learning_rate: float = 5e-4  # at the beginning of annealing
-    blur_penalty: float = 0.0  # nats per unit of blur, while annealing
-    writing_penalty: float = 0.0  # nats per unit of what is written in the output phase
-    content_penalty: float = 0.0  # nats per unit of g
-    turn_content_off: bool = False  # turn content addressing off at the end, if the last check is passed without it
+    learning_rate: float = 2e-3
+    content_learning_rate: float = 1e-3
+    learned_loss: float = 0.02
+    halving_batches: int = 1_000
+    clip_norm: float = 1.0
+    average_decay: float = 0.99
+    addressing: tuple[str, ...] = (LOCATION, CONTENT)
+    gate_bias: float = -2.0
+    content_penalty: float = 0.02
+    writing_penalty: float = 0.1
+    blur_penalty: float = 0.02
+    shift_bias: float = 1.0
+    train_locations: tuple[int, ...] = ()
+    annealing_locations: tuple[int, ...] = ()
+    variant: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    variant_every: int = 0
+    clean_sequences: int = 1_000
+    goal: float = 0.0
+    restart_batches: int = 600
+    begun_loss: float = 0.3
+    unsolved_batches: int = 2_500
+    content_restarts: int = 0
+    annealing_batches: int = 1_500
+    annealing_learning_rate: float = 5e-4
+    turn_content_off: bool = True
     xla: bool = True
 
     def __post_init__(self) -> None:
         # JSON has no tuples.
         object.__setattr__(self, "sizes", {name: tuple(ends) for name, ends in self.sizes.items()})
+        object.__setattr__(self, "addressing", tuple(self.addressing))
+        if not self.addressing or not set(self.addressing) <= {LOCATION, CONTENT}:
+            raise ValueError(
+                f"addressing must be of {LOCATION} and {CONTENT}, not {', '.join(self.addressing) or 'none'}"
+            )
         for name in ("train_locations", "annealing_locations"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
             if min(getattr(self, name), default=1) < 1:

@@ -24,6 +24,7 @@ class Padded(NamedTuple):
     target: Floats  # [T, B, O]
     mask: Floats  # [T, B]
     steps: int  # of the longest sequence
+    own: int  # how many are of the task; behind them those of its variant
 
 
 class Data:
@@ -41,7 +42,8 @@ class Data:
         self._task, self._config = task, config
         self._variant = make(type(task), task.options | dict(config.variant)) if config.variant_every else task
         self._ranges = config.ranges
-        self.steps = max(task.steps(size) for size in corners(self._ranges))  # T
+        rng = np.random.default_rng(0)
+        self.steps = max(len(draw(task, rng, 1, size).x) for size in corners(self._ranges))  # T
         self._ahead: tuple[int, Future[Padded]] | None = None
         self._pool = ThreadPoolExecutor(1)
 
@@ -60,27 +62,22 @@ class Data:
         """The sequences of the check of a number, of all sizes."""
         rng = self._rng(_CHECKS, number)
         starts = range(0, sequences, _GROUP)
-        groups = [self._draw(rng, start, min(_GROUP, sequences - start)) for start in starts]
-        return self._padded(groups)
+        groups = [self._draw_from(self._task, rng, min(_GROUP, sequences - start), self._size(rng)) for start in starts]
+        return self._padded(groups, sequences)
 
     def _training(self, number: int) -> Padded:
         rng = self._rng(_TRAINING, number)
-        size = self._config.batch_size
-        return self._padded([self._draw(rng, number * size, size)])
-
-    def _draw(self, rng: np.random.Generator, first: int, count: int) -> Batch:
-        """Sequences of one size, the first of which has a number, by which every so many are of the variant."""
-        size = {name: values[int(rng.integers(len(values)))] for name, values in self._ranges.items()}
-        every = self._config.variant_every
+        count, every, size = self._config.batch_size, self._config.variant_every, self._size(rng)
+        first = number * count
         varied = -(-(first + count) // every) - -(-first // every) if every else 0
-        parts = [
-            self._draw_from(task, rng, n, size) for task, n in ((self._variant, varied), (self._task, count - varied))
-        ]
-        return Batch(*(np.concatenate(arrays, axis=1) for arrays in zip(*filter(None, parts), strict=True)))
+        parts = [(self._task, count - varied), (self._variant, varied)]
+        drawn = [self._draw_from(task, rng, part, size) for task, part in parts if part]
+        return self._padded(drawn, count - varied)
 
-    def _draw_from(self, task: Task, rng: np.random.Generator, count: int, size: Size) -> Batch | None:
-        if not count:
-            return None
+    def _size(self, rng: np.random.Generator) -> dict[str, int]:
+        return {name: values[int(rng.integers(len(values)))] for name, values in self._ranges.items()}
+
+    def _draw_from(self, task: Task, rng: np.random.Generator, count: int, size: Size) -> Batch:
         batch = draw(task, rng, count, size)
         if len(batch.x) > self.steps:
             raise TaskError(
@@ -88,7 +85,7 @@ class Data:
             )
         return batch
 
-    def _padded(self, batches: Sequence[Batch]) -> Padded:
+    def _padded(self, batches: Sequence[Batch], own: int) -> Padded:
         def joined(arrays: Sequence[Floats]) -> Floats:
             width = sum(array.shape[1] for array in arrays)
             padded = np.zeros((self.steps, width, *arrays[0].shape[2:]), np.float32)
@@ -99,7 +96,7 @@ class Data:
             return padded
 
         x, target, mask = map(joined, zip(*batches, strict=True))
-        return Padded(x, target, mask, max(len(batch.x) for batch in batches))
+        return Padded(x, target, mask, max(len(batch.x) for batch in batches), own)
 
     def _rng(self, stream: int, number: int) -> np.random.Generator:
         return np.random.default_rng([self._config.seed, stream, number])

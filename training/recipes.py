@@ -6,7 +6,7 @@ from typing import Any
 
 from ntm.models import NTMConfig
 from ntm.tasks.task import Task, largest
-from ntm.training.config import TrainingConfig
+from ntm.training.config import CONTENT, LOCATION, TrainingConfig
 
 FEEDFORWARD = "feedforward"
 
@@ -19,35 +19,49 @@ class Recipe:
         evidence: where it was measured.
         network: fields of ``NTMConfig`` that differ from its defaults.
         training: fields of ``TrainingConfig`` that differ from its defaults.
+        location_factors: the N of a training batch is drawn from the network's and from that times these. A network
+            that is trained with one N may bind itself to the length of the circle of locations.
     """
 
     evidence: str
     network: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     training: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    location_factors: tuple[int, ...] = ()
 
 
-GENERAL = Recipe(evidence="benchmarks/RESULTS.md, An own task: the recipe of associative recall serves other tasks too")
+GENERAL = Recipe(evidence="benchmarks/RESULTS.md, Own tasks", location_factors=(2,))
 
 RECIPES: dict[tuple[str, str], Recipe] = {
     ("copy", FEEDFORWARD): Recipe(
         evidence="benchmarks/RESULTS.md, The recipe: each choice was taken away and missed",
         training={
-            "batch_size": 8,
-            "learning_rate": 2e-3,
-            "check_decay": 1.0,
-            "gate_bias": -2.0,
+            "addressing": (LOCATION,),
+            "halving_batches": 0,
             "variant": {"pattern": "sparse"},
             "variant_every": 8,
             "clean_sequences": 1_600,
             "restart_batches": 450,
+            "begun_loss": 0.3,
             "unsolved_batches": 1_100,
             "content_restarts": 3,
             "annealing_learning_rate": 1e-3,
-            "blur_penalty": 0.02,
-            "writing_penalty": 0.1,
-            "content_penalty": 0.02,
-            "turn_content_off": True,
         },
+    ),
+    ("associative-recall", FEEDFORWARD): Recipe(
+        evidence="benchmarks/RESULTS.md, Associative recall",
+        network={"read_heads": 4},
+        training={
+            "addressing": (CONTENT,),
+            "batch_size": 16,
+            "halving_batches": 2_000,
+            "variant": {"similar": True},
+            "variant_every": 4,
+            "restart_batches": 1_200,
+            "begun_loss": 0.2,
+            "unsolved_batches": 10_000,
+            "turn_content_off": False,
+        },
+        location_factors=(4,),
     ),
 }
 
@@ -84,4 +98,8 @@ def configure(
     training = TrainingConfig(**{"sizes": sizes} | dict(recipe.training) | options)
     shifts = of_network.get("shifts", recipe.network.get("shifts", NTMConfig.shifts))
     needed = {"memory_locations": max(task.memory_locations(largest(training.ranges)), shifts - 1)}
-    return NTMConfig(**own | needed | dict(recipe.network) | of_network), training
+    network = NTMConfig(**own | needed | dict(recipe.network) | of_network)
+    if "train_locations" not in options:
+        further = tuple(factor * network.memory_locations for factor in recipe.location_factors)
+        training = dataclasses.replace(training, train_locations=further)
+    return network, training

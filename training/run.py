@@ -250,6 +250,10 @@ def _is_list_of_whole(value: Any) -> bool:
     return isinstance(value, list) and all(map(_is_whole, value))
 
 
+def _is_list_of_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(item, str) for item in value)
+
+
 def _is_ranges(value: Any) -> bool:
     return isinstance(value, dict) and all(_is_list_of_whole(ends) and len(ends) == 2 for ends in value.values())
 
@@ -261,6 +265,7 @@ _KINDS: dict[Any, tuple[str, Callable[[Any], bool]]] = {
     float: ("a number", lambda value: isinstance(value, float) or _is_whole(value)),
     str: ("a text", lambda value: isinstance(value, str)),
     tuple[int, ...]: ("a list of whole numbers", _is_list_of_whole),
+    tuple[str, ...]: ("a list of texts", _is_list_of_texts),
     Mapping[str, Any]: ("an object", lambda value: isinstance(value, dict)),
     Mapping[str, tuple[int, int]]: ("two whole numbers by name", _is_ranges),
 }

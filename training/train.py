@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import json
 import math
 import os
 import pathlib
@@ -115,7 +116,7 @@ def _resumed(folder: pathlib.Path, given: Task | str | None, options: dict[str, 
         if name not in own:
             raise RunError(f"there is no option {name}")
         kept = own[name] | value if name == "sizes" else value
-        if kept != own[name]:
+        if json.loads(json.dumps(kept)) != json.loads(json.dumps(own[name])):  # to which lists and tuples are alike
             raise RunError(f"--resume keeps the options of {folder}: {name} is {own[name]}, not {value}")
     return dataclasses.replace(config, training=dataclasses.replace(config.training, max_batches=most)), task
 
@@ -163,7 +164,7 @@ class _Training:
         self._before = 0.0  # seconds of earlier processes
         self.trainer = Trainer(config.network, config.training, task)
         self.summary: dict[str, Any] = self._BEGINNING | {"restarts": self.trainer.progress.restarts}
-        self._checked: dict[str, float] = {}  # what a check since the last line has found
+        self._checked: dict[str, float | None] = {}  # what a check since the last line has found
 
     @property
     def exhausted(self) -> bool:
@@ -219,7 +220,8 @@ class _Training:
     def conclude(self) -> None:
         """Check the network that is kept: it is what counts, not one on the way to it."""
         found = self.trainer.conclude()
-        self._checked = {"check_wrong_bits": found.wrong_bits, "check_cost": found.cost}
+        cost = found.cost if math.isfinite(found.cost) else None  # JSON has no NaN
+        self._checked = {"check_wrong_bits": found.wrong_bits, "check_cost": cost}
         self.summary |= self._checked | {"converged": found.passed}
         if found.passed:
             self._note_convergence()
@@ -232,7 +234,7 @@ class _Training:
             "batches": self.trainer.progress.batches,
             "sequences": self.trainer.sequences,
             "seconds": self._seconds(),
-            **{name: mean if math.isfinite(mean) else None for name, mean in means.items()},  # JSON has no NaN
+            **{name: mean if math.isfinite(mean) else None for name, mean in means.items()},
             "learning_rate": self.trainer.learning_rate,
             "restarts": self.trainer.progress.restarts,
             **checked,

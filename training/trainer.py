@@ -14,21 +14,20 @@ from ntm.tasks import metrics
 from ntm.tasks.task import Batch, Task
 from ntm.training import losses
 from ntm.training.backpropagation import unroll
-from ntm.training.config import TrainingConfig
+from ntm.training.config import LOCATION, TrainingConfig
 from ntm.training.data import Data, Padded
 from ntm.training.losses import Sequences
 from ntm.training.optimizer import Adam
 
-# After a failed check the next one follows so many clean sequences later; of a task with a goal, every so many batches.
-_MORE_CLEAN_SEQUENCES, _GOAL_CHECK_BATCHES = 200, 500
+# After a failed check the next one follows so many clean sequences later, more each time: a check takes as long as some
+# hundred batches. Of a task with a goal, every so many batches.
+_MORE_CLEAN_SEQUENCES, _MORE_EACH_TIME, _GOAL_CHECK_BATCHES = 200, 50, 500
 _LOSS_DECAY = 0.97  # of the moving average of the loss, a batch
-# Failed checks lower the learning rate to this share at the least.
-_LEAST_DECAY = 0.05
 # While annealing, the learning rate falls as 1/t: to its half after so many batches.
 _HALVING_BATCHES = 200
 # Converged: this many fresh sequences with N as configured, and as many with another N, pass the check. A network that
-# makes use of the length of the circle of locations passes with one N only.
-_CHECK_SEQUENCES, _CHECK_LOCATIONS = 1_000, (1, 2)
+# makes use of the length of the circle of locations passes with one N only. The other N is this times the largest.
+_CHECK_SEQUENCES, _OTHER_LOCATIONS = 1_000, 1.5
 # Numbers in the memories of the sequences that are checked side by side.
 _CHECKED_AT_ONCE = 1 << 22
 
@@ -37,8 +36,8 @@ class Step(NamedTuple):
     """What one training step tells."""
 
     loss: float  # nats per output number
-    wrong_bits: float  # per sequence
-    cost: float  # bits per sequence
+    wrong_bits: float  # per sequence, of those of the task itself, not of its variant
+    cost: float  # bits per sequence, likewise
 
 
 class Check(NamedTuple):
@@ -58,6 +57,7 @@ class Progress:
     loss: float = 0.0  # nats per output number, the moving average since the last restart
     clean_sequences: int = 0  # in a row, without a wrong bit
     learning_batches: int = 0  # since the last restart, before annealing
+    learned_batches: int = 0  # of these, with a small loss
     failed_checks: int = 0  # since the last restart
     annealing_since: int | None = None  # batches
     restarts: int = 0
@@ -68,10 +68,10 @@ class Progress:
 class Trainer:
     """A network in training.
 
-    The schedule: Adam at a constant learning rate, a little lower after each failed check, until the network has
-    converged; then ``annealing_batches`` with a learning rate that falls as 1/t. The result is the moving average of the variables. The network restarts, with other
-    initial variables, if it has not begun to learn, or not converged, in good time. The variables, the batches and the
-    checks are pure functions of the seed and their number.
+    The schedule: Adam at a constant learning rate, which falls slowly once the loss is small, until the network has
+    converged; then ``annealing_batches`` with a learning rate that falls as 1/t. The result is the moving average of
+    the variables. The network restarts, with other initial variables, if it has not begun to learn, or not converged,
+    in good time. The variables, the batches and the checks are pure functions of the seed and their number.
 
     Args:
         network: the network's configuration.
@@ -86,9 +86,10 @@ class Trainer:
         self.config = config
         self.progress = Progress()
         self._locations = network.memory_locations, *config.train_locations
+        largest = max([*self._locations, *config.annealing_locations])
+        self._check_locations = network.memory_locations, math.ceil(_OTHER_LOCATIONS * largest)
         self._task, self._data = task, Data(task, config)
-        self._cell = self._new_cell(network, config.seed)
-        self._averaged = self._new_cell(network, config.seed)
+        self._cell, self._averaged = self._new_cell(network), self._new_cell(network)
         self._optimizer = Adam(list(self._cell.trainable_variables), config.clip_norm, config.average_decay)
         self._step = tf.function(self._train_step, jit_compile=config.xla, autograph=False)
         self._examine = tf.function(self._run, self._signature(network), autograph=False)
@@ -113,7 +114,9 @@ class Trainer:
     def learning_rate(self) -> float:
         """Of the next step."""
         since, config = self.progress.annealing_since, self.config
-        rate = config.learning_rate * max(config.check_decay**self.progress.failed_checks, _LEAST_DECAY)
+        halvings = self.progress.learned_batches / config.halving_batches if config.halving_batches else 0.0
+        full = config.learning_rate if self._addressing == LOCATION else config.content_learning_rate
+        rate = full / (1 + halvings)
         if since is None:
             return rate
         return min(rate, config.annealing_learning_rate) / (1 + (self.progress.batches - since) / _HALVING_BATCHES)
@@ -122,15 +125,29 @@ class Trainer:
         """Train on one batch, and move the schedule on."""
         number = self.progress.batches
         choices = self._locations + (self.config.annealing_locations if self.annealing else ())
-        figures = self._step(
-            *map(tf.constant, self._data.training(number)),
+        batch = self._data.training(number)
+        loss, wrong, cost = self._step(
+            *map(tf.constant, batch[:4]),
             tf.constant(self.learning_rate, tf.float32),
-            tf.constant(self.config.blur_penalty if self.annealing else 0.0, tf.float32),
+            tf.constant(self._penalties(), tf.float32),
             self._data.locations(number, choices),
         )
-        step = Step(*map(float, figures))
+        own = (figures.numpy()[: batch.own].mean() for figures in (wrong, cost))
+        step = Step(float(loss), *map(float, own))
         self._advance(step)
         return step
+
+    @property
+    def _addressing(self) -> str:
+        """What this start prefers."""
+        return self.config.addressing[self.progress.restarts % len(self.config.addressing)]
+
+    def _penalties(self) -> tuple[float, float, float]:
+        """Of content addressing, of writing in the output phase, and of blur; for the next step."""
+        config = self.config
+        if self._addressing != LOCATION:
+            return 0.0, 0.0, 0.0
+        return config.content_penalty, config.writing_penalty, config.blur_penalty if self.annealing else 0.0
 
     def _advance(self, step: Step) -> None:
         """Count a batch, and begin annealing or restart where it is time to."""
@@ -138,15 +155,17 @@ class Trainer:
         progress.content_off = False  # it was another network that could do without
         progress.batches += 1
         progress.learning_batches += not self.annealing
-        progress.loss = _LOSS_DECAY * progress.loss + (1 - _LOSS_DECAY) * step.loss
+        first = progress.learning_batches == 1
+        progress.loss = step.loss if first else _LOSS_DECAY * progress.loss + (1 - _LOSS_DECAY) * step.loss
+        progress.learned_batches += not self.annealing and progress.loss < config.learned_loss
         progress.clean_sequences = 0 if step.wrong_bits else progress.clean_sequences + config.batch_size
         allowed = config.unsolved_batches if progress.loss < config.begun_loss else config.restart_batches
         restart = not self.annealing and progress.learning_batches >= (progress.restarts + 1) * allowed
         if not self.annealing and self._is_time_to_check():
             found = self.check()
             if not found.passed:
-                progress.clean_sequences -= _MORE_CLEAN_SEQUENCES
                 progress.failed_checks += 1
+                progress.clean_sequences -= max(_MORE_CLEAN_SEQUENCES, _MORE_EACH_TIME * progress.failed_checks)
             elif found.content_users and progress.restarts < config.content_restarts:
                 restart = True
             else:
@@ -161,11 +180,12 @@ class Trainer:
 
     def check(self) -> Check:
         """Run the averaged network on fresh sequences: with N as configured, and if that is passed with another N."""
-        network, goal = self.result(), self.config.goal
-        for times in _CHECK_LOCATIONS:
+        self.result()
+        goal = self.config.goal
+        for memory_locations in self._check_locations:
             self.progress.checks += 1
             batch = self._data.check(self.progress.checks, _CHECK_SEQUENCES)
-            examined = self._examined(batch, times * network.config.memory_locations)
+            examined = self._examined(batch, memory_locations)
             wrong, cost, content = (np.concatenate(parts) for parts in zip(*examined, strict=True))
             excess = float(cost.mean()) - (_optimal_cost(self._task, batch) if goal else 0.0)
             passed = excess <= goal if goal else not wrong.any()
@@ -206,14 +226,18 @@ class Trainer:
     def _restart(self) -> None:
         old = self.progress
         self.progress = Progress(batches=old.batches, restarts=old.restarts + 1, checks=old.checks)
-        # Far from the first variables of the other seeds.
-        fresh = self._new_cell(self._cell.config, self.config.seed + ((self.progress.restarts + 1) << 32))
+        fresh = self._new_cell(self._cell.config)
         for variable, value in zip(self._cell.trainable_variables, fresh.trainable_variables, strict=True):
             variable.assign(value)
         self._optimizer.reset()
 
-    def _new_cell(self, network: NTMConfig, seed: int) -> NTMCell:
-        return NTMCell(network, seed, gate_bias=self.config.gate_bias, shift_bias=self.config.shift_bias)
+    def _new_cell(self, network: NTMConfig) -> NTMCell:
+        """A network to begin with, or to begin with again."""
+        restarts, config = self.progress.restarts, self.config
+        # After a restart far from the first variables of the other seeds.
+        seed = config.seed + ((restarts + 1) << 32) if restarts else config.seed
+        gate_bias = config.gate_bias if self._addressing == LOCATION else 0.0
+        return NTMCell(network, seed, gate_bias=gate_bias, shift_bias=config.shift_bias)
 
     def variables(self) -> dict[str, np.ndarray]:
         """The averaged network's variables by name."""
@@ -242,19 +266,21 @@ class Trainer:
         mask: tf.Tensor,
         steps: tf.Tensor,
         learning_rate: tf.Tensor,
-        blur_penalty: tf.Tensor,
+        penalties: tf.Tensor,
         memory_locations: int,
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         batch = Sequences(x, target, mask, steps)
         with tf.GradientTape() as tape:
             logits, weights, gate, erase, add = unroll(self._cell, x, steps, memory_locations)
             value = losses.loss(logits, batch)
-            objective = value + blur_penalty * losses.blur(weights, batch)
-            objective += self.config.writing_penalty * losses.writing(erase, add, batch)
-            objective += self.config.content_penalty * losses.content_addressing(gate, batch)
+            penalised = (
+                losses.content_addressing(gate, batch),
+                losses.writing(erase, add, batch),
+                losses.blur(weights, batch),
+            )
+            objective = value + tf.reduce_sum(penalties * tf.stack(penalised))
         self._optimizer.apply(tape.gradient(objective, self._cell.trainable_variables), learning_rate)
-        of_sequences = losses.wrong_bits(logits, batch), losses.cost(logits, batch)
-        return value, *(tf.reduce_mean(figure) for figure in of_sequences)
+        return value, losses.wrong_bits(logits, batch), losses.cost(logits, batch)
 
     def _signature(self, network: NTMConfig) -> list[tf.TensorSpec]:
         """Of ``_run``: one compiled function for any B and N."""

@@ -1,0 +1,35 @@
+"""The example of an own task, and the one in the documentation, work as they stand."""
+
+import pathlib
+import re
+import subprocess
+import sys
+
+import numpy as np
+
+from ntm.tasks import find
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+
+def test_the_example_learns_its_task_and_serves_it(tmp_path: pathlib.Path) -> None:
+    done = subprocess.run(
+        [sys.executable, ROOT / "examples" / "own_task.py"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    converged, *evaluated, marked, output = done.stdout.splitlines()
+    assert re.fullmatch(r"converged: True, after \d+ sequences", converged)
+    assert evaluated == [f"lists of {length}: 0 wrong bits in 1000 lists" for length in (10, 100)]
+    assert marked.removeprefix("the marked number: ") == output.removeprefix("the output:        ")
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_task_in_the_documentation_is_a_task(tmp_path: pathlib.Path) -> None:
+    page = (ROOT / "docs" / "own_task.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    (tmp_path / "reverse.py").write_text(code, encoding="utf-8")
+    assert len(code.splitlines()) <= 60
+    task = find(f"{tmp_path / 'reverse.py'}:Reverse", {"bits": 4})
+    x, target, mask = task.batch(np.random.default_rng(0), 2, {"length": 3})
+    np.testing.assert_array_equal(target[4:], x[:3, :, :4][::-1])
+    np.testing.assert_array_equal(mask[:, 0], [0, 0, 0, 0, 1, 1, 1])
