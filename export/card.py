@@ -14,8 +14,8 @@ from ntm.tasks.task import Size, describe, draw, largest
 
 FILE = "card.md"
 
-# The most steps of the example.
-_EXAMPLE_STEPS = 40
+# The most steps of the example, and the digits of its numbers.
+_EXAMPLE_STEPS, _DIGITS = 40, 4
 
 _TEMPLATE = """\
 # {name}
@@ -141,7 +141,7 @@ def _example(source: Source, size: Size, steps: int) -> str:
     batch = draw(task, np.random.default_rng(0), 1, size)
     locations = locations_for(cell, task, size)
     state, lines = cell.initial_state(1, locations), []
-    for x in batch.x[:steps]:
+    for x in np.round(batch.x[:steps], _DIGITS):  # y is that of the x that is printed
         logits, state = cell(x, state)
         y = 1 / (1 + np.exp(-logits.numpy()[0].astype(np.float64)))
         lines.append(([_number(value) for value in x[0]], [_number(value) for value in y]))
@@ -157,7 +157,7 @@ def _example(source: Source, size: Size, steps: int) -> str:
 
 
 def _number(value: float) -> float:
-    rounded = round(float(value), 4)
+    rounded = round(float(value), _DIGITS)
     return int(rounded) if rounded.is_integer() else rounded
 
 

@@ -16,7 +16,7 @@ from ntm.export.parity import Agreement, Candidate, prove, table
 from ntm.export.source import LOCATIONS, Source
 from ntm.runtime.metadata import Metadata, MetadataError
 from ntm.tasks.catalogue import recorded
-from ntm.tasks.task import Task
+from ntm.tasks.task import Task, check_size, corners
 from ntm.training.run import TrainedRun, load_run
 
 __all__ = ["FORMATS", "DisagreementError", "publish", "table", "verify"]
@@ -166,10 +166,25 @@ def _load(run: str | os.PathLike[str] | TrainedRun, given: Task | str | None) ->
     """A trained network and its task."""
     trained = run if isinstance(run, TrainedRun) else load_run(pathlib.Path(run))
     try:
-        return trained, recorded(trained.config.task, trained.config.task_options, given)
+        task = recorded(trained.config.task, trained.config.task_options, given)
+        _check_fits(trained, task)
     except TaskError as error:
         where = "the network" if isinstance(run, TrainedRun) else run
         raise TaskError(f"cannot export {where}: {error}") from error
+    return trained, task
+
+
+def _check_fits(trained: TrainedRun, task: Task) -> None:
+    """Refuse a task that has other sizes than the training had: its file may have changed since."""
+    network = trained.cell.config
+    for what, own, trained_size in (
+        ("inputs", task.input_size, network.input_size),
+        ("outputs", task.output_size, network.output_size),
+    ):
+        if own != trained_size:
+            raise TaskError(f"the task {task.name} has {own} {what}, and the network {trained_size}")
+    for size in corners(trained.config.training.ranges):
+        check_size(task, size)
 
 
 def _measure(trained: TrainedRun, task: Task, candidates: Iterable[Candidate]) -> dict[str, Agreement]:

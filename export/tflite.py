@@ -1,8 +1,8 @@
 """TF-Lite: ``step.tflite``, one time step of built-in operations only, and ``step_dynamic_range.tflite``.
 
-The second holds its large matrices in 8 bits (dynamic range quantisation) and is published only where it copies as
-well. The one signature of each, ``step``, takes the inputs and returns the outputs by name. B and N are 1 in the file;
-a signature runner takes arrays of other sizes as they are, and an interpreter after ``resize_tensor_input``.
+The second holds its large matrices in 8 bits (dynamic range quantisation) and is published only where it gets no more
+bits wrong. The one signature of each, ``step``, takes the inputs and returns the outputs by name. B and N are 1 in the
+file; a signature runner takes arrays of other sizes as they are, and an interpreter after ``resize_tensor_input``.
 """
 
 import functools

@@ -4,6 +4,7 @@ import contextlib
 import errno
 import os
 import pathlib
+import select
 import stat
 from collections.abc import Iterator
 from typing import BinaryIO
@@ -59,6 +60,20 @@ def atomic_output(path: str | os.PathLike[str], *, replace: bool = True) -> Iter
         with contextlib.suppress(OSError):
             temporary.unlink()
         raise
+
+
+def write_all(file: BinaryIO, content: bytes | memoryview) -> None:
+    """Write to a file that may be unbuffered and take a part at a time; wait for one that does not block.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    rest = memoryview(content)
+    while rest:
+        written = file.write(rest)
+        if written is None:  # it does not block, and its reader is slow
+            select.select([], [file], [])
+        rest = rest[written or 0 :]
 
 
 def _open_unnamed(folder: pathlib.Path) -> BinaryIO | None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import itertools
 import json
 import os
@@ -16,7 +17,7 @@ import typer
 
 from ntm import console
 from ntm.errors import ModelError, explaining
-from ntm.files import atomic_output
+from ntm.files import atomic_output, write_all
 from ntm.runtime import folder, options
 from ntm.runtime.metadata import Metadata
 
@@ -220,16 +221,7 @@ def _open_output(output: str | None, *, force: bool) -> Iterator[Callable[[bytes
             file: BinaryIO = stack.enter_context(open(1, "wb", buffering=0, closefd=False))
         else:
             file = stack.enter_context(atomic_output(name, replace=force))
-
-        def write(content: bytes) -> None:
-            rest = memoryview(content)
-            while rest:
-                written = file.write(rest)
-                if written is None:  # it does not block, and its reader is slow
-                    select.select([], [file], [])
-                rest = rest[written or 0 :]
-
-        yield write
+        yield functools.partial(write_all, file)
 
 
 def _read_batches(reader: BinaryIO, source: str, size: int) -> Iterator[bytes]:

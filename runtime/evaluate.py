@@ -1,9 +1,10 @@
 """Evaluation: how many bits a model gets wrong, and its cost, by the size of a task's sequences."""
 
+import contextlib
 import dataclasses
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor, wait
 from typing import Any, NamedTuple
 
@@ -103,8 +104,9 @@ def evaluate(
 ) -> list[Score]:
     """Evaluate a model on fresh sequences of a task; see ``ntm.evaluate``."""
     learned = task_of(model.metadata, task)
-    if sequences < 1:
-        raise ValueError(f"sequences must be at least 1, not {sequences}")
+    for name, number, least in (("sequences", sequences, 1), ("seed", seed, 0), ("threads", threads, 1)):
+        if number < least:
+            raise ValueError(f"{name} must be at least {least}, not {number}")
     cases = cases_of(model.metadata, learned, sizes, sequences=sequences, memory_locations=memory_locations, seed=seed)
     return [run_case(model, learned, case, threads=threads) for case in cases]
 
@@ -148,13 +150,21 @@ def cases_of(
     """A case for each size, by default those of the task; N is what the size needs and at least 128.
 
     Raises:
-        TaskError: a size is not the task's.
+        TaskError: a size is not the task's, or there is none.
     """
-    sizes = task.evaluation_sizes if sizes is None else sizes
+    if sizes is None:
+        sizes = task.evaluation_sizes
+        if not sizes:
+            raise TaskError(f"the task {task.name} has no evaluation_sizes: give a size")
+    least, cases = max(LEAST_LOCATIONS, metadata.least_locations), []
     for size in sizes:
         check_size(task, size)
-    least = max(LEAST_LOCATIONS, metadata.least_locations)
-    return [Case(size, memory_locations or max(task.memory_locations(size), least), sequences, seed) for size in sizes]
+        locations = memory_locations
+        if locations is None:
+            with _errors_of(task, "memory_locations"):
+                locations = max(task.memory_locations(size), least)
+        cases.append(Case(size, locations, sequences, seed))
+    return cases
 
 
 def run_case(
@@ -249,9 +259,23 @@ def _score(task: Task, case: Case, batch: Batch, y: Floats) -> Score:
     wrong = metrics.wrong_bits(batch, y)
     b = int(wrong.argmax())
     worst = Output(batch.x[:, b], batch.target[:, b], batch.mask[:, b], y[:, b].copy())
-    optimal = task.optimal(batch)
+    with _errors_of(task, "optimal"):
+        optimal = task.optimal(batch)
+        if optimal is not None and optimal.shape != y.shape:
+            raise ValueError(f"the shape must be {y.shape}, not {optimal.shape}")
     optimal_cost = None if optimal is None else metrics.cost(batch, optimal)
     return Score(case, wrong, metrics.cost(batch, y), optimal_cost, worst)
+
+
+@contextlib.contextmanager
+def _errors_of(task: Task, method: str) -> Iterator[None]:
+    """Say whose error it is, where a method of a task raises one."""
+    try:
+        yield
+    except TaskError:
+        raise
+    except Exception as error:
+        raise TaskError(f"the task {task.name}, {method}: {type(error).__name__}: {error}") from error
 
 
 def _joined(*scores: Score) -> Score:

@@ -117,16 +117,6 @@ def draw_trace(trace: Trace, score: Score) -> Figure:
     for panels, label in ((top_left, "vector element"), (left, "location")):
         for axes in panels:
             axes.set_ylabel(label)
-    for axes in (top_left[0], top_right[0]):  # the titles below them leave no room
-        axes.annotate(
-            "output phase →",
-            ((first - 0.5), 1.0),
-            xycoords=("data", "axes fraction"),
-            xytext=(0, 4),
-            textcoords="offset points",
-            color=_OUTPUT_PHASE,
-            ha="left" if first < len(trace.x) / 2 else "right",
-        )
     middle = figure.add_subplot(grid[most:, 1])
     _show(middle, memory, first_column=0, **signed)
     middle.set_title("memory after the last input", loc="left")
@@ -134,6 +124,7 @@ def draw_trace(trace: Trace, score: Score) -> Figure:
 
     key = figure.add_subplot(grid[:most, 1])
     key.set_axis_off()
+    key.legend(top_left[0].lines, ["start of the output phase"], loc="upper center", frameon=False)
     for y, axes, label in ((0.7, middle, "adds, memory, reads"), (0.2, left[0], "weights")):
         bar = key.inset_axes((0.05, y, 0.9, 0.1))
         figure.colorbar(axes.images[0], cax=bar, orientation="horizontal", label=label)

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import sys
+import warnings
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 
@@ -10,7 +11,7 @@ from typer import Argument, Option
 
 from ntm import console
 from ntm.errors import FileError, explaining
-from ntm.files import atomic_output
+from ntm.files import atomic_output, write_all
 from ntm.runtime import folder, options
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ def run(
         # A file without a name has none that NumPy could look up.
         buffer = io.BytesIO()
         np.lib.format.write_array(buffer, (y > 0.5).astype(np.uint8) if bits else y, allow_pickle=False)
-        file.write(buffer.getbuffer())
+        write_all(file, buffer.getbuffer())
     return console.OK
 
 
@@ -105,7 +106,8 @@ def _read(source: str) -> "np.ndarray[Any, Any]":
     ):
         content = file.read()
     try:
-        return np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
+        with warnings.catch_warnings(action="ignore"):  # of a header that is old, or damaged
+            return np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
     except Exception as error:  # of many kinds for a damaged file
         raise FileError(f"cannot read {name}: it is not a .npy file, or is damaged") from error
 
@@ -142,7 +144,7 @@ def _outputs(
 @contextlib.contextmanager
 def _writer(output: str, force: bool) -> Iterator[BinaryIO]:
     if output == _STANDARD:
-        with open(1, "wb", closefd=False) as file:
+        with open(1, "wb", buffering=0, closefd=False) as file:
             yield file
     else:
         with atomic_output(output, replace=force) as file:

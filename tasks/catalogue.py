@@ -160,6 +160,8 @@ def _load_class(name: str) -> type[Task]:
             raise TaskError(f"cannot run {file}")
         module = importlib.util.module_from_spec(spec)
         sys.modules[module_name] = module  # dataclasses look it up
+        folder = os.path.dirname(os.path.abspath(path))
+        sys.path.insert(0, folder)  # so that it can import what lies beside it, as a program can
         try:
             spec.loader.exec_module(module)
         except BaseException as error:
@@ -167,6 +169,8 @@ def _load_class(name: str) -> type[Task]:
             if not isinstance(error, Exception | SystemExit):  # Ctrl-C
                 raise
             raise TaskError(f"cannot run {file}: {type(error).__name__}: {error}") from error
+        finally:
+            sys.path.remove(folder)
     kind = getattr(module, class_name, None)
     if not inspect.isclass(kind) or not issubclass(kind, Task):
         classes = [key for key, value in vars(module).items() if _is_own_task(value, module_name)]

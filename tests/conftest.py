@@ -14,7 +14,7 @@ import pytest
 from onnx import numpy_helper
 
 from ntm.runtime import onnx_file
-from ntm.runtime.folder import BUNDLED
+from ntm.runtime.folder import DEFAULT, find
 from ntm.runtime.metadata import FILES, STEP
 
 # Under nohup, or in the background, signals are ignored, and would be by the commands that the tests start. What has a
@@ -28,7 +28,7 @@ _MAKE_TINY_MODEL = pathlib.Path(__file__).with_name("make_tiny_model.py")
 
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
-    """The folder of a model that copies bytes, and is not trained but wired."""
+    """The folder of a model that copies bytes; it is not trained but wired."""
     folder = tmp_path_factory.mktemp("models") / "tiny"
     subprocess.run([sys.executable, _MAKE_TINY_MODEL, folder], check=True)
     return folder
@@ -36,7 +36,7 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
 
 @pytest.fixture(scope="session")
 def tiny_model_of_16_bits(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
-    """The like, of 16-bit words."""
+    """The same for 16-bit words."""
     folder = tmp_path_factory.mktemp("models") / "tiny16"
     subprocess.run([sys.executable, _MAKE_TINY_MODEL, folder, "16"], check=True)
     return folder
@@ -45,7 +45,7 @@ def tiny_model_of_16_bits(tmp_path_factory: pytest.TempPathFactory) -> pathlib.P
 @pytest.fixture(scope="session")
 def bundled_variables() -> dict[str, np.ndarray]:
     """What the bundled network has learned, by the names of its variables."""
-    graph = onnx.load(BUNDLED / FILES[STEP]).graph
+    graph = onnx.load(find(DEFAULT) / FILES[STEP]).graph
     return {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
 
 

@@ -1,9 +1,10 @@
-"""Write a tiny model folder, hand-wired to copy: ``python tests/make_tiny_model.py FOLDER [WORD_BITS]``.
+"""Write a tiny model folder, hand-wired to copy: ``python tests/make_tiny_model.py FOLDER [BITS]``.
 
 It honours the contract of an exported model, but its equations are simpler than the paper's. A memory vector holds a
-word and a mark for the delimiter (M = W+1). Until a mark is in the memory the write head writes each input and walks
-on, while the read head stays at location 0; afterwards nothing is written, and the read head walks and reads. As with
-the real network, a sequence of L words needs L + 1 locations, and too few spoil the copy.
+word of ``bits`` bits and a mark for the delimiter (M = I = bits + 1, O = bits). Until a mark is in the memory, the
+write head writes each input and shifts forward, while the read head stays at location 0. Afterwards nothing is written,
+and the read head shifts forward and reads. As with the real network, a sequence of L words needs L + 1 locations, and
+too few spoil the copy.
 """
 
 import pathlib
@@ -20,35 +21,37 @@ from ntm.runtime.metadata import FILES, INPUTS, OUTPUTS, STEP, STEP_OUTPUTS, Ini
 UNROLL = 8
 
 
-def make_tiny_model(folder: pathlib.Path, word_bits: int = 8) -> None:
+def make_tiny_model(folder: pathlib.Path, bits: int = 8) -> None:
     """Make a folder and write its graphs into it."""
     folder.mkdir(parents=True)
     config = {
-        "word_bits": word_bits,
+        "input_size": bits + 1,
+        "output_size": bits,
         "memory_locations": 16,
-        "memory_vector_size": word_bits + 1,
+        "memory_vector_size": bits + 1,
         "shifts": 3,
         "controller_sizes": [1],
         "read_heads": 1,
         "write_heads": 1,
     }
-    state = InitialState((0.0,) * (word_bits + 1), ((1.0,), (1.0,)), ((0.0,) * (word_bits + 1),))
+    task = {"name": "copy", "options": {"bits": bits, "pattern": "random"}}
+    state = InitialState((0.0,) * (bits + 1), ((1.0,), (1.0,)), ((0.0,) * (bits + 1),))
     for kind in FILES:
         unroll = 1 if kind == STEP else UNROLL
-        model = _model(kind, unroll, word_bits)
-        data = Metadata(kind, unroll, "tiny", config, True, state, {"by": "hand"}, "0" * 64)
+        model = _model(kind, unroll, bits)
+        data = Metadata(kind, unroll, "tiny", task, config, True, state, {"by": "hand"}, "0" * 64)
         helper.set_model_props(model, data.to_props())
         (folder / FILES[kind]).write_bytes(onnx_file.sealed(model.SerializeToString()))
 
 
-def _model(kind: str, unroll: int, word_bits: int) -> onnx.ModelProto:
+def _model(kind: str, unroll: int, bits: int) -> onnx.ModelProto:
     nodes: list[onnx.NodeProto] = []
 
     def op(kind: str, *inputs: str, output: str = "", **attributes: Any) -> str:
         nodes.append(helper.make_node(kind, inputs, [output or f"t{len(nodes)}"], **attributes))
         return str(nodes[-1].output[0])
 
-    def walk(weights: str) -> str:
+    def shifted(weights: str) -> str:
         last = op("Slice", weights, "minus_one", "end", "two")
         return op("Concat", last, op("Slice", weights, "zero", "minus_one", "two"), axis=2)
 
@@ -65,10 +68,10 @@ def _model(kind: str, unroll: int, word_bits: int) -> onnx.ModelProto:
         add = op("Mul", op("Unsqueeze", x, "two"), writing)  # [B, M, 1]
         memory = op("Add", memory, op("Mul", add, write_weights))  # [B, M, N]
         read = op("MatMul", read_weights, op("Transpose", memory, perm=[0, 2, 1]))  # [B, 1, M]
-        word = op("Squeeze", op("Slice", op("Mul", read, recalling), "zero", "minus_one", "two"), "one")  # [B, W]
+        word = op("Squeeze", op("Slice", op("Mul", read, recalling), "zero", "minus_one", "two"), "one")  # [B, O]
         ys.append(op("Sigmoid", op("Add", op("MatMul", word, "kernel"), "bias")))
-        going = op("Add", op("Mul", walk(read_weights), recalling), op("Mul", read_weights, writing))
-        state = (memory, op("Concat", going, walk(write_weights), axis=1), read)
+        going = op("Add", op("Mul", shifted(read_weights), recalling), op("Mul", read_weights, writing))
+        state = (memory, op("Concat", going, shifted(write_weights), axis=1), read)
     if kind == STEP:
         op("Identity", ys[0], output="y")
         op("Transpose", add, perm=[0, 2, 1], output="adds")
@@ -85,13 +88,13 @@ def _model(kind: str, unroll: int, word_bits: int) -> onnx.ModelProto:
         "end": np.array([np.iinfo(np.int64).max]),
         "nought": np.float32(0),
         "unit": np.float32(1),
-        "kernel": 20 * np.eye(word_bits, dtype=np.float32),
-        "bias": np.full(word_bits, -10, np.float32),
+        "kernel": 20 * np.eye(bits, dtype=np.float32),
+        "bias": np.full(bits, -10, np.float32),
     } | {f"index_{t}": np.array(t) for t in range(unroll)}
     time = [] if kind == STEP else [unroll]
-    m = word_bits + 1
+    m = bits + 1
     states: list[list[int | str]] = [["B", m, "N"], ["B", 2, "N"], ["B", 1, m]]
-    outputs: list[list[int | str]] = [[*time, "B", word_bits], *states]
+    outputs: list[list[int | str]] = [[*time, "B", bits], *states]
     if kind == STEP:
         outputs.append(["B", 1, m])
     graph = helper.make_graph(

@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 
 from ntm import console
+from ntm.runtime import folder
 
 _PROGRAM = """
 import os, sys, time, warnings
-from ntm import console
+from ntm import console, errors
 
 def command(what: str, quiet: console.Quiet = False, version: console.Version = False):
     if what == "sleep":
@@ -69,9 +70,15 @@ def run(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
         ),
         (["warnings.warn('mind the gap.')"], 0, "warning: mind the gap"),
         (["console.fail('ntm-test', 'not converged', console.WRONG)"], 1, "error: not converged"),
-        (["console.require('train', 'numpy')"], 0, ""),
+        (["raise errors.TaskError('the task\\nFoo is bad.')"], 2, "error: the task Foo is bad"),
         (
-            ["console.require('train', 'no_such_module')"],
+            ["with errors.explaining('cannot read x'): open('/no/such')"],
+            2,
+            "error: cannot read x: no such file or directory",
+        ),
+        (["errors.require('train', 'numpy')"], 0, ""),
+        (
+            ["errors.require('train', 'no_such_module')"],
             2,
             "error: no_such_module is missing: pip install 'neural-turing-machine[train]'",
         ),
@@ -91,20 +98,22 @@ def test_help_and_version_need_no_extra() -> None:
     assert run("--help").stdout.startswith("Usage: ntm-test")
     result = run("--version")
     assert (result.returncode, result.stderr) == (0, "")
-    assert result.stdout.startswith("ntm-test 0.")
-    assert "model" in result.stdout.splitlines()[1]
+    version, *models = result.stdout.splitlines()
+    assert version.startswith("ntm-test 0.")
+    expected = [folder.read(name).metadata for name in folder.bundled()]
+    assert models == [f"model {data.model_name}, checkpoint {data.checkpoint_sha256[:12]}" for data in expected]
 
 
 @pytest.mark.parametrize(
-    ("name", "folder", "extra", "arguments"),
+    ("name", "package", "extra", "arguments"),
     [
         ("ntm-train", "training", "train", ["--output", "{}"]),
         ("ntm-export", "export", "export", ["{}", "--output", "{}/model"]),
     ],
 )
-def test_an_extra_is_missing(tmp_path: pathlib.Path, name: str, folder: str, extra: str, arguments: list[str]) -> None:
+def test_an_extra_is_missing(tmp_path: pathlib.Path, name: str, package: str, extra: str, arguments: list[str]) -> None:
     """The commands themselves, where TensorFlow is not: one line that says what to do, and nothing is made."""
-    program = f"import sys; sys.modules['tensorflow'] = None; from ntm.{folder}.command import main; main()"
+    program = f"import sys; sys.modules['tensorflow'] = None; from ntm.{package}.command import main; main()"
 
     def run_without(*arguments: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-c", program, *arguments]

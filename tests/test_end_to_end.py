@@ -1,11 +1,13 @@
-"""What a stranger does: train with default options, export, and copy files with the result."""
+"""What a stranger does: train with default options, export, and use the result; and the examples."""
 
 import pathlib
 import subprocess
 import sys
 
 import numpy as np
+import pytest
 
+ROOT = pathlib.Path(__file__).parents[1]
 RANDOM = np.random.default_rng(7)
 FILES = {
     "empty": b"",
@@ -27,11 +29,26 @@ def run(command: str, *arguments: object) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_trains_exports_and_copies(tmp_path: pathlib.Path) -> None:
+def test_trains_exports_evaluates_runs_and_copies(tmp_path: pathlib.Path) -> None:
+    model = tmp_path / "model"
     run("train", "--output", tmp_path / "run")
-    run("export", "--format", "onnx", tmp_path / "run", "--output", tmp_path / "model")
+    run("export", "--format", "onnx", tmp_path / "run", "--output", model)
+    run("evaluate", "--model", model)
+    x = np.zeros((5, 41, 9))
+    x[:, :20, :8], x[:, 20, 8] = RANDOM.integers(0, 2, (5, 20, 8)), 1
+    np.save(tmp_path / "x.npy", x)
+    run("run", tmp_path / "x.npy", "-o", tmp_path / "y.npy", "--bits", "--model", model)
+    np.testing.assert_array_equal(np.load(tmp_path / "y.npy")[:, 21:], x[:, :20, :8])
     for name, content in FILES.items():
         source, target = tmp_path / name, tmp_path / f"{name}.copy"
         source.write_bytes(content)
-        run("copy", source, "-o", target, "--model", tmp_path / "model")
+        run("copy", source, "-o", target, "--model", model)
         assert target.read_bytes() == content
+
+
+@pytest.mark.parametrize("example", sorted((ROOT / "examples").glob("*.py")), ids=lambda path: path.stem)
+def test_an_example_runs(example: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    done = subprocess.run([sys.executable, example], cwd=tmp_path, capture_output=True, check=False, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout
+    assert not list(tmp_path.iterdir())

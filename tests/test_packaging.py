@@ -1,5 +1,6 @@
 """The map of the import names, the links and the folders agree, and a wheel holds what it should."""
 
+import configparser
 import pathlib
 import subprocess
 import sys
@@ -8,8 +9,13 @@ import zipfile
 
 import pytest
 
+from ntm import commands
+from ntm.runtime.folder import bundled
+
 ROOT = pathlib.Path(__file__).parents[1]
-SETUPTOOLS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+SETUPTOOLS = PROJECT["tool"]["setuptools"]
+COMMANDS = {"ntm-train": "train", "ntm-export": "export", "ntm-copy": "copy", "ntm-eval": "evaluate", "ntm-run": "run"}
 FOLDERS = {"models", "tasks", "training", "export", "runtime"}
 
 
@@ -25,6 +31,12 @@ def test_packages_map_and_links_agree() -> None:
 def test_no_package_is_forgotten() -> None:
     with_code = {path.parent for folder in FOLDERS for path in (ROOT / folder).rglob("*.py")}
     assert {path.relative_to(ROOT).as_posix() for path in with_code} == FOLDERS
+
+
+def test_every_command_has_an_entry_point() -> None:
+    assert PROJECT["project"]["scripts"] == {name: f"ntm.commands:{function}" for name, function in COMMANDS.items()}
+    public = {name for name in vars(commands) if not name.startswith("_") and callable(getattr(commands, name))}
+    assert public == set(COMMANDS.values())
 
 
 @pytest.fixture(scope="module")
@@ -44,13 +56,23 @@ def test_the_wheel_installs_one_top_level_package(wheel: pathlib.Path) -> None:
     assert tops == {"ntm"}
 
 
-def test_the_wheel_holds_every_module_and_the_bundled_model(wheel: pathlib.Path) -> None:
+def test_the_wheel_holds_every_module_and_the_bundled_models(wheel: pathlib.Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     modules = {
         f"ntm/{path.relative_to(ROOT).as_posix()}" for folder in FOLDERS for path in (ROOT / folder).glob("*.py")
     }
     assert modules <= names
     assert {"ntm/__init__.py", "ntm/py.typed"} <= names
-    model = "ntm/runtime/pretrained/copy-8bit"
-    files = ("step.onnx", "unrolled.onnx", "sparse.onnx", "batched.onnx", "card.md")
-    assert {f"{model}/{name}" for name in files} <= names
+    assert "copy-8bit" in bundled()
+    files = {"step.onnx", "unrolled.onnx", "sparse.onnx", "batched.onnx", "card.md"}
+    models = [name for name in names if name.startswith("ntm/runtime/pretrained/")]
+    assert set(models) == {f"ntm/runtime/pretrained/{model}/{file}" for model in bundled() for file in files}
+
+
+def test_the_wheel_installs_every_command(wheel: pathlib.Path) -> None:
+    archive = zipfile.ZipFile(wheel)
+    (path,) = [name for name in archive.namelist() if name.endswith(".dist-info/entry_points.txt")]
+    entry_points = configparser.ConfigParser()
+    entry_points.read_string(archive.read(path).decode())
+    installed = dict(entry_points["console_scripts"])
+    assert installed == {name: f"ntm.commands:{function}" for name, function in COMMANDS.items()}

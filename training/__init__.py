@@ -1,1 +1,1 @@
-"""Training: the copy task, the compiled training step, the run folder and ``ntm-train``."""
+"""Training: the compiled training step, the recipes of the tasks, the run folder and ``ntm-train``."""

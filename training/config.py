@@ -90,14 +90,14 @@ class TrainingConfig:
     sizes: Mapping[str, tuple[int, int]]
     seed: int = 0
     batch_size: int = 8
-    max_batches: int = 20_000
+    max_batches: int = 40_000
     learning_rate: float = 2e-3
     content_learning_rate: float = 1e-3
     learned_loss: float = 0.02
     halving_batches: int = 1_000
     clip_norm: float = 1.0
     average_decay: float = 0.99
-    addressing: tuple[str, ...] = (LOCATION, CONTENT)
+    addressing: tuple[str, ...] = (LOCATION, LOCATION, LOCATION, CONTENT)
     gate_bias: float = -2.0
     content_penalty: float = 0.02
     writing_penalty: float = 0.1
@@ -109,9 +109,9 @@ class TrainingConfig:
     variant_every: int = 0
     clean_sequences: int = 1_000
     goal: float = 0.0
-    restart_batches: int = 600
+    restart_batches: int = 450
     begun_loss: float = 0.3
-    unsolved_batches: int = 2_500
+    unsolved_batches: int = 2_000
     content_restarts: int = 0
     annealing_batches: int = 1_500
     annealing_learning_rate: float = 5e-4

@@ -19,17 +19,22 @@ class Recipe:
         evidence: where it was measured.
         network: fields of ``NTMConfig`` that differ from its defaults.
         training: fields of ``TrainingConfig`` that differ from its defaults.
-        location_factors: the N of a training batch is drawn from the network's and from that times these. A network
-            that is trained with one N may bind itself to the length of the circle of locations.
     """
 
     evidence: str
     network: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     training: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    location_factors: tuple[int, ...] = ()
 
 
-GENERAL = Recipe(evidence="benchmarks/RESULTS.md, Own tasks", location_factors=(2,))
+# A network that is trained with one N may bind itself to the length of the circle of locations, or to how few locations
+# are empty. So half of the batches have the N that models are served with.
+_SERVED = {"train_locations": (128,)}
+
+GENERAL = Recipe(
+    evidence="benchmarks/RESULTS.md, Own tasks",
+    network={"read_heads": 2},
+    training=_SERVED,
+)
 
 RECIPES: dict[tuple[str, str], Recipe] = {
     ("copy", FEEDFORWARD): Recipe(
@@ -39,12 +44,52 @@ RECIPES: dict[tuple[str, str], Recipe] = {
             "halving_batches": 0,
             "variant": {"pattern": "sparse"},
             "variant_every": 8,
+            "max_batches": 20_000,
             "clean_sequences": 1_600,
-            "restart_batches": 450,
-            "begun_loss": 0.3,
             "unsolved_batches": 1_100,
             "content_restarts": 3,
             "annealing_learning_rate": 1e-3,
+        },
+    ),
+    ("repeat-copy", FEEDFORWARD): Recipe(
+        evidence="benchmarks/RESULTS.md, Five minutes: two heads of each kind, as a sketch had found best",
+        network={"read_heads": 2, "write_heads": 2},
+        training={
+            "addressing": (CONTENT,),
+            "batch_size": 16,
+            "restart_batches": 2_000,
+            "unsolved_batches": 20_000,
+            "turn_content_off": False,
+            **_SERVED,
+        },
+    ),
+    ("dynamic-ngrams", FEEDFORWARD): Recipe(
+        evidence="benchmarks/RESULTS.md, Five minutes",
+        training={
+            "addressing": (CONTENT,),
+            "batch_size": 16,
+            "goal": 1.0,
+            "learned_loss": 0.5,
+            "halving_batches": 4_000,
+            "restart_batches": 4_000,
+            "begun_loss": 0.6,
+            "unsolved_batches": 40_000,
+            "turn_content_off": False,
+        },
+    ),
+    ("priority-sort", FEEDFORWARD): Recipe(
+        evidence="benchmarks/RESULTS.md, Five minutes",
+        training={
+            "addressing": (CONTENT,),
+            "batch_size": 16,
+            "max_batches": 60_000,
+            "goal": 10.0,
+            "learned_loss": 0.15,
+            "halving_batches": 4_000,
+            "restart_batches": 3_000,
+            "begun_loss": 0.5,
+            "unsolved_batches": 60_000,
+            "turn_content_off": False,
         },
     ),
     ("associative-recall", FEEDFORWARD): Recipe(
@@ -60,8 +105,8 @@ RECIPES: dict[tuple[str, str], Recipe] = {
             "begun_loss": 0.2,
             "unsolved_batches": 10_000,
             "turn_content_off": False,
+            **_SERVED,
         },
-        location_factors=(4,),
     ),
 }
 
@@ -99,7 +144,7 @@ def configure(
     shifts = of_network.get("shifts", recipe.network.get("shifts", NTMConfig.shifts))
     needed = {"memory_locations": max(task.memory_locations(largest(training.ranges)), shifts - 1)}
     network = NTMConfig(**own | needed | dict(recipe.network) | of_network)
-    if "train_locations" not in options:
-        further = tuple(factor * network.memory_locations for factor in recipe.location_factors)
-        training = dataclasses.replace(training, train_locations=further)
+    if "train_locations" not in options:  # the recipe's, where they are as many as the task needs
+        enough = tuple(n for n in training.train_locations if n > network.memory_locations)
+        training = dataclasses.replace(training, train_locations=enough)
     return network, training

@@ -132,7 +132,8 @@ class Trainer:
             tf.constant(self._penalties(), tf.float32),
             self._data.locations(number, choices),
         )
-        own = (figures.numpy()[: batch.own].mean() for figures in (wrong, cost))
+        # A batch may hold nothing but sequences of the variant.
+        own = (figures.numpy()[: batch.own].sum() / max(batch.own, 1) for figures in (wrong, cost))
         step = Step(float(loss), *map(float, own))
         self._advance(step)
         return step

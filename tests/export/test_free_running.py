@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ntm.export import parity, savedmodel, tflite
+from ntm.export import savedmodel, tflite
 from ntm.export.onnx_format import session
 from ntm.export.source import Source
 from ntm.export.step import step_function
 from ntm.models import NTMCell, NTMConfig
 from ntm.runtime import folder
 from ntm.runtime.metadata import INPUTS, STEP_OUTPUTS
+from ntm.tasks import Copy
 from ntm.training.run import TrainedRun
 
 LENGTH, BATCH = 500, 2
@@ -25,7 +26,7 @@ Step = Callable[[np.ndarray, Mapping[str, np.ndarray]], Mapping[str, Any]]
 @pytest.fixture(scope="module")
 def cell(bundled_variables: dict[str, np.ndarray]) -> NTMCell:
     """The network with the variables that the bundled ONNX file holds."""
-    cell = NTMCell(NTMConfig(**folder.read(folder.BUNDLED).metadata.config))
+    cell = NTMCell(NTMConfig(**folder.read(folder.DEFAULT).metadata.config))
     for variable in cell.trainable_variables:
         variable.assign(bundled_variables[variable.name.removesuffix(":0")])
     return cell
@@ -33,8 +34,7 @@ def cell(bundled_variables: dict[str, np.ndarray]) -> NTMCell:
 
 def differences(expected_step: Step, actual_step: Step, cell: NTMCell) -> tuple[dict[str, float], int, int]:
     """Run two steps side by side, each on its own state: the largest differences, wrong and differing bits."""
-    words = np.random.default_rng(3).integers(0, 2, (BATCH, LENGTH, 8), np.uint8)
-    x = np.stack([parity.copy_inputs(sequence) for sequence in words], axis=1)
+    x, target, _ = Copy().batch(np.random.default_rng(3), BATCH, {"length": LENGTH})
     state = {name: t.numpy() for name, t in zip(INPUTS[1:], cell.initial_state(BATCH, LENGTH + 2), strict=True)}
     expected = actual = state
     largest, said, recalled = dict.fromkeys(STEP_OUTPUTS, 0.0), [], []
@@ -48,18 +48,23 @@ def differences(expected_step: Step, actual_step: Step, cell: NTMCell) -> tuple[
         expected = {name: mine[f"next_{name}"] for name in INPUTS[1:]}
         actual = {name: theirs[f"next_{name}"] for name in INPUTS[1:]}
     differing = int(np.count_nonzero(np.stack(said)[LENGTH + 1 :] != np.stack(recalled)[LENGTH + 1 :]))
-    wrong = int(np.count_nonzero(np.stack(recalled)[LENGTH + 1 :] != words.swapaxes(0, 1)))
+    wrong = int(np.count_nonzero(np.stack(recalled)[LENGTH + 1 :] != (target[LENGTH + 1 :] > 0.5)))
     return largest, differing, wrong
 
 
 @pytest.fixture(scope="module", params=["onnx", "savedmodel", "tflite", "xla"])
-def other(request: pytest.FixtureRequest, cell: NTMCell, tmp_path_factory: pytest.TempPathFactory) -> Step:
+def other(
+    request: pytest.FixtureRequest,
+    cell: NTMCell,
+    trained: Callable[..., TrainedRun],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Step:
     if request.param == "onnx":
-        run = session(folder.read(folder.BUNDLED).step.content)
+        run = session(folder.read(folder.DEFAULT).step.content)
         return lambda x, state: run({"x": x, **state})
     if request.param == "savedmodel":
         target = tmp_path_factory.mktemp("savedmodel")
-        savedmodel.write(Source(TrainedRun(cell, {}, "0" * 64), "bundled", 8), target)
+        savedmodel.write(Source(trained(cell, Copy()), Copy(), "bundled", 8), target)
         (version,) = (target / "savedmodel").iterdir()
         loaded = tf.saved_model.load(version)
         step = loaded.signatures["step"]

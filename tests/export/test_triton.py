@@ -12,40 +12,38 @@ import pytest
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
-from ntm.export import parity, triton
+from ntm.export import triton
 from ntm.export.source import Source
-from ntm.models import NTMCell, NTMConfig
+from ntm.models import NTMCell
+from ntm.tasks import Copy
 from ntm.training.run import TrainedRun
 
-CONFIGS = {
-    "R1-K1": NTMConfig(word_bits=3, memory_vector_size=4, controller_sizes=(9,)),
-    "R2-K2, learned": NTMConfig(
-        word_bits=3,
-        memory_locations=6,
-        memory_vector_size=4,
-        controller_sizes=(9,),
-        read_heads=2,
-        write_heads=2,
-        learn_r_bias=True,
-        learn_w_bias=True,
-        learn_m_bias=True,
-    ),
+TASK = Copy(bits=3)
+SIZES: dict[str, dict[str, Any]] = {
+    "R1-K1": {},
+    "R2-K2, learned": {
+        "memory_locations": 6,
+        "read_heads": 2,
+        "write_heads": 2,
+        "learn_r_bias": True,
+        "learn_w_bias": True,
+        "learn_m_bias": True,
+    },
 }
 UNROLL, LOCATIONS = 4, 9
 
 
-@pytest.fixture(scope="module", params=CONFIGS)
-def cell(request: pytest.FixtureRequest) -> NTMCell:
-    cell, random = NTMCell(CONFIGS[request.param]), np.random.default_rng(0)
-    for variable in cell.variables:
-        variable.assign(random.normal(size=variable.shape, scale=0.5))
-    return cell
+@pytest.fixture(scope="module", params=SIZES)
+def cell(request: pytest.FixtureRequest, make_cell: Callable[..., NTMCell]) -> NTMCell:
+    return make_cell(TASK, memory_vector_size=4, controller_sizes=(9,), **SIZES[request.param])
 
 
 @pytest.fixture(scope="module")
-def repository(cell: NTMCell, tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+def repository(
+    cell: NTMCell, trained: Callable[..., TrainedRun], tmp_path_factory: pytest.TempPathFactory
+) -> pathlib.Path:
     folder = tmp_path_factory.mktemp("export")
-    triton.write(Source(TrainedRun(cell, {}, "0" * 64), "tiny", UNROLL, LOCATIONS), folder)
+    triton.write(Source(trained(cell, TASK), TASK, "tiny", UNROLL, LOCATIONS), folder)
     return folder / "triton"
 
 
@@ -143,9 +141,8 @@ def sequence_batcher(repository: pathlib.Path) -> Callable[[np.ndarray], np.ndar
 
 
 def test_a_sequence_of_requests_is_a_run_of_the_network(cell: NTMCell, repository: pathlib.Path) -> None:
-    words = np.random.default_rng(1).integers(0, 2, [7, cell.config.word_bits])
     request, state = sequence_batcher(repository), cell.initial_state(1, LOCATIONS)
-    for x in parity.copy_inputs(words):
+    for x in TASK.batch(np.random.default_rng(1), 1, {"length": 7}).x[:, 0]:
         logits, state = cell(x[np.newaxis], state)
         np.testing.assert_allclose(request(x), 1 / (1 + np.exp(-logits[0].numpy())), atol=1e-5)
 

@@ -18,25 +18,27 @@ from ntm.export import batched, onnx_format, parity, sparse, unrolled, walking
 from ntm.export.graph import Graph
 from ntm.export.onnx_format import OPSET
 from ntm.models import NTMCell, NTMConfig, State
-from ntm.runtime.metadata import INPUTS, OUTPUTS
-from ntm.runtime.model import NEGLIGIBLE
+from ntm.runtime.metadata import INPUTS, NEGLIGIBLE, OUTPUTS
 
 Unroll = Callable[[NTMCell, int, int], onnx.ModelProto]
 
 FORMS = {"unrolled": unrolled.unroll, "sparse": sparse.unroll, "batched": batched.unroll, "walking": walking.unroll}
-# Of the default network: of each form, and of networks that search or do not, how many nodes a step takes at most.
+# The most nodes that a step of the default network takes, by form and by whether content addressing is on.
 NODES = {
-    ("unrolled", "searching"): 39,
-    ("sparse", "searching"): 53,
-    ("batched", "searching"): 73,
-    ("unrolled", "gates shut"): 28,
-    ("walking", "gates shut"): 50,
-    ("batched", "gates shut"): 45,
+    ("unrolled", "content addressing"): 39,
+    ("sparse", "content addressing"): 53,
+    ("batched", "content addressing"): 73,
+    ("unrolled", "location addressing"): 28,
+    ("walking", "location addressing"): 50,
+    ("batched", "location addressing"): 45,
 }
-SMALL = NTMConfig(word_bits=3, memory_vector_size=4, controller_sizes=(5,))
+DEFAULT = NTMConfig(input_size=9, output_size=8)
+SMALL = NTMConfig(input_size=4, output_size=3, memory_vector_size=4, controller_sizes=(5,))
 CONFIGS = {
-    "default": NTMConfig(),
+    "default": DEFAULT,
     "one layer": SMALL,
+    "I=7, O=2": dataclasses.replace(SMALL, input_size=7, output_size=2),
+    "I=1, O=5": dataclasses.replace(SMALL, input_size=1, output_size=5),
     "no shifts": dataclasses.replace(SMALL, shifts=1),
     "S=5": dataclasses.replace(SMALL, shifts=5, controller_sizes=(5, 6)),
     "R=2": dataclasses.replace(SMALL, read_heads=2),
@@ -45,14 +47,14 @@ CONFIGS = {
 }
 
 
-SEARCHING = [FORMS[name] for name, gates in NODES if gates == "searching"]
+WITH_CONTENT = [FORMS[name] for name, addressing in NODES if addressing == "content addressing"]
 
 
 @pytest.fixture(params=NODES, ids=", ".join)
 def kind(request: pytest.FixtureRequest) -> tuple[str, str]:
-    """A form, and whether its network searches."""
-    name, gates = request.param
-    return name, gates
+    """A form, and what its network uses."""
+    name, addressing = request.param
+    return name, addressing
 
 
 @pytest.fixture
@@ -62,24 +64,24 @@ def form(kind: tuple[str, str]) -> Unroll:
 
 
 @pytest.fixture
-def searching(kind: tuple[str, str]) -> bool:
-    """Whether the heads of a network may search by content."""
-    return kind[1] == "searching"
+def by_content(kind: tuple[str, str]) -> bool:
+    """Whether content addressing is on."""
+    return kind[1] == "content addressing"
 
 
-def randomised(config: NTMConfig, scale: float = 0.2, *, searching: bool = True) -> NTMCell:
+def randomised(config: NTMConfig, scale: float = 0.2, *, by_content: bool = True) -> NTMCell:
     cell, random = NTMCell(config), np.random.default_rng(0)
     for variable in cell.variables:
         variable.assign(random.normal(size=variable.shape, scale=scale))
-    if not searching:
-        cell.shut_gates()
+    if not by_content:
+        cell.turn_content_addressing_off()
     return cell
 
 
-def walks(config: NTMConfig, *, searching: bool = True) -> NTMCell:
+def shifting(config: NTMConfig, *, by_content: bool = True) -> NTMCell:
     """A network of random variables whose heads look where they looked, shifted by one, with g = 0 and gamma = 1.
 
-    With ``searching`` g is so for the inputs there are, but might be otherwise.
+    With ``by_content`` g is so for the inputs there are, but might be otherwise.
     """
     cell = randomised(config)
     m, shifts = config.memory_vector_size, config.shifts
@@ -88,7 +90,7 @@ def walks(config: NTMConfig, *, searching: bool = True) -> NTMCell:
     for head in range(config.heads):
         first = head * (m + 3 + shifts)  # key, strength, g, sharpening, shift weighting
         kernel[:, first + m + 1 : first + m + 3 + shifts] = 0.0
-        kernel[:, first + m + 1] = searching
+        kernel[:, first + m + 1] = by_content
         bias[first + m + 1 : first + m + 3 + shifts] = [-200.0, -200.0, *shift]
     cell.heads.kernel.assign(kernel)
     cell.heads.bias.assign(bias)
@@ -117,45 +119,47 @@ def compare(form: Unroll, cell: NTMCell, steps: int, batch: int, locations: int,
 
 @pytest.mark.parametrize("steps", [1, 2, 5])
 @pytest.mark.parametrize("name", CONFIGS)
-def test_it_is_the_step_repeated(form: Unroll, name: str, steps: int, searching: bool) -> None:
-    compare(form, randomised(CONFIGS[name], searching=searching), steps, batch=2, locations=12)
+def test_it_is_the_step_repeated(form: Unroll, name: str, steps: int, by_content: bool) -> None:
+    compare(form, randomised(CONFIGS[name], by_content=by_content), steps, batch=2, locations=12)
 
 
 @pytest.mark.parametrize(("batch", "locations"), [(1, 128), (7, 12), (2, 5), (100, 7)])
-def test_b_and_n_are_open(form: Unroll, batch: int, locations: int, searching: bool) -> None:
-    compare(form, randomised(CONFIGS["R=2, K=3, S=5"], searching=searching), 2, batch, locations)
+def test_b_and_n_are_open(form: Unroll, batch: int, locations: int, by_content: bool) -> None:
+    compare(form, randomised(CONFIGS["R=2, K=3, S=5"], by_content=by_content), 2, batch, locations)
 
 
 @pytest.mark.parametrize("name", ["default", "R=2, K=3, S=5", "no shifts"])
-def test_b_and_n_may_be_fixed(form: Unroll, name: str, searching: bool) -> None:
+def test_b_and_n_may_be_fixed(form: Unroll, name: str, by_content: bool) -> None:
     """As a program does that always takes the same; onnxruntime then computes all sizes while it loads the graph."""
-    cell, steps, batch, locations = randomised(CONFIGS[name], searching=searching), 2, 3, 12
-    content = form(cell, steps, OPSET).SerializeToString()
+    cell, steps, batch, locations = randomised(CONFIGS[name], by_content=by_content), 2, 3, 12
+    graph = form(cell, steps, OPSET).SerializeToString()
     options = onnxruntime.SessionOptions()
     options.add_free_dimension_override_by_name("B", batch)
     options.add_free_dimension_override_by_name("N", locations)
-    fixed = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    fixed = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
     state = {key: value.numpy() for key, value in zip(INPUTS[1:], cell.initial_state(batch, locations), strict=True)}
     inputs = {"x": np.ones([steps, batch, cell.config.input_size], np.float32), **state}
     actual = dict(zip(OUTPUTS, fixed.run(list(OUTPUTS), inputs), strict=True))
-    for output, expected in onnx_format.session(content)(inputs).items():
+    for output, expected in onnx_format.session(graph)(inputs).items():
         np.testing.assert_allclose(actual[output], expected, rtol=0, atol=1e-6, err_msg=output)
 
 
 @pytest.mark.parametrize("name", ["one layer", "S=5"])
-def test_the_fewest_locations_to_shift_over_suffice(form: Unroll, name: str, searching: bool) -> None:
-    cell = randomised(CONFIGS[name], searching=searching)
+def test_the_fewest_locations_to_shift_over_suffice(form: Unroll, name: str, by_content: bool) -> None:
+    cell = randomised(CONFIGS[name], by_content=by_content)
     compare(form, cell, 2, batch=2, locations=cell.config.shifts - 1)
 
 
-def test_heads_may_go_to_extremes(form: Unroll, searching: bool) -> None:
-    compare(form, randomised(CONFIGS["one layer"], scale=2.0, searching=searching), 1, batch=4, locations=9, chunks=30)
+def test_heads_may_go_to_extremes(form: Unroll, by_content: bool) -> None:
+    compare(
+        form, randomised(CONFIGS["one layer"], scale=2.0, by_content=by_content), 1, batch=4, locations=9, chunks=30
+    )
 
 
-def test_weights_of_zero_stay_zero_and_make_no_nan(form: Unroll, searching: bool) -> None:
-    """The heads begin at one location, and walk on."""
-    cell = walks(CONFIGS["one layer"], searching=searching)
-    assert cell.searches is searching
+def test_weights_of_zero_stay_zero_and_make_no_nan(form: Unroll, by_content: bool) -> None:
+    """The heads begin at one location, and shift forward."""
+    cell = shifting(CONFIGS["one layer"], by_content=by_content)
+    assert cell.content_addressing is by_content
     compare(form, cell, 2, batch=4, locations=9, chunks=10)
     chunk = onnx_format.session(form(cell, 2, OPSET).SerializeToString())
     state = {name: value.numpy() for name, value in zip(INPUTS[1:], cell.initial_state(4, 9), strict=True)}
@@ -163,7 +167,7 @@ def test_weights_of_zero_stay_zero_and_make_no_nan(form: Unroll, searching: bool
     np.testing.assert_array_equal(weights, np.broadcast_to(np.eye(9)[2], weights.shape))
 
 
-@pytest.mark.parametrize("form", SEARCHING)
+@pytest.mark.parametrize("form", WITH_CONTENT)
 def test_keys_of_zero_make_no_nan(form: Unroll) -> None:
     cell = randomised(CONFIGS["one layer"])
     cell.heads.kernel.assign(tf.zeros_like(cell.heads.kernel))
@@ -186,7 +190,7 @@ def opening(bias: float) -> NTMCell:
 
 
 # onnxruntime's sigmoid of these is 1.0000001, on some processors.
-@pytest.mark.parametrize("form", SEARCHING)
+@pytest.mark.parametrize("form", WITH_CONTENT)
 @pytest.mark.parametrize("bias", [17.482065, 17.87294])
 def test_a_gate_is_never_more_than_open(form: Unroll, bias: float) -> None:
     cell, locations = opening(bias), 9
@@ -213,8 +217,8 @@ def test_constants_of_one_name_are_the_same() -> None:
         graph.constant("one", [1.0])
 
 
-def test_every_step_is_the_same_nodes(form: Unroll, searching: bool) -> None:
-    cell = randomised(NTMConfig(), searching=searching)
+def test_every_step_is_the_same_nodes(form: Unroll, by_content: bool) -> None:
+    cell = randomised(DEFAULT, by_content=by_content)
     seven, eight = (
         Counter(node.name.partition("/")[0] for node in form(cell, steps, OPSET).graph.node) for steps in (7, 8)
     )
@@ -223,8 +227,8 @@ def test_every_step_is_the_same_nodes(form: Unroll, searching: bool) -> None:
     assert {seven[f"step_{i}"] for i in range(7)} == {seven["step_0"]}
 
 
-def test_interface_is_the_contract(form: Unroll, searching: bool) -> None:
-    graph = form(randomised(NTMConfig(), searching=searching), 3, OPSET).graph
+def test_interface_is_the_contract(form: Unroll, by_content: bool) -> None:
+    graph = form(randomised(DEFAULT, by_content=by_content), 3, OPSET).graph
     assert tuple(value.name for value in graph.input) == INPUTS
     assert tuple(value.name for value in graph.output) == OUTPUTS
     names = [node.name for node in graph.node]
@@ -235,28 +239,28 @@ def test_interface_is_the_contract(form: Unroll, searching: bool) -> None:
     assert shared <= used | set(OUTPUTS)
 
 
-def optimised(form: Unroll, steps: int, folder: pathlib.Path, *, searching: bool = True) -> list[onnx.NodeProto]:
+def optimised(form: Unroll, steps: int, folder: pathlib.Path, *, by_content: bool = True) -> list[onnx.NodeProto]:
     """The nodes of the default network's graph as onnxruntime runs them."""
     options = onnxruntime.SessionOptions()
     options.optimized_model_filepath = str(folder / "optimised.onnx")
     options.log_severity_level = 3
-    model = form(randomised(NTMConfig(), searching=searching), steps, OPSET)
+    model = form(randomised(DEFAULT, by_content=by_content), steps, OPSET)
     onnxruntime.InferenceSession(model.SerializeToString(), options)
     return list(onnx.load(folder / "optimised.onnx").graph.node)
 
 
 def test_default_network_takes_few_nodes_a_step(
-    tmp_path: pathlib.Path, form: Unroll, searching: bool, kind: tuple[str, str]
+    tmp_path: pathlib.Path, form: Unroll, by_content: bool, kind: tuple[str, str]
 ) -> None:
-    three, four = (len(optimised(form, steps, tmp_path, searching=searching)) for steps in (3, 4))
+    three, four = (len(optimised(form, steps, tmp_path, by_content=by_content)) for steps in (3, 4))
     assert four - three <= NODES[kind]
 
 
 @functools.cache
-def walking_graphs(name: str, *, searching: bool) -> tuple[NTMConfig, parity.Graph, parity.Graph]:
-    """The converted step and a step of the graph for large memories of a network whose heads walk."""
-    cell = walks(CONFIGS[name], searching=searching)
-    form = sparse if searching else walking
+def sparse_graphs(name: str, *, by_content: bool) -> tuple[NTMConfig, parity.Graph, parity.Graph]:
+    """The converted step and a step of the graph for large memories of a network whose heads shift."""
+    cell = shifting(CONFIGS[name], by_content=by_content)
+    form = sparse if by_content else walking
     step, chunk = onnx_format.convert(cell), form.unroll(cell, 1, OPSET)
     return cell.config, onnx_format.session(step.SerializeToString()), onnx_format.session(chunk.SerializeToString())
 
@@ -269,12 +273,15 @@ def walking_graphs(name: str, *, searching: bool) -> tuple[NTMConfig, parity.Gra
     st.booleans(),
 )
 def test_the_graph_for_large_memories_writes_to_what_is_looked_at(
-    seed: int, name: str, batch: int, searching: bool
+    seed: int, name: str, batch: int, by_content: bool
 ) -> None:
-    """To all of that as the step does, and to nothing else; where no head searches, to what it may have walked to."""
-    config, step, chunk = walking_graphs(name, searching=searching)
+    """To all of that as the step does, and to nothing else.
+
+    Without content addressing, to what heads may have shifted to.
+    """
+    config, step, chunk = sparse_graphs(name, by_content=by_content)
     random, locations = np.random.default_rng(seed), 40
-    share = 0.5 / (batch * config.heads * config.shifts)  # so that some locations are within no one's reach
+    share = 0.5 / (batch * config.heads * config.shifts)  # so that some locations are within no head's reach
     weights = random.choice(
         [0.0, 1e-12, NEGLIGIBLE / 4, 4 * NEGLIGIBLE, 1e-3, 1.0],
         (batch, config.heads, locations),
@@ -290,7 +297,7 @@ def test_the_graph_for_large_memories_writes_to_what_is_looked_at(
     inputs = {key: value.astype(np.float32) for key, value in inputs.items()}
     expected = step(inputs)
     actual = chunk({**inputs, "x": inputs["x"][np.newaxis]})
-    if searching:
+    if by_content:
         looked_at = expected["next_weights"][:, config.read_heads :].sum(axis=(0, 1))
     else:
         reach = config.shifts // 2
@@ -304,15 +311,15 @@ def test_the_graph_for_large_memories_writes_to_what_is_looked_at(
     memory, before = actual["next_memory"], inputs["memory"]
     np.testing.assert_array_equal(memory[:, :, left], before[:, :, left])
     np.testing.assert_allclose(memory[:, :, written], expected["next_memory"][:, :, written], rtol=0, atol=1e-6)
-    if not searching:
+    if not by_content:
         assert not actual["next_weights"][:, :, left].any()
     for output in OUTPUTS:
         np.testing.assert_allclose(actual[output].reshape(expected[output].shape), expected[output], rtol=0, atol=2e-6)
 
 
-def test_a_sequence_of_nan_leaves_the_others_alone(searching: bool) -> None:
+def test_a_sequence_of_nan_leaves_the_others_alone(by_content: bool) -> None:
     """Where the sparse graph decides for all sequences at once."""
-    config, step, chunk = walking_graphs("one layer", searching=searching)
+    config, step, chunk = sparse_graphs("one layer", by_content=by_content)
     state = {name: value.numpy() for name, value in zip(INPUTS[1:], NTMCell(config).initial_state(3, 5), strict=True)}
     state["weights"] = state["weights"].copy()
     state["weights"][1] = np.nan
@@ -325,11 +332,11 @@ def test_a_sequence_of_nan_leaves_the_others_alone(searching: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    ("form", "searching"), [(batched.unroll, True), (batched.unroll, False), (walking.unroll, False)]
+    ("form", "by_content"), [(batched.unroll, True), (batched.unroll, False), (walking.unroll, False)]
 )
 def test_where_the_batch_is_last_nothing_works_with_it_first(
-    tmp_path: pathlib.Path, form: Unroll, searching: bool
+    tmp_path: pathlib.Path, form: Unroll, by_content: bool
 ) -> None:
     """onnxruntime would carry the first Transpose on to all that follows, if it could."""
-    nodes = optimised(form, 3, tmp_path, searching=searching)
+    nodes = optimised(form, 3, tmp_path, by_content=by_content)
     assert all(node.name.startswith("all/") for node in nodes if node.op_type == "Transpose")

@@ -12,7 +12,13 @@ import tensorflow as tf
 from ntm.models import NTMCell, NTMConfig, State, addressing
 from ntm.models.cell import Heads
 
-SMALL: dict[str, Any] = {"word_bits": 3, "memory_locations": 6, "memory_vector_size": 4, "controller_sizes": (7, 5)}
+SMALL: dict[str, Any] = {
+    "input_size": 5,
+    "output_size": 3,
+    "memory_locations": 6,
+    "memory_vector_size": 4,
+    "controller_sizes": (7, 5),
+}
 CONFIGS = [
     NTMConfig(**SMALL),
     NTMConfig(**SMALL, shifts=5),
@@ -58,10 +64,10 @@ def dense(cell: NTMCell, name: str, inputs: list[float]) -> list[float]:
 
 def reference_step(
     cell: NTMCell, x: list[float], memory: list[list[float]], previous: list[list[float]], reads: list[list[float]]
-) -> tuple[list[float], list[list[float]], list[list[float]], list[list[float]], list[list[float]]]:
+) -> tuple[list[float], list[list[float]], list[list[float]], list[list[float]], Heads]:
     """One step of one sequence; the memory is the paper's, N rows of M numbers."""
     config = cell.config
-    n, m, shifts = len(memory), config.memory_vector_size, config.shifts
+    n, m, shifts, writers = len(memory), config.memory_vector_size, config.shifts, config.write_heads
 
     hidden = x + [value for read in reads for value in read]
     for layer in range(len(config.controller_sizes)):
@@ -69,10 +75,13 @@ def reference_step(
     parameters = dense(cell, "heads", hidden)
 
     weights = []
+    told = Heads([], [], [], [], [], [], [])
     for head in range(config.heads):
         own = parameters[head * (m + 3 + shifts) :][: m + 3 + shifts]
         key, beta, gate, gamma = own[:m], softplus(own[m]), sigmoid(own[m + 1]), 1 + softplus(own[m + 2])
         shift = softmax(own[m + 3 :])
+        for values, value in zip(told, (key, [beta], [gate], shift, [gamma]), strict=False):
+            values.append(value)
         # Eq. (6), (5): the focus by content.
         similarity = [sum(key[j] * row[j] for j in range(m)) / (norm(key) * norm([*row, 0.1])) for row in memory]
         content = softmax([beta * value for value in similarity])
@@ -86,22 +95,22 @@ def reference_step(
         weights.append([power / sum(powers) for power in powers])
 
     vectors = parameters[config.heads * (m + 3 + shifts) :]
-    erase = [sigmoid(value) for value in vectors[: config.write_heads * m]]
-    add = [math.tanh(value) for value in vectors[config.write_heads * m :]]
+    erase = [[sigmoid(vectors[j * writers + head]) for head in range(writers)] for j in range(m)]
+    add = [[math.tanh(vectors[(m + j) * writers + head]) for head in range(writers)] for j in range(m)]
     written = [list(row) for row in memory]
-    for head in range(config.write_heads):  # Eq. (3)
+    for head in range(writers):  # Eq. (3)
         for i in range(n):
             for j in range(m):
-                written[i][j] *= 1 - weights[config.read_heads + head][i] * erase[j * config.write_heads + head]
-    for head in range(config.write_heads):  # Eq. (4)
+                written[i][j] *= 1 - weights[config.read_heads + head][i] * erase[j][head]
+    for head in range(writers):  # Eq. (4)
         for i in range(n):
             for j in range(m):
-                written[i][j] += weights[config.read_heads + head][i] * add[j * config.write_heads + head]
+                written[i][j] += weights[config.read_heads + head][i] * add[j][head]
 
     # Eq. (2), from the memory just written.
     reads = [[sum(weights[h][i] * written[i][j] for i in range(n)) for j in range(m)] for h in range(config.read_heads)]
     y = dense(cell, "output", hidden + [value for read in reads for value in read])
-    return y, written, weights, reads, [add[k :: config.write_heads] for k in range(config.write_heads)]
+    return y, written, weights, reads, told._replace(erase=erase, add=add)
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=identify)
@@ -118,26 +127,28 @@ def test_cell_is_the_paper(config: NTMConfig) -> None:
     ]
     for _ in range(6):
         x = random.integers(0, 2, [batch, config.input_size]).astype(np.float32)
-        *_, adds = cell.step_with_adds(x, state)
+        *outputs, heads = cell.step_with_heads(x, state)
         y, state = cell(x, state)
+        tf.nest.map_structure(np.testing.assert_array_equal, outputs, [y, state])
         for b in range(batch):
-            expected_y, *expected[b], expected_adds = reference_step(cell, x[b].tolist(), *expected[b])
+            expected_y, *expected[b], expected_heads = reference_step(cell, x[b].tolist(), *expected[b])
             memory, weights, reads = expected[b]
             np.testing.assert_allclose(y[b], expected_y, atol=2e-5)
             np.testing.assert_allclose(state.memory[b], np.transpose(memory), atol=2e-5)
             np.testing.assert_allclose(state.weights[b], weights, atol=2e-5)
             np.testing.assert_allclose(state.reads[b], reads, atol=2e-5)
-            np.testing.assert_allclose(adds[b], expected_adds, atol=2e-5)
+            for name, wanted in expected_heads._asdict().items():
+                np.testing.assert_allclose(getattr(heads, name)[b], wanted, atol=2e-5, err_msg=name)
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=identify)
-def test_with_shut_gates_heads_go_by_location_alone(config: NTMConfig) -> None:
+def test_heads_use_location_addressing_alone_once_content_addressing_is_off(config: NTMConfig) -> None:
     cell, random, batch, n = make_cell(config), np.random.default_rng(1), 3, 9
     inputs = random.normal(size=[batch, config.controller_sizes[-1]]).astype(np.float32)
     before = cell.in_range(cell.heads(inputs))
-    assert cell.searches
-    cell.shut_gates()
-    assert not cell.searches
+    assert cell.content_addressing
+    cell.turn_content_addressing_off()
+    assert not cell.content_addressing
     heads = cell.in_range(cell.heads(inputs))
     assert heads.gate.numpy().max() < 1e-30
     for name, value in before._asdict().items():  # and nothing else has changed
@@ -151,22 +162,22 @@ def test_with_shut_gates_heads_go_by_location_alone(config: NTMConfig) -> None:
     np.testing.assert_allclose(weights, addressing.sharpen(shifted, heads.sharpening), atol=1e-7)
 
 
-def test_one_gate_that_is_not_shut_searches() -> None:
+def test_one_head_is_enough_for_content_addressing() -> None:
     config = CONFIGS[2]
     cell = make_cell(config)
-    cell.shut_gates()
+    cell.turn_content_addressing_off()
     kernel, bias = cell.heads.kernel.numpy().copy(), cell.heads.bias.numpy().copy()
     last_gate = config.heads * (config.memory_vector_size + 3 + config.shifts) - config.shifts - 2
     for value in (0.0, -99.0, math.nan):
         changed = bias.copy()
         changed[last_gate] = value
         cell.heads.bias.assign(changed)
-        assert cell.searches
+        assert cell.content_addressing
     cell.heads.bias.assign(bias)
-    assert not cell.searches
+    assert not cell.content_addressing
     kernel[-1, last_gate] = 1e-3
     cell.heads.kernel.assign(kernel)
-    assert cell.searches
+    assert cell.content_addressing
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=identify)
@@ -210,12 +221,30 @@ def test_initial_state_looks_at_the_first_location() -> None:
     assert not np.any(state.reads)
 
 
-def test_heads_begin_with_little_search_and_inclined_to_go_on() -> None:
-    cell = NTMCell(NTMConfig(read_heads=2, learn_w_bias=True))
+@pytest.mark.parametrize(
+    ("biases", "gate", "shifts"),
+    [
+        ({}, 0.5, [0, 0, 1]),
+        ({"gate_bias": -2.0}, 1 / (1 + math.exp(2)), [0, 0, 1]),
+        ({"shift_bias": 3.0}, 0.5, [0, 0, 3]),
+    ],
+    ids=str,
+)
+def test_heads_begin_with_the_biases_of_the_gate_and_of_the_shift_forward(
+    biases: dict[str, float], gate: float, shifts: list[float]
+) -> None:
+    cell = NTMCell(NTMConfig(9, 8, read_heads=2), seed=0, **biases)
     heads = cell.in_range(cell.heads(tf.zeros([1, cell.config.controller_sizes[-1]])))
-    np.testing.assert_allclose(heads.gate, np.full([1, 3, 1], 1 / (1 + np.exp(2))), rtol=1e-6)
-    shares = np.exp([0, 0, 1]) / np.exp([0, 0, 1]).sum()
+    np.testing.assert_allclose(heads.gate, np.full([1, 3, 1], gate), rtol=1e-6)
+    shares = np.exp(shifts) / np.exp(shifts).sum()
     np.testing.assert_allclose(heads.shift_weighting, np.tile(shares, [1, 3, 1]), rtol=1e-6)
+    others = NTMCell(cell.config).variables  # of which no other variable depends on the biases
+    differing = [v.name for v, other in zip(cell.variables, others, strict=True) if np.any(v != other)]
+    assert differing == (["heads/bias:0"] if biases else [])
+
+
+def test_learned_initial_weightings_begin_near_the_first_location() -> None:
+    cell = NTMCell(NTMConfig(9, 8, learn_w_bias=True))
     assert (cell.initial_state(1).weights.numpy()[:, :, 0] > 0.5).all()  # of 128 locations
 
 
@@ -240,7 +269,8 @@ def test_cell_changes_nothing() -> None:
 def test_source_tells_the_shapes(config: NTMConfig) -> None:
     sizes = {
         "B": 2,
-        "W": config.word_bits,
+        "I": config.input_size,
+        "O": config.output_size,
         "N": 9,
         "M": config.memory_vector_size,
         "S": config.shifts,
@@ -258,20 +288,19 @@ def test_source_tells_the_shapes(config: NTMConfig) -> None:
     cell = NTMCell(config)
     state = cell.initial_state(batch_size=2, memory_locations=9)
     x_shape, y_shape = re.findall(r"``\[(.*?)\]``", NTMCell.__call__.__doc__ or "")
-    (adds_shape,) = re.findall(r"``\[(.*?)\]``", NTMCell.step_with_adds.__doc__ or "")
-    y, next_state, adds = cell.step_with_adds(tf.ones(evaluated(x_shape)), state)
+    y, next_state, heads = cell.step_with_heads(tf.ones(evaluated(x_shape)), state)
     assert y.shape == evaluated(y_shape)
-    assert adds.shape == evaluated(adds_shape)
     check(state, inspect.getsource(State))
     check(next_state, inspect.getsource(State))
-    check(cell.in_range(cell.heads(tf.ones([2, config.controller_sizes[-1]]))), inspect.getsource(Heads))
+    check(heads, inspect.getsource(Heads))
 
 
 @pytest.mark.parametrize(
     "wrong",
     [
         {"shifts": 2},
-        {"word_bits": 0},
+        {"input_size": 0},
+        {"output_size": 0},
         {"memory_locations": -1},
         {"memory_locations": 5, "shifts": 7},
         {"controller_sizes": ()},
@@ -281,4 +310,4 @@ def test_source_tells_the_shapes(config: NTMConfig) -> None:
 )
 def test_config_refuses(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
-        NTMConfig(**wrong)
+        NTMConfig(**{"input_size": 9, "output_size": 8} | wrong)

@@ -90,36 +90,28 @@ def test_a_table_and_exit_code_0(ntm_eval: Eval, work: pathlib.Path) -> None:
     result = ntm_eval("--lengths", "3,130", "--sequences", "7")
     assert (result.returncode, result.stderr) == (0, "")
     header, _, short, long, *_ = result.stdout.splitlines()
-    assert [cell.strip() for cell in header.split("|")[1:-1]] == [
-        "pattern",
-        "length",
-        "N",
-        "sequences",
-        "perfect",
-        "wrong bits",
-        "worst",
-        "soft cost",
-    ]
-    assert [cell.strip() for cell in short.split("|")[1:-2]] == ["random", "3", "128", "7", "7", "0", "0"]
-    assert [cell.strip() for cell in long.split("|")[1:-2]] == ["random", "130", "132", "7", "7", "0", "0"]
-    assert "soft cost: the sum of\n|target - output|" in result.stdout
+    columns = ["length", "N", "sequences", "perfect", "wrong bits", "worst", "cost"]
+    assert [cell.strip() for cell in header.split("|")[1:-1]] == columns
+    assert [cell.strip() for cell in short.split("|")[1:-2]] == ["3", "128", "7", "7", "0", "0"]
+    assert [cell.strip() for cell in long.split("|")[1:-2]] == ["130", "132", "7", "7", "0", "0"]
+    assert "cost: bits per sequence\n" in result.stdout
     assert not list(work.iterdir())
 
 
 def test_wrong_bits_and_exit_code_1(ntm_eval: Eval, edited_model: Callable[..., pathlib.Path]) -> None:
-    """A network without its weights says neither 0 nor 1."""
+    """A network without its weights says neither 0 nor 1, which costs a bit each."""
     silent = edited_model(weights=lambda weights: 0 * weights)
-    result = ntm_eval("--model", silent, "--lengths", "10", "--sequences", "3", "--pattern", "ones", "--json")
+    result = ntm_eval("--model", silent, "--lengths", "10", "--sequences", "3", "--option", "pattern=ones", "--json")
     assert (result.returncode, result.stderr) == (1, "")
     summary = json.loads(result.stdout)
     assert summary.pop("seconds") > 0
     assert summary == {
         "model": "tiny",
         "checkpoint_sha256": "0" * 64,
+        "task": {"name": "copy", "options": {"bits": 8, "pattern": "ones"}},
         "seed": 0,
         "results": [
             {
-                "pattern": "ones",
                 "length": 10,
                 "memory_locations": 128,
                 "sequences": 3,
@@ -127,7 +119,7 @@ def test_wrong_bits_and_exit_code_1(ntm_eval: Eval, edited_model: Callable[..., 
                 "wrong_bits": 240,
                 "wrong_bits_mean": 80.0,
                 "wrong_bits_worst": 80,
-                "soft_cost_mean": 40.0,
+                "cost_mean": 80.0,
             }
         ],
     }
@@ -138,7 +130,7 @@ def test_a_seed_makes_the_same_figures_however_they_are_computed(ntm_eval: Eval)
         result = ntm_eval("--lengths", "20", "--memory-locations", "12", "--sequences", "9", "--json", *options)
         assert result.returncode == 1
         (figures,) = json.loads(result.stdout)["results"]
-        figures["soft_cost_mean"] = pytest.approx(figures["soft_cost_mean"])
+        figures["cost_mean"] = pytest.approx(figures["cost_mean"])
         return figures
 
     assert results("--batch-size", "2", "--threads", "3") == results("--batch-size", "9", "--threads", "1") == results()
@@ -154,10 +146,84 @@ def test_memory_that_is_too_small_is_not_silent(ntm_eval: Eval) -> None:
     result = ntm_eval("--lengths", "5,10,11,200", "--memory-locations", "12", "--sequences", "3")
     assert result.returncode == 1
     assert result.stderr.splitlines() == [
-        f"ntm-eval: warning: a sequence of {length} words exceeds the 12 memory locations, which hold 10: "
-        "expect wrong bits"
+        f"ntm-eval: warning: length={length} needs {length + 2} memory locations, and there are 12: expect wrong bits"
         for length in (11, 200)
     ]
+
+
+# Any task
+
+
+INVERSE = """
+import dataclasses, pathlib
+import numpy as np
+from ntm.tasks import Batch, Task
+
+pathlib.Path("ran").touch()
+
+@dataclasses.dataclass(frozen=True)
+class Inverse(Task):
+    turns: int = 1
+    input_size = 9
+    output_size = 8
+    training_sizes = {"steps": range(2, 5)}
+
+    def batch(self, rng, batch_size, size):
+        x = rng.integers(0, 2, (size["steps"], batch_size, 9))
+        return Batch(x, 1 - x[:, :, :8], np.ones(x.shape[:2]))
+"""
+
+
+def test_a_task_of_the_user_is_run_only_if_the_user_says_so(
+    ntm_eval: Eval, edited_model: Callable[..., pathlib.Path], work: pathlib.Path
+) -> None:
+    model = edited_model(props={"task": '{"name": "Inverse", "options": {"turns": 2}}'})
+    (work / "mine.py").write_text(INVERSE)
+    result = ntm_eval("--model", model)
+    assert_trouble(result, "its task Inverse is not built in: give --task FILE.py:Inverse")
+    assert not (work / "ran").exists()
+    result = ntm_eval("--model", model, "--task", "mine.py:Inverse", "--json")
+    assert (result.returncode, result.stderr) == (1, "")
+    assert (work / "ran").exists()
+    summary = json.loads(result.stdout)
+    assert summary["task"] == {"name": "Inverse", "options": {"turns": 2}}
+    assert [(row["steps"], row["memory_locations"]) for row in summary["results"]] == [(2, 128), (4, 128)]
+    assert all(row["wrong_bits"] for row in summary["results"])
+    assert_trouble(ntm_eval("--model", model, "--task", "mine.py:Other"), "its tasks: Inverse")
+
+
+def test_a_model_file_that_names_a_program_as_its_task_makes_nothing_run(
+    ntm_eval: Eval, edited_model: Callable[..., pathlib.Path], work: pathlib.Path
+) -> None:
+    (work / "mine.py").write_text(INVERSE)
+    model = edited_model(props={"task": '{"name": "mine.py:Inverse", "options": {}}'})
+    assert_trouble(ntm_eval("--model", model), "its task mine.py:Inverse is not built in")
+    assert_trouble(ntm_eval("--model", model, "--task", "repeat-copy"), "the task repeat-copy has 10 inputs")
+    assert ntm_eval("--model", model, "--version").returncode == 0
+    assert [path.name for path in work.iterdir()] == ["mine.py"]
+
+
+def test_where_nobody_can_know_the_next_bit_the_exit_code_is_0(
+    ntm_eval: Eval, untrained: Callable[[str], pathlib.Path]
+) -> None:
+    result = ntm_eval("--model", untrained("dynamic-ngrams"), "--sequences", "3", "--size", "length=20")
+    assert (result.returncode, result.stderr) == (0, "")
+    header, _, row, *_ = result.stdout.splitlines()
+    assert [cell.strip() for cell in header.split("|")[6:-1]] == ["worst", "cost", "optimal", "above optimal"]
+    worst, cost, optimal, above = (float(cell) for cell in row.split("|")[6:-1])
+    assert worst > 0
+    assert above == pytest.approx(cost - optimal, abs=0.1)
+    assert result.stdout.endswith("and that of the optimal predictor\n")
+
+
+def test_sizes_of_several_numbers(ntm_eval: Eval) -> None:
+    """A task that the model has not learned, and yet fits it."""
+    sizes = ["--size", "length=2,repeats=3", "--size", "repeats=2, length=5"]
+    result = ntm_eval("--task", "repeat-copy", "--option", "bits=7", *sizes, "--json", "--sequences", "2")
+    assert (result.returncode, result.stderr) == (1, "")
+    summary = json.loads(result.stdout)
+    assert summary["task"] == {"name": "repeat-copy", "options": {"bits": 7}}
+    assert [(row["length"], row["repeats"]) for row in summary["results"]] == [(2, 3), (5, 2)]
 
 
 # The pictures
@@ -190,8 +256,8 @@ def test_a_picture_is_replaced_only_by_force(ntm_eval: Eval, work: pathlib.Path)
         (["--plot", "x.png", "--trace", "./x.png"], "x.png cannot be both pictures"),
         (["--plot", "no/x.png"], "cannot write no/x.png: no such file or directory"),
         (["--trace", "/dev/null/x.png"], "cannot write /dev/null/x.png: not a directory"),
-        (["--plot", "--lengths", ",".join(["3"] * 21)], "a plot has room for 20 lengths, not 21"),
-        (["--trace", "--lengths", "10000"], "a trace of 10000 words is too large: put a shorter length first"),
+        (["--plot", "--lengths", ",".join(["3"] * 21)], "a plot has room for 20 sizes, not 21"),
+        (["--trace", "--lengths", "10000"], "a trace of the first size is too large: put a smaller size first"),
     ],
 )
 def test_a_picture_that_cannot_be_is_refused_before_the_counting(
@@ -207,7 +273,7 @@ def test_the_figures_are_there_even_if_no_picture_can_be(ntm_eval: Eval, work: p
     result = ntm_eval("--lengths", "3", "--sequences", "2", "--plot", "full.png", env=buffered)
     assert result.returncode == 2
     assert result.stderr == "ntm-eval: error: cannot write full.png: no space left on device\n"
-    assert result.stdout.startswith("| pattern |")
+    assert result.stdout.startswith("| length |")
 
 
 def test_the_pictures_are_there_even_if_nobody_reads_the_figures(ntm_eval: Eval, work: pathlib.Path) -> None:
@@ -269,12 +335,22 @@ def test_a_picture_without_a_name_gets_one(arguments: list[str], completed: list
     [
         (["--lengths", "20,x"], "lengths must be numbers from 1 to 1048574 with commas between, not 20,x"),
         (["--sequences", "0"], "'--sequences'"),
-        (["--pattern", "noise"], "'--pattern'"),
+        (["--lengths", "3", "--size", "length=3"], "give either --size or --lengths"),
+        (["--size", "length"], "a size is NAME=NUMBER, not 'length'"),
+        (["--size", "items=3"], "a size of the task copy has length, not items=3"),
+        (["--size", "length=0"], "the task copy, batch of length=0: "),
+        (["--option", "pattern=noise"], "the task copy: pattern must be one of random, sparse, "),
+        (["--task", "copying"], "there is no task 'copying': give one of copy, repeat-copy, "),
+        (["--task", "repeat-copy"], "the task repeat-copy has 10 inputs, and the model tiny 9"),
+        (
+            ["--task", "repeat-copy", "--option", "bits=7", "--lengths", "3"],
+            "a size of the task repeat-copy has length and repeats",
+        ),
         (["--memory-locations", "0"], "'--memory-locations'"),
         (["--batch-size", "0"], "'--batch-size'"),
         (["--threads", "0"], "'--threads'"),
         (["--seed", "-1"], "'--seed'"),
-        (["--model", "no/Model"], "there is no model folder no/Model"),
+        (["--model", "no/Model"], "there is no model folder no/Model; bundled models: "),
         (["20"], "unexpected extra argument"),
     ],
 )
@@ -330,7 +406,7 @@ def test_an_interrupt_in_the_middle_of_a_long_sequence(
     )
     os.close(stderr)
     shown, deadline = b"", time.monotonic() + 60
-    while b"length 100,000: 0 of 10 sequences" not in shown:
+    while b"length=100000: 0 of 10 sequences" not in shown:
         assert time.monotonic() < deadline
         shown += os.read(terminal, 1 << 16)
     process.send_signal(number)

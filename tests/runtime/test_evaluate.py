@@ -1,14 +1,19 @@
+import dataclasses
+import json
+import math
 import pathlib
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 
 import ntm
-from ntm.runtime.evaluate import Case, evaluate, table
-from ntm.runtime.patterns import PATTERNS, sequence
+from ntm.runtime.evaluate import Case, Score, cases_of, evaluate, run_case, table, task_of
+from ntm.runtime.model import Floats
+from ntm.tasks import Batch, Copy, DynamicNGrams, PrioritySort, RepeatCopy, Size, Task
+from ntm.tasks.copy import PATTERNS
 
 
 @pytest.fixture
@@ -23,16 +28,93 @@ def half_deaf(edited_model: Callable[..., pathlib.Path]) -> pathlib.Path:
     return edited_model(weights=forget)
 
 
-def test_it_counts_bits_and_costs(half_deaf: pathlib.Path) -> None:
-    case = Case(length=9, memory_locations=16, sequences=7, seed=5)
-    score = evaluate(ntm.load(half_deaf), case)
-    ones = [int(sequence("random", 9, 8, seed=5, number=i)[:, 0].sum()) for i in range(7)]
+def recording(kind: type[Task]) -> tuple[Task, list[Batch]]:
+    """A task of a kind, and the batches that it will have made."""
+    batches: list[Batch] = []
+
+    @dataclasses.dataclass(frozen=True)
+    class Recording(kind):  # type: ignore[misc,valid-type]
+        def batch(self, *arguments: Any) -> Batch:
+            batches.append(super().batch(*arguments))
+            return batches[-1]
+
+    return Recording(), batches
+
+
+def joined(batches: list[Batch], count: int) -> Batch:
+    """The first sequences of several batches, side by side."""
+    return Batch(*(np.concatenate(arrays, axis=1)[:, :count] for arrays in zip(*batches, strict=True)))
+
+
+def cost_in_bits(target: float, chance: float) -> float:
+    """Of one output that is 1 with a probability."""
+    least = 2.0**-24
+    ones, zeros = (math.log2(min(max(share, least), 1 - least)) for share in (chance, 1 - chance))
+    return -(target * ones + (1 - target) * zeros)
+
+
+def slowly(batch: Batch, output_of: Callable[[int], Floats]) -> tuple[list[int], list[float]]:
+    """The wrong bits and the costs of the sequences, whose outputs are ``[T, O]``."""
+    wrong, costs = [], []
+    for b in range(batch.x.shape[1]):
+        y, wrong_of_b, cost_of_b = output_of(b), 0, 0.0
+        for t in range(len(batch.x)):
+            for o in range(batch.target.shape[2]):
+                if batch.mask[t, b]:
+                    target, chance = float(batch.target[t, b, o]), float(y[t, o])
+                    wrong_of_b += (chance > 0.5) != (target > 0.5)
+                    cost_of_b += cost_in_bits(target, chance)
+        wrong.append(wrong_of_b)
+        costs.append(cost_of_b)
+    return wrong, costs
+
+
+def stepwise(model: ntm.Model, x: Floats, locations: int) -> Floats:
+    """The outputs ``[T, O]`` of a sequence ``[T, I]``."""
+    state, ys = model.initial_state(1, locations), []
+    for x_t in x:
+        y, state = model.step(x_t[np.newaxis], state)
+        ys.append(y[0])
+    return np.array(ys)
+
+
+# What it counts
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "size"),
+    [
+        (Copy, None, {"length": 9}),
+        (PrioritySort, "priority-sort", {"vectors": 7}),
+        (RepeatCopy, "repeat-copy", {"length": 3, "repeats": 4}),
+        (DynamicNGrams, "dynamic-ngrams", {"length": 40}),
+    ],
+)
+def test_wrong_bits_and_costs_are_those_of_the_steps_one_by_one(
+    half_deaf: pathlib.Path, untrained: Callable[[str], pathlib.Path], kind: type[Task], name: str | None, size: Size
+) -> None:
+    model, (task, batches) = ntm.load(untrained(name) if name else half_deaf), recording(kind)
+    score = run_case(model, task, Case(size, 30, 20, seed=5))
+    batch = joined(batches, 20)
+    wrong, costs = slowly(batch, lambda b: stepwise(model, batch.x[:, b], 30))
+    assert score.wrong_bits.tolist() == wrong
+    np.testing.assert_allclose(score.cost, costs, rtol=1e-3)
+    assert sum(wrong) > 0
+    worst = int(np.argmax(wrong))
+    np.testing.assert_array_equal(score.worst.x, batch.x[:, worst])
+    np.testing.assert_array_equal(score.worst.target, batch.target[:, worst])
+    np.testing.assert_array_equal(score.worst.mask, batch.mask[:, worst])
+    np.testing.assert_allclose(score.worst.y, stepwise(model, batch.x[:, worst], 30), atol=1e-4)
+    assert score.worst.wrong_bits == max(wrong)
+
+
+def test_the_figures(half_deaf: pathlib.Path) -> None:
+    """A probability of 0.5 costs a bit, and the others next to nothing."""
+    model, (task, batches) = ntm.load(half_deaf), recording(Copy)
+    score = run_case(model, task, Case({"length": 9}, 16, 7))
+    ones = joined(batches, 7).x[:, :, 0].sum(axis=0).astype(int).tolist()
     assert score.wrong_bits.tolist() == ones
-    np.testing.assert_allclose(score.soft_cost, 9 * 0.5, atol=0.01)  # a probability of 0.5 is half a bit off
-    assert score.worst.wrong_bits == max(ones)
-    np.testing.assert_array_equal(score.worst.words, sequence("random", 9, 8, seed=5, number=int(np.argmax(ones))))
     assert score.as_dict() == {
-        "pattern": "random",
         "length": 9,
         "memory_locations": 16,
         "sequences": 7,
@@ -40,37 +122,301 @@ def test_it_counts_bits_and_costs(half_deaf: pathlib.Path) -> None:
         "wrong_bits": sum(ones),
         "wrong_bits_mean": pytest.approx(np.mean(ones)),
         "wrong_bits_worst": max(ones),
-        "soft_cost_mean": pytest.approx(4.5, abs=0.01),
+        "cost_mean": pytest.approx(9.0, abs=0.01),
     }
+    assert not score.perfect
+
+
+def test_the_cost_of_what_is_certain_and_wrong_is_finite(edited_model: Callable[..., pathlib.Path]) -> None:
+    """24 bits each: no number of float32 is nearer to 1."""
+    model = ntm.load(edited_model(weights=lambda weights: -1000 * weights))
+    (score,) = evaluate(model, sizes=[{"length": 3}], sequences=2)
+    assert score.cost.tolist() == pytest.approx([24 * 24.0] * 2)
+    assert score.wrong_bits.tolist() == [24, 24]
+
+
+# The optimal predictor
+
+
+def optimal_estimates(x: Floats, target: Floats, n: int) -> Floats:
+    """Eq. (10) of the paper for the bits of one sequence, by dictionaries."""
+    seen: dict[tuple[float, ...], list[int]] = {}
+    estimates = np.full((len(x), 1), 0.5, np.float32)
+    for t in range(n - 2, len(x)):
+        counts = seen.setdefault(tuple(x[t - n + 2 : t + 1, 0]), [0, 0])
+        estimates[t] = (counts[1] + 0.5) / (counts[0] + counts[1] + 1)
+        counts[int(target[t, 0])] += 1
+    return estimates
+
+
+def test_the_cost_of_the_optimal_predictor(untrained: Callable[[str], pathlib.Path]) -> None:
+    model, (task, batches) = ntm.load(untrained("dynamic-ngrams")), recording(DynamicNGrams)
+    score = run_case(model, task, Case({"length": 100}, 128, 20))
+    batch = joined(batches, 20)
+    _, costs = slowly(batch, lambda b: optimal_estimates(batch.x[:, b], batch.target[:, b], 6))
+    assert score.optimal_cost is not None
+    np.testing.assert_allclose(score.optimal_cost, costs, rtol=1e-5)
+    figures = score.as_dict()
+    assert figures["optimal_cost_mean"] == pytest.approx(np.mean(costs))
+    assert figures["cost_above_optimal"] == pytest.approx(score.cost.mean() - np.mean(costs))
+    assert figures["cost_above_optimal"] > 0  # it was never trained
+    assert score.wrong_bits.any()
+    assert score.perfect  # no better one is to be had
+
+
+def test_the_table_has_the_optimal_cost(untrained: Callable[[str], pathlib.Path]) -> None:
+    scores = evaluate(ntm.load(untrained("dynamic-ngrams")), sizes=[{"length": 20}, {"length": 30}], sequences=3)
+    header, _, *rows = table(scores).partition("\n\n")[0].splitlines()
+    assert cells(header)[-3:] == ["cost", "optimal", "above optimal"]
+    assert len(rows) == 2
+    for row, score in zip(rows, scores, strict=True):
+        cost, optimal, above = map(float, cells(row)[-3:])
+        assert above == pytest.approx(cost - optimal, abs=0.1)
+        assert score.as_dict()["optimal_cost_mean"] == pytest.approx(optimal, rel=0.01)
+    assert table(scores).endswith("and that of the optimal predictor")
+
+
+def cells(row: str) -> list[str]:
+    return [cell.strip() for cell in row.split("|")[1:-1]]
+
+
+def test_the_table(half_deaf: pathlib.Path) -> None:
+    model = ntm.load(half_deaf)
+    scores = [
+        run_case(model, Copy(pattern=pattern), Case({"length": 9}, 1_024, 1_000)) for pattern in ("ones", "zeros")
+    ]
+    rows, legend = table(scores).split("\n\n")
+    assert rows.splitlines() == [
+        "| length |     N | sequences | perfect | wrong bits | worst | cost |",
+        "| -----: | ----: | --------: | ------: | ---------: | ----: | ---: |",
+        "|      9 | 1,024 |     1,000 |       0 |          9 |     9 |    9 |",
+        "|      9 | 1,024 |     1,000 |   1,000 |          0 |     0 |    9 |",
+    ]
+    assert legend == "N: memory locations; wrong bits: per sequence, and in the worst; cost: bits per sequence"
+
+
+# The sequences
 
 
 @pytest.mark.parametrize("threads", [1, 3])
-@pytest.mark.parametrize("batch_size", [1, 4, 100, None])
+@pytest.mark.parametrize("batch_size", [1, 4, 16, 17, 100, None])
 def test_batches_and_threads_change_nothing(half_deaf: pathlib.Path, threads: int, batch_size: int | None) -> None:
-    case = Case(length=6, memory_locations=8, sequences=10)
-    score = evaluate(ntm.load(half_deaf, batch_size=batch_size), case, threads=threads)
-    expected = evaluate(ntm.load(half_deaf), case)
+    case = Case({"length": 6}, 8, 35)
+    score = run_case(ntm.load(half_deaf, batch_size=batch_size), Copy(), case, threads=threads)
+    expected = run_case(ntm.load(half_deaf), Copy(), case)
     np.testing.assert_array_equal(score.wrong_bits, expected.wrong_bits)
-    np.testing.assert_allclose(score.soft_cost, expected.soft_cost, rtol=1e-5)
-    np.testing.assert_array_equal(score.worst.words, expected.worst.words)
+    np.testing.assert_allclose(score.cost, expected.cost, rtol=1e-5)
+    np.testing.assert_array_equal(score.worst.x, expected.worst.x)
+
+
+def test_fewer_sequences_are_the_first_ones_of_many(half_deaf: pathlib.Path) -> None:
+    model = ntm.load(half_deaf)
+    few, many = (run_case(model, Copy(), Case({"length": 6}, 8, count)) for count in (19, 40))
+    np.testing.assert_array_equal(few.wrong_bits, many.wrong_bits[:19])
+    assert len(many.wrong_bits) == 40
+
+
+def test_a_seed_and_a_size_make_other_sequences(half_deaf: pathlib.Path) -> None:
+    model = ntm.load(half_deaf)
+
+    def worst(seed: int, length: int) -> list[float]:
+        (score,) = evaluate(model, sizes=[{"length": length}], sequences=1, seed=seed)
+        return score.worst.x[:6].ravel().tolist()
+
+    assert worst(0, 6) == worst(0, 6)
+    assert len({tuple(worst(seed, length)) for seed, length in ((0, 6), (1, 6), (0, 7), (6, 1))}) == 4
 
 
 @pytest.mark.parametrize("pattern", PATTERNS)
 def test_every_pattern(tiny_model: pathlib.Path, pattern: str) -> None:
-    score = evaluate(ntm.load(tiny_model), Case(20, 22, 5, pattern))
+    (score,) = evaluate(ntm.load(tiny_model), Copy(pattern=pattern), [{"length": 20}], sequences=5)
     assert not score.wrong_bits.any()
+    assert score.perfect
     assert score.as_dict()["perfect_sequences"] == 5
 
 
 def test_words_of_any_width(tiny_model_of_16_bits: pathlib.Path) -> None:
-    score = evaluate(ntm.load(tiny_model_of_16_bits), Case(5, 7, 3, "text"))
-    assert score.worst.words.shape == score.worst.y.shape == (5, 16)
+    (score,) = evaluate(ntm.load(tiny_model_of_16_bits), sizes=[{"length": 5}], sequences=3)
+    assert (score.worst.x.shape, score.worst.y.shape) == ((11, 17), (11, 16))
     assert not score.wrong_bits.any()
+
+
+# The task
+
+
+@dataclasses.dataclass(frozen=True)
+class Inverse(Task):
+    """Output at each step the opposite of the first numbers of the input."""
+
+    turns: int = 1
+
+    name = "inverse"
+    input_size = 9
+    output_size = 8
+    training_sizes: ClassVar[dict[str, range]] = {"steps": range(2, 5)}
+
+    def batch(self, rng: np.random.Generator, batch_size: int, size: Size) -> Batch:
+        x = rng.integers(0, 2, (size["steps"], batch_size, 9)).astype(np.float32)
+        return Batch(x, 1 - x[:, :, :8], np.ones(x.shape[:2], np.float32))
+
+
+def test_a_task_of_the_user(tiny_model: pathlib.Path) -> None:
+    """Its sizes are those that the task says, and N is at least that of the paper."""
+    scores = evaluate(ntm.load(tiny_model), Inverse(), sequences=4)
+    assert [score.case for score in scores] == [Case({"steps": 2}, 128, 4, 0), Case({"steps": 4}, 128, 4, 0)]
+    assert all(score.wrong_bits.any() for score in scores)
+
+
+def test_the_task_of_the_model_with_its_own_options(
+    tiny_model_of_16_bits: pathlib.Path, edited_model: Callable[..., pathlib.Path]
+) -> None:
+    metadata = ntm.load(tiny_model_of_16_bits).metadata
+    assert task_of(metadata, None) == task_of(metadata, "copy") == Copy(bits=16)
+    assert task_of(metadata, None, {"pattern": "ones"}) == Copy(bits=16, pattern="ones")
+    assert task_of(metadata, "copy", {"pattern": "ones"}) == Copy(bits=16, pattern="ones")
+    assert task_of(metadata, Copy(bits=16, pattern="text")) == Copy(bits=16, pattern="text")
+    sparse = ntm.load(edited_model(props={"task": '{"name": "copy", "options": {"pattern": "sparse"}}'})).metadata
+    assert task_of(sparse, None) == Copy(pattern="sparse")
+    assert task_of(sparse, "copy", {"pattern": "ones"}) == Copy(pattern="ones")
+
+
+@pytest.mark.parametrize(
+    ("given", "options", "message"),
+    [
+        ("repeat-copy", {}, "the task repeat-copy has 10 inputs, and the model tiny 9"),
+        (RepeatCopy(), {}, "the task repeat-copy has 10 inputs, and the model tiny 9"),
+        (None, {"bits": 7}, "the task copy has 8 inputs, and the model tiny 9"),
+        ("associative-recall", {"bits": 7}, "the task associative-recall has 7 outputs, and the model tiny 8"),
+        (None, {"size": 7}, "the task copy has no option 'size'"),
+        (None, {"pattern": "noise"}, "pattern must be one of "),
+        ("recall", {}, "there is no task 'recall'"),
+        ("no.py:Task", {}, "there is no file no.py"),
+    ],
+    ids=str,
+)
+def test_a_task_that_does_not_fit_the_model_is_refused(
+    tiny_model: pathlib.Path, given: Task | str | None, options: dict[str, Any], message: str
+) -> None:
+    model = ntm.load(tiny_model)
+    with pytest.raises(ntm.TaskError) as refused:
+        task_of(model.metadata, given, options)
+    assert message in str(refused.value)
+    if not options:
+        with pytest.raises(ntm.TaskError):
+            evaluate(model, given)
+
+
+def test_another_task_fits_if_its_sequences_are_of_the_sizes_of_the_model(tiny_model: pathlib.Path) -> None:
+    model = ntm.load(tiny_model)
+    assert task_of(model.metadata, "repeat-copy", {"bits": 7}) == RepeatCopy(bits=7)
+    (score,) = evaluate(model, RepeatCopy(bits=7), [{"length": 3, "repeats": 2}], sequences=2)
+    assert score.worst.y.shape == (11, 8)
+    assert score.wrong_bits.all()
+
+
+EVIL = """
+import pathlib
+pathlib.Path(__file__).with_name("ran").touch()
+from ntm.tasks import Copy as Evil
+"""
+
+
+@pytest.mark.parametrize("name", ["evil.py:Evil", "{folder}/evil.py:Evil", "evil:Evil", "evil", "Evil"])
+def test_a_model_file_never_makes_a_program_run(
+    edited_model: Callable[..., pathlib.Path],
+    tmp_path: pathlib.Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+) -> None:
+    """Not even if it names a program as its task; the user who names the same one runs it."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    pathlib.Path("evil.py").write_text(EVIL)
+    name = name.format(folder=tmp_path)
+    model = ntm.load(edited_model(props={"task": f'{{"name": "{name}", "options": {{}}}}'}))
+    assert model.metadata.task_name == name
+    for use in (
+        lambda: evaluate(model),
+        lambda: task_of(model.metadata, None, {"bits": 8}),
+        lambda: evaluate(model, name if ".py:" not in name else "Evil"),
+        lambda: model.copy(np.zeros((1, 1, 8), np.uint8)),
+    ):
+        with pytest.raises((ntm.TaskError, ntm.ModelError)):
+            use()
+    assert not pathlib.Path("ran").exists()
+    evaluate(model, "evil.py:Evil", [{"length": 3}], sequences=1)
+    assert pathlib.Path("ran").exists()
+
+
+# What it refuses
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"sequences": 0}, "sequences must be at least 1, not 0"),
+        ({"sequences": -1}, "sequences must be at least 1, not -1"),
+        ({"threads": 0}, "threads must be at least 1, not 0"),
+        ({"threads": -3}, "threads must be at least 1, not -3"),
+        ({"memory_locations": 0}, "memory_locations must be at least 1, not 0"),
+        ({"memory_locations": -3}, "memory_locations must be at least 1, not -3"),
+        ({"seed": -1}, "seed must be at least 0, not -1"),
+    ],
+    ids=str,
+)
+def test_a_number_that_is_too_small(tiny_model: pathlib.Path, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        evaluate(ntm.load(tiny_model), sizes=[{"length": 3}], **{"sequences": 2} | options)
+
+
+@pytest.mark.parametrize(
+    "size",
+    [
+        {},
+        {"items": 3},
+        {"length": 3, "repeats": 2},
+        {"length": -1},
+        {"length": 0},
+        {"length": 2.5},
+        {"length": True},
+        3,
+    ],
+)
+def test_a_size_that_is_not_of_the_task(tiny_model: pathlib.Path, size: Any) -> None:
+    with pytest.raises(ntm.TaskError):
+        evaluate(ntm.load(tiny_model), sizes=[{"length": 3}, size], sequences=2)
+
+
+def test_a_task_without_sizes_to_evaluate(tiny_model: pathlib.Path) -> None:
+    kind: type[Task] = dataclasses.make_dataclass(
+        "Sizeless", [], bases=(Inverse,), namespace={"evaluation_sizes": ()}, frozen=True
+    )
+    with pytest.raises(ntm.TaskError, match=r"^the task inverse has no evaluation_sizes: give a size$"):
+        evaluate(ntm.load(tiny_model), kind())
+    assert len(evaluate(ntm.load(tiny_model), kind(), [{"steps": 3}], sequences=2)) == 1
+
+
+def test_the_locations_of_a_case(tiny_model: pathlib.Path, edited_model: Callable[..., pathlib.Path]) -> None:
+    def locations(model: ntm.Model, given: int | None = None) -> list[int]:
+        sizes = [{"length": 20}, {"length": 126}, {"length": 127}, {"length": 1000}]
+        cases = cases_of(model.metadata, Copy(), sizes, sequences=1, memory_locations=given)
+        return [case.memory_locations for case in cases]
+
+    assert locations(ntm.load(tiny_model)) == [128, 128, 129, 1002]
+    assert locations(ntm.load(tiny_model), given=50) == [50] * 4
+    config = dict(ntm.load(tiny_model).config, memory_locations=300)
+    weights = [[1 / 300] * 300] * 2  # its heads start from everywhere
+    initial = {"memory": [0.0] * 9, "weights": weights, "reads": [[0.0] * 9]}
+    wide = edited_model(props={"config": json.dumps(config), "initial_state": json.dumps(initial)})
+    assert locations(ntm.load(wide)) == [300, 300, 300, 1002]
+
+
+# How it ends
 
 
 def test_it_reports_how_far_it_is(tiny_model: pathlib.Path) -> None:
     done: list[float] = []
-    evaluate(ntm.load(tiny_model, batch_size=2), Case(100, 102, 11), threads=2, report=done.append)
+    run_case(ntm.load(tiny_model, batch_size=2), Copy(), Case({"length": 100}, 102, 11), threads=2, report=done.append)
     assert done == sorted(done)
     assert done[-1] == pytest.approx(11)
 
@@ -78,11 +424,12 @@ def test_it_reports_how_far_it_is(tiny_model: pathlib.Path) -> None:
 def test_an_interrupt_stops_it_at_once(tiny_model: pathlib.Path) -> None:
     """What is under way ends at its next chunk, and what has not begun never begins."""
 
-    def interrupt(_: float) -> None:
-        raise KeyboardInterrupt
-
     model, chunks = ntm.load(tiny_model), 0
     run = model._sparse.run
+
+    def interrupt(_: float) -> None:
+        if chunks:
+            raise KeyboardInterrupt
 
     def count(*inputs: Any) -> Any:
         nonlocal chunks
@@ -92,7 +439,7 @@ def test_an_interrupt_stops_it_at_once(tiny_model: pathlib.Path) -> None:
     model._sparse.run = count  # type: ignore[method-assign]
     before = threading.active_count()
     with pytest.raises(KeyboardInterrupt):
-        evaluate(model, Case(20_000, 20_002, 100), threads=2, report=interrupt)
+        run_case(model, Copy(), Case({"length": 20_000}, 20_002, 100), threads=2, report=interrupt)
     assert threading.active_count() == before
     assert 0 < chunks < 5_000  # one sequence alone is more
 
@@ -103,19 +450,55 @@ def test_an_error_ends_it(tiny_model: pathlib.Path, edited_model: Callable[..., 
 
     before = threading.active_count()
     with pytest.raises(ntm.ModelError, match="Teleport"):
-        evaluate(ntm.load(edited_model(change=teleport)), Case(3, 5, 20), threads=2)
+        run_case(ntm.load(edited_model(change=teleport)), Copy(), Case({"length": 3}, 5, 20), threads=2)
     assert threading.active_count() == before
-    with pytest.raises(ValueError, match="memory_locations must be at least 1"):
-        evaluate(ntm.load(tiny_model), Case(3, 0, 2))
+    with pytest.raises(ValueError, match="memory_locations must be at least 1, not 0"):
+        run_case(ntm.load(tiny_model), Copy(), Case({"length": 3}, 0, 2))
 
 
-def test_the_table(half_deaf: pathlib.Path) -> None:
-    scores = [evaluate(ntm.load(half_deaf), Case(9, 1_024, 1_000, pattern)) for pattern in ("ones", "zeros")]
-    rows, legend = table(scores).split("\n\n")
-    assert rows.splitlines() == [
-        "| pattern | length |     N | sequences | perfect | wrong bits | worst | soft cost |",
-        "| ------- | -----: | ----: | --------: | ------: | ---------: | ----: | --------: |",
-        "| ones    |      9 | 1,024 |     1,000 |       0 |          9 |     9 |       4.5 |",
-        "| zeros   |      9 | 1,024 |     1,000 |   1,000 |          0 |     0 |       4.5 |",
-    ]
-    assert "soft cost: the sum of\n|target - output| over the output phase, in bits per sequence" in legend
+@dataclasses.dataclass(frozen=True)
+class Fragile(Inverse):
+    """An Inverse of which a part is broken."""
+
+    broken: str = ""
+
+    def batch(self, rng: np.random.Generator, batch_size: int, size: Size) -> Batch:
+        if self.broken == "batch" and size["steps"] > 4:
+            raise RuntimeError("not so long")
+        return super().batch(rng, batch_size, size)
+
+    def optimal(self, batch: Batch) -> Floats | None:
+        if self.broken == "optimal":
+            raise RuntimeError("no idea")
+        if self.broken == "optimal's shape":
+            return batch.target[:, :, :3]
+        return None
+
+    def memory_locations(self, size: Size) -> int:
+        if self.broken == "memory_locations" and size["steps"] > 4:
+            raise RuntimeError("too many")
+        return super().memory_locations(size)
+
+
+@pytest.mark.parametrize(
+    ("broken", "message"),
+    [
+        ("batch", "the task inverse, batch of steps=9: RuntimeError: not so long"),
+        ("optimal", "the task inverse, optimal: RuntimeError: no idea"),
+        ("optimal's shape", "the task inverse, optimal: ValueError: the shape must be (9, 3, 8), not (9, 3, 3)"),
+        ("memory_locations", "the task inverse, memory_locations: RuntimeError: too many"),
+    ],
+)
+def test_the_error_of_a_task_says_whose_it_is(tiny_model: pathlib.Path, broken: str, message: str) -> None:
+    with pytest.raises(ntm.TaskError) as error:
+        evaluate(ntm.load(tiny_model), Fragile(broken=broken), [{"steps": 9}], sequences=3)
+    assert str(error.value) == message
+
+
+def test_a_score_is_of_all_sequences(tiny_model: pathlib.Path) -> None:
+    """The batches' scores are joined in order, with the first worst sequence of all."""
+    model = ntm.load(tiny_model, batch_size=3)
+    score = run_case(model, Inverse(), Case({"steps": 4}, 8, 10), threads=2)
+    assert isinstance(score, Score)
+    assert len(score.wrong_bits) == len(score.cost) == 10
+    assert score.worst.wrong_bits == score.wrong_bits.max()

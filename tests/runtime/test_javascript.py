@@ -11,8 +11,9 @@ from onnx import numpy_helper
 
 import ntm
 from ntm.runtime import onnx_file
-from ntm.runtime.folder import BUNDLED
+from ntm.runtime.folder import DEFAULT, find
 
+BUNDLED = find(DEFAULT)
 FOLDER = pathlib.Path(__file__).parent / "javascript"
 TEXT = b"a machine that remembers, asked by another than the one it was made for"
 

@@ -1,5 +1,5 @@
-import itertools
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
@@ -15,6 +15,7 @@ import onnx
 import pytest
 
 import ntm
+from ntm.runtime import folder
 from ntm.runtime.metadata import INPUTS, OUTPUTS, STEP_OUTPUTS
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -33,7 +34,7 @@ def test_the_names_are_the_contract() -> None:
 def test_serving_imports_nothing_of_training() -> None:
     code = (
         "import sys, ntm.runtime, ntm.runtime.copy_command, ntm.runtime.model, ntm.runtime.stream, onnxruntime\n"
-        "import ntm.runtime.eval_command, ntm.runtime.evaluate\n"
+        "import ntm.runtime.eval_command, ntm.runtime.evaluate, ntm.runtime.run_command, ntm.tasks\n"
         "print(*{'tensorflow', 'tf2onnx', 'onnx', 'matplotlib', 'rich', 'ntm.models'} & set(sys.modules))"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True).stdout == "\n"
@@ -67,131 +68,12 @@ def test_step_by_step_is_the_copy(tiny_model: pathlib.Path) -> None:
     np.testing.assert_array_equal(np.array(ys)[7:].transpose(1, 0, 2) > 0.5, words)
 
 
-@pytest.mark.parametrize(
-    ("batch", "locations", "graph"),
-    [
-        (1, 9, "unrolled"),
-        (17, 9, "unrolled"),
-        (18, 9, "batched"),
-        (48, 24, "batched"),
-        (47, 24, "sparse"),
-        (31, 25, "unrolled"),
-        (32, 25, "sparse"),
-        (1000, 25, "sparse"),
-        (1, 2047, "unrolled"),
-        (1, 2048, "sparse"),
-        (31, 66, "unrolled"),
-        (31, 67, "sparse"),
-    ],
-)
-def test_the_sizes_decide_which_graph_runs(batch: int, locations: int, graph: str) -> None:
-    model, words = ntm.load(memory_locations=locations, batch_size=1000), random_words(batch, 7, 8)
-    used = graphs_used(model)
-    np.testing.assert_array_equal(model.copy(words), words)
-    assert set(used) == {graph}
-
-
-@pytest.mark.parametrize(
-    ("batch", "locations", "graph"),
-    [(26, 9, "unrolled"), (27, 9, "batched"), (95, 32, "sparse"), (96, 32, "batched"), (96, 33, "sparse")],
-)
-def test_the_sizes_decide_otherwise_where_heads_search(
-    tiny_model: pathlib.Path, batch: int, locations: int, graph: str
-) -> None:
-    model, words = ntm.load(tiny_model, memory_locations=locations, batch_size=1000), random_words(batch, 3, 8)
-    used = graphs_used(model)
-    np.testing.assert_array_equal(model.copy(words), words)
-    assert set(used) == {graph}
-
-
-def graphs_used(model: ntm.Model) -> list[str]:
-    """Which graphs of several steps run from now on."""
-    used: list[str] = []
-    for name in ("unrolled", "sparse", "batched"):
-        session = getattr(model, f"_{name}")
-
-        def run(*inputs: Any, name: str = name, run: Callable[..., Any] = session.run) -> Any:
-            used.append(name)
-            return run(*inputs)
-
-        session.run = run
-    return used
-
-
-@pytest.mark.parametrize(
-    ("searches", "head", "looked_at", "graph"),
-    [
-        ("true", 1, 12, "sparse"),
-        ("true", 1, 13, "unrolled"),
-        ("true", 0, 128, "sparse"),  # which reads everywhere
-        ("false", 0, 42, "sparse"),
-        ("false", 0, 43, "unrolled"),
-    ],
-)
-def test_where_heads_look_everywhere_the_sparse_graph_does_not_run(
-    edited_model: Callable[..., pathlib.Path], searches: str, head: int, looked_at: int, graph: str
-) -> None:
-    """The tiny model's heads, of which the second writes, only walk: they look at as many locations ever after."""
-    model = ntm.load(edited_model(props={"searches": searches}))
-    state = model.initial_state(batch_size=16, memory_locations=128)
-    state.weights[:, head] = 2.0**-33  # 2^-29, all 16 together
-    state.weights[:, head, :looked_at] = 1 / looked_at
-    state.weights[0, head, 0] = 0.0  # but another sequence looks there
-    used = graphs_used(model)
-    list(model.recall(random_words(16, 20, 8), state))
-    assert used == [graph] * 6
-
-
-def test_a_sequence_goes_to_another_graph_when_its_heads_spread() -> None:
-    """With so few locations the six that the bundled model's heads look at are more than a third."""
-    model, words = ntm.load(memory_locations=17, batch_size=1000), random_words(33, 13, 8)
-    used = graphs_used(model)
-    np.testing.assert_array_equal(model.copy(words), words)
-    assert used == ["sparse", "unrolled"]
-
-
-def test_a_sequence_may_go_from_graph_to_graph() -> None:
-    model, words = ntm.load(), random_words(3, 100, 8)
-    sessions = itertools.cycle([model._unrolled, model._batched, model._sparse, model._sparse])
-    with mock.patch.object(model, "_session", side_effect=lambda *_: next(sessions)):
-        y = np.concatenate(list(model.recall(words, model.initial_state(3, 102)))).transpose(1, 0, 2)
-    np.testing.assert_array_equal(y > 0.5, words)
-
-
-@pytest.mark.parametrize("length", [1, 3, 4, 7, 8, 40])
-def test_recall_is_the_copy_as_probabilities(tiny_model: pathlib.Path, length: int) -> None:
-    model, words = ntm.load(tiny_model), random_words(3, length, 8)
-    chunks = list(model.recall(words, model.initial_state(3, length + 2)))
-    # Also those that the network only listens in.
-    assert len(chunks) == -(-(2 * length + 1) // model.unroll(3, length + 2))
-    y = np.concatenate(chunks).transpose(1, 0, 2)
-    assert y.shape == words.shape
-    np.testing.assert_allclose(y, words, atol=1e-4)
-    with pytest.raises(ValueError, match=r"^words must "):
-        model.recall(words[0], model.initial_state(3))
-
-
-def test_trace_is_the_steps(tiny_model: pathlib.Path) -> None:
-    """The tiny model writes each input to the next location, and reads after the delimiter."""
-    model, words = ntm.load(tiny_model), random_words(1, 5, 8)
-    trace = model.trace(words, model.initial_state(1, 7))
-    inputs = np.zeros((11, 9))
-    inputs[:5, :8], inputs[5, 8] = words[0], 1
-    np.testing.assert_array_equal(trace.x, inputs)
-    np.testing.assert_array_equal(trace.y[6:] > 0.5, words[0])
-    np.testing.assert_array_equal(trace.adds[:, 0], inputs)
-    np.testing.assert_array_equal(trace.memory.T[:6], inputs[:6])
-    np.testing.assert_array_equal(trace.weights[:, 0].argmax(axis=1), [0] * 6 + [1, 2, 3, 4, 5])
-    np.testing.assert_array_equal(trace.weights[:, 1].argmax(axis=1), [1, 2, 3, 4, 5, 6, 0, 1, 2, 3, 4])
-    np.testing.assert_array_equal(trace.reads[6:, 0, :8], words[0])
-
-
 @pytest.mark.parametrize("batch_size", [1, 2, 5, 100])
 def test_batches_change_nothing(tiny_model: pathlib.Path, batch_size: int) -> None:
     model, words = ntm.load(tiny_model, batch_size=batch_size), random_words(5, 6, 8)
-    with mock.patch.object(model, "recall", wraps=model.recall) as recall:
+    with mock.patch.object(model, "_chunks", wraps=model._chunks) as chunks:
         np.testing.assert_array_equal(model.copy(words), words)
-    batches = [len(call.args[0]) for call in recall.call_args_list]
+    batches = [call.args[0].shape[1] for call in chunks.call_args_list]
     assert max(batches) == min(batch_size, 5)
     assert sum(batches) == 5
 
@@ -200,7 +82,7 @@ def test_batches_are_cut_by_the_memory_they_take(tiny_model: pathlib.Path) -> No
     model = ntm.load(tiny_model)
     assert model.batch_size(128) == 256
     assert (model.batch_size(32), model.batch_size(33)) == (256, 992)
-    assert (ntm.load().batch_size(24), ntm.load().batch_size(25)) == (341, 1310)  # which never searches
+    assert (ntm.load().batch_size(24), ntm.load().batch_size(25)) == (341, 1310)  # which has no content addressing
     assert model.batch_size(10_240) == 3
     assert model.batch_size(1 << 20) == 1
     assert ntm.load(tiny_model, batch_size=7).batch_size(1 << 20) == 7
@@ -215,8 +97,11 @@ def test_initial_state(edited_model: Callable[..., pathlib.Path]) -> None:
     np.testing.assert_array_equal(reads, np.full((3, 1, 9), 2.0))
     assert {array.dtype for array in (memory, weights, reads)} == {np.dtype(np.float32)}
     assert model.initial_state(1).memory.shape == (1, 9, 16)  # the configuration's
-    with pytest.raises(ValueError, match="at least 2"):
+    assert model.initial_state(0).reads.shape == (0, 1, 9)
+    with pytest.raises(ValueError, match="memory_locations must be at least 2, not 1"):
         model.initial_state(1, memory_locations=1)
+    with pytest.raises(ValueError, match="batch_size must be at least 0, not -1"):
+        model.initial_state(-1)
 
 
 def test_the_memory_grows_with_the_sequence_unless_it_is_given(tiny_model: pathlib.Path) -> None:
@@ -250,25 +135,12 @@ def test_copy_refuses_what_is_no_array(tiny_model: pathlib.Path, words: Any) -> 
         ntm.load(tiny_model).copy(words)
 
 
-def test_recall_and_trace_refuse_what_does_not_fit(tiny_model: pathlib.Path) -> None:
-    model = ntm.load(tiny_model)
-    state = model.initial_state(1)
-    for run in (model.recall, model.trace):
-        with pytest.raises(ValueError, match=r"^memory must have the shape \(1, "):
-            run(random_words(1, 3, 8), model.initial_state(2))
-        with pytest.raises(ValueError, match=r"^weights must have the shape "):
-            run(random_words(1, 3, 8), state._replace(weights=state.weights[:, :1]))
-        with pytest.raises(ValueError, match="must be at least "):
-            run(random_words(1, 3, 8), ntm.State(state.memory[..., :0], state.weights[..., :0], state.reads))
-        with pytest.raises(ValueError, match=r"^words must hold "):
-            run(random_words(0, 3, 8), model.initial_state(0))
-    with pytest.raises(ValueError, match=r"^words must hold a sequence of a word"):
-        model.recall(random_words(1, 0, 8), state)
-    with pytest.raises(ValueError, match=r"^words must hold one sequence, not 2"):
-        model.trace(random_words(2, 3, 8), model.initial_state(2))
-    doubled: Any = [value.astype(np.float64) for value in state]
-    single, double = (list(model.recall(random_words(1, 3, 8), s))[-1] for s in (state, ntm.State(*doubled)))
-    np.testing.assert_array_equal(single, double)
+def test_only_a_model_of_the_copy_task_copies(edited_model: Callable[..., pathlib.Path]) -> None:
+    model = ntm.load(edited_model(props={"task": '{"name": "repeat-copy", "options": {"bits": 8}}'}))
+    with pytest.raises(ntm.ModelError, match=r"^the model tiny was trained on repeat-copy, not on copy$"):
+        model.copy(random_words(1, 2, 8))
+    x = np.random.default_rng(0).uniform(size=(3, 1, 9))
+    assert model.run(x)[0].shape == (3, 1, 8)  # it serves its own task
 
 
 @pytest.mark.parametrize("own_process", [False, True])
@@ -308,7 +180,9 @@ def test_damaged_files_are_refused_and_sealed_ones_do_no_harm_to_our_code(tiny_m
     command = [sys.executable, str(script), "--files", "560", "--model", str(tiny_model)]
     done = subprocess.run(command, capture_output=True, check=False, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "damaged: 280 refused\n" in done.stdout
+    damaged = re.search(r"^damaged: (\d+) refused$", done.stdout, re.MULTILINE)  # and none was not
+    assert damaged
+    assert int(damaged[1]) > 200
     assert " refused, " in done.stdout.partition("sealed: ")[2]  # and others went further
 
 
@@ -326,7 +200,39 @@ def test_the_network_does_the_copying(edited_model: Callable[..., pathlib.Path],
     assert (ntm.load(edited_model(weights=change)).copy(words) != words).mean() > 0.2
 
 
-def refused(path: pathlib.Path) -> str:
+def test_a_bundled_model_is_loaded_by_its_name(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert folder.DEFAULT in folder.bundled()
+    for name in folder.bundled():
+        assert ntm.load(name).metadata == ntm.load(folder.find(name)).metadata
+        assert ntm.load(name).metadata.model_name == name
+    assert ntm.load().metadata == ntm.load(folder.DEFAULT).metadata
+
+
+def test_a_path_goes_before_a_bundled_name(
+    tiny_model: pathlib.Path, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(tiny_model, folder.DEFAULT)
+    assert ntm.load(folder.DEFAULT).metadata.model_name == "tiny"
+
+
+def test_an_empty_folder_goes_before_a_bundled_name(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    pathlib.Path(folder.DEFAULT).mkdir()
+    assert (
+        refused(pathlib.Path(folder.DEFAULT))
+        == f"cannot load the model {folder.DEFAULT}/step.onnx: no such file or directory"
+    )
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "copy-8bit/", "copy-8bit/..", "COPY-8BIT", "\0", "x" * 5000, "a\nb"])
+def test_what_is_no_name(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert refused(name)
+
+
+def refused(path: str | pathlib.Path) -> str:
     """The message of the error, which neither loading nor the first use may hide."""
     with pytest.raises(ntm.ModelError) as error:
         ntm.load(path).copy(random_words(1, 2, 8))
@@ -335,7 +241,8 @@ def refused(path: pathlib.Path) -> str:
 
 
 def test_there_is_no_model(tmp_path: pathlib.Path, tiny_model: pathlib.Path) -> None:
-    assert refused(tmp_path / "nowhere") == f"there is no model folder {tmp_path / 'nowhere'}"
+    nowhere = tmp_path / "nowhere"
+    assert refused(nowhere) == f"there is no model folder {nowhere}; bundled models: {', '.join(folder.bundled())}"
     assert "is not a model folder" in refused(tiny_model / "step.onnx")
     assert refused(tmp_path) == f"cannot load the model {tmp_path / 'step.onnx'}: no such file or directory"
     (tmp_path / "step.onnx").mkdir()
@@ -379,7 +286,7 @@ def test_a_model_of_others(edited_model: Callable[..., pathlib.Path]) -> None:
         ({"schema_version": "1"}, "schema version '1'"),
         ({"unroll": "1"}, "its x must be float32 of shape [1, *, 9]"),
         ({"graph": "step", "unroll": "1"}, "its graph is 'step', not 'unrolled'"),
-        ({"config": "{}"}, "word_bits must be"),
+        ({"config": "{}"}, "input_size must be"),
     ],
 )
 def test_metadata_of_another_model(

@@ -1,5 +1,6 @@
-"""The bundled model copies any file, and it is the network that does."""
+"""The bundled models: the one that copies any file, where it is the network that copies, and the others."""
 
+import json
 import pathlib
 import shutil
 import subprocess
@@ -14,8 +15,10 @@ from onnx import numpy_helper
 import ntm
 from ntm.runtime import folder, onnx_file
 from ntm.runtime.copy_command import BLOCK_LENGTH
-from ntm.runtime.evaluate import Case, evaluate
-from ntm.runtime.patterns import PATTERNS
+from ntm.runtime.evaluate import evaluate
+from ntm.tasks import BUILT_IN, Copy
+from ntm.tasks.copy import PATTERNS, inputs
+from ntm.tasks.task import largest
 
 ROOT = pathlib.Path(__file__).parents[2]
 RANDOM = np.random.default_rng(0)
@@ -76,13 +79,44 @@ def test_copies_standard_input_to_standard_output() -> None:
 @pytest.mark.parametrize("pattern", PATTERNS)
 @pytest.mark.parametrize(("length", "locations"), [(20, 22), (20, 128), (120, 128), (1000, 1024)])
 def test_remembers_sequences_longer_than_any_it_saw(length: int, locations: int, pattern: str) -> None:
-    assert not evaluate(ntm.load(), Case(length, locations, 8, pattern)).wrong_bits.any()
+    (score,) = evaluate(
+        ntm.load(), Copy(pattern=pattern), [{"length": length}], sequences=8, memory_locations=locations
+    )
+    assert not score.wrong_bits.any()
+
+
+@pytest.mark.parametrize("name", folder.bundled())
+def test_a_bundled_model_has_learned_the_task_that_it_names(name: str) -> None:
+    model = ntm.load(name)
+    assert model.metadata.model_name == name
+    assert model.metadata.task_name in BUILT_IN
+    size = largest(BUILT_IN[model.metadata.task_name]().training_sizes)
+    (score,) = evaluate(model, sizes=[size], sequences=50)
+    bits = int(score.worst.mask.sum()) * score.worst.target.shape[1]
+    assert score.wrong_bits.mean() < 0.01 * bits
+
+
+@pytest.mark.parametrize("name", folder.bundled())
+def test_the_card_of_a_bundled_model_is_its_own(name: str) -> None:
+    card = (folder.find(name) / "card.md").read_text(encoding="utf-8")
+    assert card.startswith(f"# {name}\n")
+    assert folder.read(name).metadata.checkpoint_sha256 in card
+
+
+@pytest.mark.parametrize("name", folder.bundled())
+def test_the_example_of_a_card_is_what_the_model_outputs(name: str) -> None:
+    card = (folder.find(name) / "card.md").read_text(encoding="utf-8")
+    example = json.loads(card.partition("## Example")[2].partition("```json\n")[2].partition("```")[0])
+    model = ntm.load(name, memory_locations=example["memory_locations"])
+    y, _ = model.run(np.array(example["x"])[:, np.newaxis])
+    np.testing.assert_allclose(y[:, 0], example["y"], rtol=0, atol=1e-4)
+    assert len(example["counts"]) == len(y)
 
 
 def damaged(tmp_path: pathlib.Path, name: str, scale: float) -> pathlib.Path:
     """The bundled model with one of its variables scaled; in a graph it may be in parts, or one with another."""
     target = tmp_path / "damaged"
-    shutil.copytree(folder.BUNDLED, target)
+    shutil.copytree(folder.find(folder.DEFAULT), target)
     for path in target.glob("*.onnx"):
         model = onnx.load(path)
         layer, _, kind = name.partition("/")
@@ -117,12 +151,8 @@ def test_it_is_the_network_that_copies(name: str, scale: float, tmp_path: pathli
 def test_many_short_sequences_run_as_one_step_after_the_other() -> None:
     """At the size at which ``ntm-copy`` runs them, which the publish gate does not have."""
     model = ntm.load(memory_locations=7)
-    words = RANDOM.integers(0, 2, (1000, 5, 8), np.uint8)
-    state = model.initial_state(len(words))
-    said = np.concatenate(list(model.recall(words, state)))  # [L, B, W]
-    x = np.zeros((11, len(words), 9), np.float32)
-    x[:5, :, :8], x[5, :, 8] = words.transpose(1, 0, 2), 1.0
-    for t, x_t in enumerate(x):
+    x = inputs(RANDOM.integers(0, 2, (5, 1000, 8), np.uint8))
+    state = model.initial_state(1000)
+    for x_t, found in zip(x, np.concatenate(list(model.chunks(x, state))), strict=True):
         y, state = model.step(x_t, state)
-        if t > 5:
-            np.testing.assert_allclose(said[t - 6], y, rtol=0, atol=1e-5)
+        np.testing.assert_allclose(found, y, rtol=0, atol=1e-5)

@@ -291,9 +291,8 @@ def test_a_task_that_is_given_by_file_takes_the_recorded_options(file: pathlib.P
 def test_a_task_that_is_given_as_an_object_must_have_the_recorded_options(file: pathlib.Path) -> None:
     echo = find(f"{file}:Echo", {"label": "mine"})
     assert recorded("Echo", {"label": "mine"}, echo) == echo
-    with pytest.raises(TaskError, match="it was trained on copy with bits=3, pattern=.random., not with bits=4"):
+    with pytest.raises(TaskError, match=r"it was trained on copy with bits=3, pattern=.random., not with bits=4"):
         recorded("copy", {"bits": 3}, Copy(bits=4))
-
 
 
 def test_a_task_of_another_name_is_refused(file: pathlib.Path) -> None:
@@ -317,3 +316,14 @@ def test_every_built_in_task_has_a_summary() -> None:
     summaries = {name: summary(kind) for name, kind in BUILT_IN.items()}
     assert summaries["copy"] == "Remember a sequence of words and repeat it (section 4.1 of the paper)"
     assert all("of the paper" in text and not text.endswith(".") for text in summaries.values())
+
+
+def test_a_file_can_import_what_lies_beside_it(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "beside_the_task.py").write_text("BITS = 3\n")
+    (tmp_path / "own.py").write_text(
+        "import dataclasses\nfrom beside_the_task import BITS\nfrom ntm.tasks import Copy\n\n"
+        "@dataclasses.dataclass(frozen=True)\nclass Mine(Copy):\n    bits: int = BITS\n"
+    )
+    before = list(sys.path)
+    assert find_class(f"{tmp_path / 'own.py'}:Mine")().output_size == 3
+    assert sys.path == before

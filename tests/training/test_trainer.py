@@ -1,62 +1,95 @@
-"""The recipe: when it learns, when it sharpens, when it starts over."""
+"""The schedule: when a network is checked, when it is annealed, when it restarts."""
 
 import dataclasses
-import json
+import itertools
 import math
-import pathlib
-from typing import Any, BinaryIO, cast
+from collections.abc import Callable
+from typing import Any, cast
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from ntm.console import CommandError
 from ntm.models import NTMCell, NTMConfig
-from ntm.training import run, task
-from ntm.training import trainer as recipe
-from ntm.training.config import TrainingConfig
-from ntm.training.task import Batch
-from ntm.training.train import train
+from ntm.tasks import Batch, Size, Task, find
+from ntm.training import trainer as schedule
+from ntm.training.config import CONTENT, LOCATION, TrainingConfig
+from ntm.training.data import Data
+from ntm.training.recipes import configure
 from ntm.training.trainer import Check, Trainer
 
-NETWORK = NTMConfig(memory_locations=4, memory_vector_size=3, word_bits=2, controller_sizes=(5,))
-CONFIG = TrainingConfig(seed=3, max_length=2, batch_size=8, sharpening_batches=10, max_batches=1_000, xla=False)
+COPY = find("copy", {"bits": 2})
+NETWORK, _ = configure(COPY, options={"sizes": {"length": (1, 2)}, "memory_vector_size": 3, "controller_sizes": (5,)})
+CONFIG = TrainingConfig(
+    sizes={"length": (1, 2)},
+    seed=3,
+    batch_size=8,
+    max_batches=1_000,
+    learning_rate=2e-3,
+    content_learning_rate=1e-3,
+    halving_batches=0,
+    addressing=(LOCATION,),
+    gate_bias=-2.0,
+    content_penalty=0.02,
+    writing_penalty=0.1,
+    blur_penalty=0.02,
+    variant={"pattern": "sparse"},
+    variant_every=8,
+    clean_sequences=1_600,
+    restart_batches=450,
+    begun_loss=0.3,
+    unsolved_batches=1_100,
+    content_restarts=3,
+    annealing_batches=10,
+    annealing_learning_rate=1e-3,
+    turn_content_off=True,
+    xla=False,
+)
+PASSED, FAILED = Check(True, 0, 0.0, 0), Check(False, 3, 9.0, 5)
+
+
+def make_trainer(**changes: Any) -> Trainer:
+    return Trainer(NETWORK, dataclasses.replace(CONFIG, **changes), COPY)
 
 
 class Scripted(Trainer):
-    """A trainer whose batches, and checks, hold as many wrong bits as a test says."""
+    """A trainer whose batches hold as many wrong bits as a test says, and whose checks find what it says."""
 
-    checks_find = Check(wrong_bits=0, searches=0)
+    checks_find = PASSED
 
     def check(self) -> Check:
         self.progress.checks += 1
         return self.checks_find
 
     def train_on(self, *, wrong_bits: float, loss: float = 0.2) -> None:
-        self._step = lambda *_: (loss, wrong_bits)
+        self._step = lambda x, *_: (tf.constant(loss), tf.fill(x.shape[1], wrong_bits), tf.ones(x.shape[1]))
         self.train()
+
+
+def make_scripted(**changes: Any) -> Scripted:
+    return Scripted(NETWORK, dataclasses.replace(CONFIG, **changes), COPY)
 
 
 @pytest.fixture
 def trainer() -> Scripted:
-    return Scripted(NETWORK, CONFIG)
+    return make_scripted()
 
 
-def test_sharpening_begins_after_1600_clean_sequences(trainer: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recipe, "_HALVING_BATCHES", 10)
+def test_annealing_begins_after_1600_clean_sequences(trainer: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(schedule, "_HALVING_BATCHES", 10)
     trainer.train_on(wrong_bits=1.0)
     for _ in range(199):
         trainer.train_on(wrong_bits=0.0)
-        assert not trainer.sharpening
+        assert not trainer.annealing
         assert trainer.learning_rate == CONFIG.learning_rate
     trainer.train_on(wrong_bits=0.0)
-    assert trainer.sharpening
-    assert trainer.learning_rate == CONFIG.sharpening_learning_rate
+    assert trainer.annealing
+    assert trainer.learning_rate == CONFIG.annealing_learning_rate
     for _ in range(10):
-        assert not trainer.sharpened
+        assert not trainer.annealed
         trainer.train_on(wrong_bits=0.0)
-    assert trainer.sharpened
-    assert trainer.learning_rate == CONFIG.sharpening_learning_rate / 2
+    assert trainer.annealed
+    assert trainer.learning_rate == CONFIG.annealing_learning_rate / 2
 
 
 def test_a_wrong_bit_is_followed_by_another_1600_clean_sequences(trainer: Scripted) -> None:
@@ -65,147 +98,434 @@ def test_a_wrong_bit_is_followed_by_another_1600_clean_sequences(trainer: Script
     trainer.train_on(wrong_bits=1.0)
     for _ in range(199):
         trainer.train_on(wrong_bits=0.0)
-    assert (trainer.sharpening, trainer.progress.checks) == (False, 0)
+    assert (trainer.annealing, trainer.progress.checks) == (False, 0)
     trainer.train_on(wrong_bits=0.0)
-    assert (trainer.sharpening, trainer.progress.checks) == (True, 1)
+    assert (trainer.annealing, trainer.progress.checks) == (True, 1)
 
 
 def test_a_network_that_fails_the_check_learns_on_and_is_checked_again(trainer: Scripted) -> None:
-    trainer.checks_find = Check(wrong_bits=3, searches=5)
+    trainer.checks_find = FAILED
     for checks in (0, 1, 2):
         for _ in range(25 if checks else 200):
             assert trainer.progress.checks == checks
             trainer.train_on(wrong_bits=0.0)
-        assert not trainer.sharpening
+        assert not trainer.annealing
         assert trainer.learning_rate == CONFIG.learning_rate
-    trainer.checks_find = Check(wrong_bits=0, searches=0)
+    trainer.checks_find = PASSED
     for _ in range(25):
         trainer.train_on(wrong_bits=0.0)
-    assert (trainer.sharpening, trainer.progress.checks) == (True, 4)
+    assert (trainer.annealing, trainer.progress.checks) == (True, 4)
 
 
-def test_the_learning_rate_never_rises_while_sharpening(trainer: Scripted) -> None:
+def test_the_more_checks_have_failed_the_later_is_the_next() -> None:
+    trainer = make_scripted(unsolved_batches=2_000)
+    trainer.checks_find = FAILED
+    batches = []
+    for _ in range(7):
+        checks, before = trainer.progress.checks, trainer.progress.batches
+        while trainer.progress.checks == checks:
+            trainer.train_on(wrong_bits=0.0)
+        batches.append(trainer.progress.batches - before)
+    assert [8 * count for count in batches] == [1_600, 200, 200, 200, 200, 256, 296]  # 250 and 300, in whole batches
+    trainer.train_on(wrong_bits=0.0, loss=math.nan)
+    for _ in range(200 + 25):
+        trainer.train_on(wrong_bits=0.0)
+    assert trainer.progress.checks == 9  # a restart forgets the failures
+
+
+def test_the_learning_rate_falls_while_the_average_loss_is_small() -> None:
+    trainer = make_scripted(learned_loss=0.02, halving_batches=10)
+    for _ in range(50):
+        trainer.train_on(wrong_bits=1.0, loss=0.03)
+    assert trainer.learning_rate == 2e-3
+    for _ in range(20):
+        trainer.train_on(wrong_bits=1.0, loss=0.0)  # the average follows a while later
+    assert 2e-3 > trainer.learning_rate > 1e-3
+    for _ in range(30):
+        trainer.train_on(wrong_bits=1.0, loss=0.0)
+    learned = trainer.progress.learned_batches
+    assert 30 < learned < 50
+    assert trainer.learning_rate == pytest.approx(2e-3 / (1 + learned / 10))
+    trainer.train_on(wrong_bits=1.0, loss=math.nan)
+    assert trainer.learning_rate == 2e-3
+
+
+@pytest.mark.parametrize(("annealing_learning_rate", "expected"), [(1e-4, 1e-4), (1e-2, 2e-3 / 3)])
+def test_annealing_begins_with_no_higher_a_learning_rate_than_before(
+    annealing_learning_rate: float, expected: float
+) -> None:
+    trainer = make_scripted(halving_batches=100, annealing_learning_rate=annealing_learning_rate)
+    for _ in range(200):
+        assert not trainer.annealing
+        trainer.train_on(wrong_bits=0.0, loss=0.0)
+    assert trainer.annealing
+    assert trainer.learning_rate == pytest.approx(expected)
+
+
+def test_a_task_with_a_goal_is_checked_every_500_batches_whatever_its_wrong_bits() -> None:
+    trainer = make_scripted(goal=1.0, unsolved_batches=2_000)
+    trainer.checks_find = FAILED
+    for batches in range(1_000):
+        assert (trainer.annealing, trainer.progress.checks) == (False, batches // 500)
+        trainer.train_on(wrong_bits=batches % 2)
+    trainer.train_on(wrong_bits=0.0, loss=math.nan)  # the batches since the restart count
+    trainer.checks_find = PASSED
+    for _ in range(500):
+        assert (trainer.annealing, trainer.progress.checks) == (False, 2)
+        trainer.train_on(wrong_bits=1.0)
+    assert (trainer.annealing, trainer.progress.checks) == (True, 3)
+    trainer.train_on(wrong_bits=1.0)
+    assert (trainer.annealing, trainer.progress.checks) == (True, 3)
+
+
+def test_the_learning_rate_never_rises_while_annealing(trainer: Scripted) -> None:
     for _ in range(200):
         trainer.train_on(wrong_bits=0.0)
     rates = []
-    while not trainer.sharpened:
+    while not trainer.annealed:
         rates.append(trainer.learning_rate)
         trainer.train_on(wrong_bits=1.0)
-    assert len(rates) == CONFIG.sharpening_batches
+    assert len(rates) == CONFIG.annealing_batches
     assert rates == sorted(rates, reverse=True)
+    trainer.relearn()
+    assert (trainer.annealing, trainer.learning_rate) == (False, CONFIG.learning_rate)
 
 
-def test_a_check_is_of_two_thousand_sequences_and_ends_with_the_first_wrong_bit(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    trainer = Trainer(NETWORK, CONFIG)
-    found = {-1: (0, 0), -2: (0, 2), -3: (5, 0)}  # by the number that the sequences are made of
-    monkeypatch.setattr(trainer, "_check", lambda number: found.pop(int(number)))
-    assert [trainer.check(), trainer.check()] == [(0, 2), (5, 0)]
-    assert found == {}
-
-
-def test_a_network_that_searches_is_given_up_three_times(trainer: Scripted) -> None:
-    trainer.checks_find = Check(wrong_bits=0, searches=1)
-    for tries in (1, 2, 3):
-        for _ in range(tries * 1_100 - 200):  # so that it would be given up for its slowness, too
+@pytest.mark.parametrize("allowed", [3, 0])
+def test_a_network_that_relies_on_content_addressing_restarts_as_often_as_the_recipe_says(allowed: int) -> None:
+    trainer = make_scripted(content_restarts=allowed)
+    trainer.checks_find = PASSED._replace(content_users=1)
+    for restarts in range(allowed):
+        for _ in range((restarts + 1) * 1_100 - 200):  # so that it would restart for its slowness, too
             trainer.train_on(wrong_bits=1.0)
         for _ in range(200):
-            assert (trainer.sharpening, trainer.progress.tries) == (False, tries)
+            assert (trainer.annealing, trainer.progress.restarts) == (False, restarts)
             trainer.train_on(wrong_bits=0.0)
     for _ in range(200):
+        assert not trainer.annealing
         trainer.train_on(wrong_bits=0.0)
-    assert (trainer.sharpening, trainer.progress.tries) == (True, 4)
+    assert (trainer.annealing, trainer.progress.restarts) == (True, allowed)
 
 
 @pytest.mark.parametrize(("loss", "allowed"), [(0.2, 1_100), (0.5, 450)])
-def test_a_try_that_does_not_learn_is_given_up_and_the_next_may_take_longer(
+def test_a_network_that_does_not_learn_restarts_and_may_take_longer_then(
     loss: float, allowed: int, trainer: Scripted
 ) -> None:
-    """It is given up sooner where it has not even begun to learn."""
-    for tries in (1, 2):
-        for _ in range(tries * allowed):
-            assert trainer.progress.tries == tries
+    """It restarts sooner if it has not even begun to learn."""
+    for restarts in (0, 1):
+        for _ in range((restarts + 1) * allowed):
+            assert trainer.progress.restarts == restarts
             trainer.train_on(wrong_bits=1.0, loss=loss)
-    assert trainer.progress.tries == 3
+    assert trainer.progress.restarts == 2
 
 
-def test_a_try_that_forgets_again_is_given_up(trainer: Scripted) -> None:
+def test_a_network_that_forgets_again_restarts(trainer: Scripted) -> None:
     for _ in range(500):
         trainer.train_on(wrong_bits=1.0)
-    assert trainer.progress.tries == 1
+    assert trainer.progress.restarts == 0
     for _ in range(25):
         trainer.train_on(wrong_bits=1.0, loss=0.7)
-    assert trainer.progress.tries == 2
+    assert trainer.progress.restarts == 1
 
 
-def test_sharpening_is_not_counted_as_learning(trainer: Scripted) -> None:
+@pytest.mark.parametrize(("first", "restarts"), [(0.31, 1), (0.29, 0)])
+def test_the_average_loss_begins_with_the_first_batch(first: float, restarts: int) -> None:
+    trainer = make_scripted(restart_batches=1)
+    trainer.train_on(wrong_bits=1.0, loss=first)
+    assert trainer.progress.restarts == restarts
+
+
+def test_every_restart_prefers_the_next_addressing() -> None:
+    """With another bias of the gate, another learning rate, and penalties where location addressing is preferred."""
+    trainer = make_scripted(addressing=(LOCATION, LOCATION, CONTENT), blur_penalty=0.5)
+    penalties: list[list[float]] = []
+
+    def step(x: tf.Tensor, *others: Any) -> tuple[tf.Tensor, ...]:
+        penalties.append(others[-2].numpy().tolist())
+        return tf.constant(math.nan), tf.ones(x.shape[1]), tf.ones(x.shape[1])
+
+    trainer._step = step
+    seen = []
+    for _ in range(5):
+        heads = trainer._cell.in_range(trainer._cell.heads(tf.zeros([1, 5])))
+        seen.append((round(float(heads.gate[0, 0, 0]), 3), trainer.learning_rate))
+        trainer.train()
+    location, content = (0.119, 2e-3), (0.5, 1e-3)  # 0.119 is the sigmoid of -2
+    assert seen == [location, location, content, location, location]
+    expected = [[0.02, 0.1, 0.0]] * 2 + [[0.0] * 3] + [[0.02, 0.1, 0.0]] * 2
+    np.testing.assert_allclose(penalties, expected, rtol=1e-6)
+    trainer.progress.annealing_since = trainer.progress.batches
+    trainer.train()
+    trainer.train()
+    np.testing.assert_allclose(penalties[-2:], [[0.0] * 3, [0.02, 0.1, 0.0]], rtol=1e-6)
+    trainer.progress.annealing_since = trainer.progress.batches
+    trainer.train()
+    np.testing.assert_allclose(penalties[-1], [0.02, 0.1, 0.5], rtol=1e-6)
+
+
+def test_annealing_is_not_counted_as_learning(trainer: Scripted) -> None:
     for _ in range(3_000):
         trainer.train_on(wrong_bits=0.0)
-    assert (trainer.progress.tries, trainer.progress.learning_batches) == (1, 200)
+    assert (trainer.progress.restarts, trainer.progress.learning_batches) == (0, 200)
 
 
-def test_a_network_of_nan_is_given_up_at_once(trainer: Scripted) -> None:
+def test_a_network_of_nan_restarts_at_once(trainer: Scripted) -> None:
     for _ in range(201):
         trainer.train_on(wrong_bits=0.0)
-    assert trainer.sharpening
+    assert trainer.annealing
     trainer.train_on(wrong_bits=0.0, loss=math.nan)
-    assert (trainer.sharpening, trainer.progress.tries, trainer.progress.batches) == (False, 2, 202)
+    assert (trainer.annealing, trainer.progress.restarts, trainer.progress.batches) == (False, 1, 202)
     trainer.train_on(wrong_bits=0.0)
-    assert trainer.progress.tries == 2
+    assert trainer.progress.restarts == 1
 
 
-@pytest.mark.parametrize("batch_size", [1, 3, 8, 20])
-def test_one_sequence_in_eight_is_sparse(batch_size: int) -> None:
-    config = dataclasses.replace(CONFIG, max_length=20)
-    trainer = Trainer(dataclasses.replace(NETWORK, word_bits=8), config)
-    zeros = []  # of each sequence, the share of words that are zero
-    for number in range(60):
-        batch = trainer._batch(tf.constant(number), batch_size, lambda *_: tf.fill([batch_size], 20))
-        zeros += (batch.x.numpy()[:20, :, :8] == 0).all(axis=2).mean(axis=0).tolist()
-    assert np.mean(zeros[::8]) == pytest.approx(0.5, abs=0.3)
-    assert np.mean(np.delete(zeros, np.s_[::8])) < 0.1
+@pytest.mark.parametrize("batch_size", [1, 8])
+def test_wrong_bits_in_sequences_of_the_variant_do_not_count(batch_size: int) -> None:
+    """Also where a batch holds no other sequence."""
+    trainer = make_scripted(batch_size=batch_size, clean_sequences=16)
+
+    def step(x: tf.Tensor, *_: Any) -> tuple[tf.Tensor, ...]:
+        own = trainer._data.training(trainer.progress.batches).own
+        wrong = np.where(np.arange(x.shape[1]) < own, 0.0, 9.0)
+        return tf.constant(0.2), tf.constant(wrong), tf.constant(wrong)
+
+    trainer._step = step
+    steps = [trainer.train() for _ in range(16 // batch_size)]
+    assert {(float(one.wrong_bits), float(one.cost)) for one in steps} == {(0.0, 0.0)}
+    assert trainer.annealing
 
 
-@pytest.mark.parametrize("change", ["writing_penalty", "searching_penalty", "sparse_every", "blur_penalty"])
-def test_every_part_of_the_recipe_is_applied(change: str) -> None:
-    """Without it, the first steps while sharpening are others."""
-    config = dataclasses.replace(CONFIG, max_length=4)
-    made = []
-    changes: list[dict[str, Any]] = [{}, {change: 0}]
-    for changed in changes:
-        trainer = Trainer(NETWORK, dataclasses.replace(config, **changed))
-        trainer.progress.sharpening_since = 0
-        for _ in range(5):
+def flat(trainer: Trainer) -> np.ndarray:
+    """The averaged network's variables."""
+    return np.concatenate([value.ravel() for value in trainer.variables().values()])
+
+
+def annealed_for_5_batches(**changes: Any) -> np.ndarray:
+    trainer = make_trainer(**{"sizes": {"length": (1, 4)}} | changes)
+    trainer.progress.annealing_since = 0
+    for _ in range(5):
+        trainer.train()
+    return flat(trainer)
+
+
+@pytest.fixture(scope="module")
+def by_the_recipe() -> np.ndarray:
+    return annealed_for_5_batches()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"seed": 4},
+        {"batch_size": 9},
+        {"addressing": (CONTENT,)},
+        {"annealing_learning_rate": 5e-4},
+        {"clip_norm": 1e-3},
+        {"average_decay": 0.0},
+        {"gate_bias": -1.0},
+        {"shift_bias": 0.5},
+        {"train_locations": (9,)},
+        {"annealing_locations": (9,)},
+        {"variant": {"pattern": "ones"}},
+        {"variant_every": 0},
+        {"blur_penalty": 0.0},
+        {"writing_penalty": 0.0},
+        {"content_penalty": 0.0},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_every_part_of_the_recipe_is_applied(change: dict[str, Any], by_the_recipe: np.ndarray) -> None:
+    """With another value, the first steps of annealing are others."""
+    assert np.abs(annealed_for_5_batches(**change) - by_the_recipe).max() > 1e-6
+
+
+def test_equal_recipes_train_alike(by_the_recipe: np.ndarray) -> None:
+    np.testing.assert_array_equal(annealed_for_5_batches(), by_the_recipe)
+
+
+def test_memory_locations_follow_the_phase() -> None:
+    trainer = make_scripted(train_locations=(7,), annealing_locations=(20, 30))
+    seen: list[int] = []
+
+    def step(x: tf.Tensor, *others: Any) -> tuple[tf.Tensor, ...]:
+        seen.append(others[-1])
+        return tf.constant(0.2), tf.ones(x.shape[1]), tf.ones(x.shape[1])
+
+    trainer._step = step
+    for annealing_since, expected in ((None, {4, 7}), (0, {4, 7, 20, 30})):
+        seen.clear()
+        for _ in range(40):
+            trainer.progress = schedule.Progress(batches=len(seen), annealing_since=annealing_since)
             trainer.train()
-        made.append(np.concatenate([value.ravel() for value in trainer.variables().values()]))
-    assert np.abs(made[0] - made[1]).max() > 1e-6
+        assert set(seen) == expected
 
 
-def test_a_check_looks_at_a_thousand_sequences_of_all_lengths(monkeypatch: pytest.MonkeyPatch) -> None:
+def script_examinations(
+    trainer: Trainer, wrong_bits: dict[int, int], cost: float = 0.0
+) -> list[tuple[int, int, set[int], bytes]]:
+    """Let the first sequence of a check have as many wrong bits as given for the N in question; returns what is seen.
+
+    That is, of every call: sequences, N, lengths, and the input.
+    """
     seen = []
 
-    def copy_batch(seed: tf.Tensor, lengths: tf.Tensor, *rest: Any) -> Batch:
-        seen.append(lengths.numpy())
-        return task.copy_batch(seed, lengths, *rest)
+    def examine(x: tf.Tensor, _: tf.Tensor, mask: tf.Tensor, steps: tf.Tensor, memory_locations: tf.Tensor) -> Any:
+        sequences, locations = x.shape[1], int(memory_locations)
+        lengths = set(mask.numpy().sum(axis=0).astype(int).tolist())
+        assert int(steps) == 5
+        seen.append((sequences, locations, lengths, x.numpy().tobytes()))
+        wrong = np.zeros(sequences)
+        wrong[0] = wrong_bits[locations]
+        return tf.constant(wrong), tf.fill([sequences], cost), tf.fill([sequences], True)
 
-    monkeypatch.setattr(recipe, "copy_batch", copy_batch)
-    Trainer(NETWORK, CONFIG)._examine(tf.constant(-1))
-    (lengths,) = seen
-    assert len(lengths) == 1_000
-    assert set(lengths) == {1, 2}
+    trainer._examine = examine
+    return seen
 
 
-def test_a_new_try_has_new_variables_and_forgets_the_steps_of_the_old(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recipe, "_LEARNING_BATCHES", 2)
-    trainer = Trainer(NETWORK, CONFIG)
-    first = [variable.numpy() for variable in NTMCell(NETWORK, CONFIG.seed).trainable_variables]
+@pytest.mark.parametrize(
+    ("wrong_bits", "expected"),
+    [({4: 0, 6: 0}, (True, 0, 2)), ({4: 0, 6: 1}, (False, 1, 2)), ({4: 5, 6: 0}, (False, 5, 1))],
+)
+def test_a_check_is_of_1000_sequences_with_each_of_two_n_and_ends_with_the_first_failure(
+    wrong_bits: dict[int, int], expected: tuple[bool, int, int]
+) -> None:
+    trainer = make_trainer()
+    seen = script_examinations(trainer, wrong_bits)
+    found = trainer.check()
+    assert (found.passed, found.wrong_bits, trainer.progress.checks) == expected
+    assert [(sequences, locations) for sequences, locations, *_ in seen] == [(1_000, 4), (1_000, 6)][: expected[2]]
+    assert all(lengths == {1, 2} for *_, lengths, _ in seen)
+    assert found.content_users == 1_000
+    trainer.check()
+    inputs = [x for *_, x in seen]
+    assert len(set(inputs)) == len(inputs)  # fresh sequences every time
+
+
+def test_the_other_n_of_a_check_is_larger_than_all_of_the_training() -> None:
+    trainer = make_trainer(train_locations=(7,), annealing_locations=(31, 5))
+    seen = script_examinations(trainer, dict.fromkeys(range(100), 0))
+    assert trainer.check().passed
+    assert [locations for _, locations, *_ in seen] == [4, 47]  # one and a half times the largest
+
+
+@pytest.mark.parametrize(("cost", "passed"), [(0.49, True), (0.51, False)])
+def test_with_a_goal_the_cost_decides_and_not_the_wrong_bits(cost: float, passed: bool) -> None:
+    trainer = make_trainer(goal=0.5)
+    seen = script_examinations(trainer, {4: 7, 6: 7}, cost)
+    found = trainer.check()
+    assert (found.passed, found.wrong_bits) == (passed, 7)
+    assert found.cost == pytest.approx(cost)
+    assert len(seen) == (2 if passed else 1)
+
+
+def examined_in_turn(cell: NTMCell, data: Data, number: int, memory_locations: int) -> tuple[int, float, int]:
+    """Wrong bits, mean cost and content users of a check, sequence by sequence and step by step."""
+    batch = data.check(number, 40)
+    wrong, cost, users = 0, 0.0, 0
+    for b in range(40):
+        output_phase = np.flatnonzero(batch.mask[:, b])
+        state, relies = cell.initial_state(1, memory_locations), False
+        for t in range(output_phase[-1] + 1):
+            y, state, heads = cell.step_with_heads(batch.x[t, b : b + 1], state)
+            looks = batch.mask[t, b] or (t + 1 < len(batch.mask) and batch.mask[t + 1, b])
+            relies |= bool(looks) and bool(np.any(heads.gate[0, : cell.config.read_heads] > 0.5))
+            if batch.mask[t, b]:
+                for logit, target in zip(y[0].numpy().tolist(), batch.target[t, b].tolist(), strict=True):
+                    wrong += (logit > 0) != (target > 0.5)
+                    cost += math.log2(1 + math.exp(-logit if target else logit))
+        users += relies
+    return wrong, cost / 40, users
+
+
+@pytest.mark.parametrize(("goal", "number", "memory_locations"), [(0.0, 1, 4), (1e9, 2, 6)])
+def test_a_check_counts_what_the_averaged_network_does(
+    goal: float, number: int, memory_locations: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A goal that is always reached shows the second part of the check."""
+    monkeypatch.setattr(schedule, "_CHECK_SEQUENCES", 40)
+    monkeypatch.setattr(schedule, "_CHECKED_AT_ONCE", 7 * memory_locations * 3)  # seven side by side
+    config = dataclasses.replace(CONFIG, goal=goal)
+    trainer = Trainer(dataclasses.replace(NETWORK, read_heads=2), config, COPY)
+    values = np.random.default_rng(2).normal(size=trainer._optimizer.average.shape)
+    trainer._optimizer.average.assign(values.astype(np.float32))
+    found = trainer.check()
+    wrong, cost, users = examined_in_turn(trainer.result(), Data(COPY, config), number, memory_locations)
+    assert (found.wrong_bits, found.content_users) == (wrong, users)
+    assert found.cost == pytest.approx(cost, rel=1e-4)
+    assert found.passed == bool(goal)
+    assert 0 < users < 40
+
+
+def nats_of_the_best(bits: list[int]) -> float:
+    """The cost of Eq. (10) for n = 2, where the context is the bit before."""
+    seen, total = {0: [0.5, 0.5], 1: [0.5, 0.5]}, 0.0
+    for context, following in itertools.pairwise(bits):
+        total -= math.log(seen[context][following] / sum(seen[context]))
+        seen[context][following] += 1
+    return total
+
+
+def test_cost_is_measured_above_the_optimal_predictor(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(schedule, "_CHECK_SEQUENCES", 40)
+    task = find("dynamic-ngrams", {"n": 2})
+    options = {"sizes": {"length": (4, 9)}, "goal": 0.01, "controller_sizes": (5,), "xla": False}
+    trainer = Trainer(*configure(task, options=options), task)
+    average = trainer._optimizer.average
+    average.assign(tf.zeros_like(average))  # every bit is output with a probability of 1/2
+    found = trainer.check()
+    batch = Data(task, trainer.config).check(1, 40)
+    excess = 0.0
+    for b in range(40):
+        predictions = int(batch.mask[:, b].sum())
+        bits = [*batch.x[:predictions, b, 0], batch.target[predictions - 1, b, 0]]
+        excess += predictions - nats_of_the_best([int(bit) for bit in bits]) / math.log(2)
+    assert found.cost == pytest.approx(excess / 40, rel=1e-4)
+    assert not found.passed
+    assert trainer.progress.checks == 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Coin(Task):
+    """A task of a user's: output the chance of heads; the first step does not count."""
+
+    input_size = output_size = 1
+    training_sizes = {"length": range(4, 5)}  # noqa: RUF012
+
+    def batch(self, rng: np.random.Generator, batch_size: int, size: Size) -> Batch:
+        shape = (size["length"], batch_size)
+        x = rng.random((*shape, 1), np.float32).round(1)
+        mask = np.ones(shape, np.float32)
+        mask[0] = 0.0
+        return Batch(x, x, mask)
+
+    def optimal(self, batch: Batch) -> np.ndarray:
+        y = batch.target.copy()
+        y[0] = 1.0 - y[0].round()  # as wrong as can be, where nothing counts
+        return y
+
+
+@pytest.mark.filterwarnings("error")
+def test_the_cost_of_the_optimal_predictor_is_a_cross_entropy_of_what_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(schedule, "_CHECK_SEQUENCES", 40)
+    trainer = Trainer(*configure(Coin(), options={"goal": 0.01, "controller_sizes": (5,), "xla": False}), Coin())
+    average = trainer._optimizer.average
+    average.assign(tf.zeros_like(average))
+    chances = Data(Coin(), trainer.config).check(1, 40).target[1:].ravel().tolist()
+    entropies = [-sum(p * math.log2(p) for p in (chance, 1 - chance) if p > 0) for chance in chances]
+    assert trainer.check().cost == pytest.approx(3 - sum(entropies) / 40, rel=1e-4)
+
+
+def test_a_restart_has_new_variables_and_forgets_the_steps_before() -> None:
+    trainer = make_trainer(restart_batches=2)
+    biases: dict[str, Any] = {"gate_bias": CONFIG.gate_bias, "shift_bias": CONFIG.shift_bias}
+    first = [variable.numpy() for variable in NTMCell(NETWORK, CONFIG.seed, **biases).trainable_variables]
     trainer.train()
     trainer.train()
-    assert trainer.progress.tries == 2
+    assert trainer.progress == schedule.Progress(batches=2, restarts=1)
     started = trainer.state()
     kernels = [value for value in started.values() if value.ndim == 2]
     assert not any(np.array_equal(ours, old) for ours in kernels for old in first)
+    assert any(np.array_equal(ours, old) for ours in started.values() for old in first)  # the biases of the heads
     step, *moments, average, usual_norm = list(started.values())[-5:]  # of the optimiser
     assert not any(value.any() for value in (step, *moments, usual_norm))
     np.testing.assert_array_equal(average, np.concatenate([value.ravel() for value in list(started.values())[:-5]]))
@@ -215,156 +535,97 @@ def test_a_new_try_has_new_variables_and_forgets_the_steps_of_the_old(monkeypatc
         np.testing.assert_array_equal(value, variable)
 
 
+def test_restarts_are_the_same_for_equal_seeds_and_others_for_other_seeds() -> None:
+    def restarted(**changes: Any) -> np.ndarray:
+        trainer = make_trainer(restart_batches=1, **changes)
+        trainer.train()
+        return flat(trainer)
+
+    first = restarted()
+    np.testing.assert_array_equal(restarted(), first)
+    assert not np.allclose(restarted(seed=4), first)
+
+
 @pytest.mark.parametrize(
-    ("allowed", "wrong", "shut"),
+    ("allowed", "passes", "off"),
     [
-        (True, {True: 0, False: 0}, True),
-        (True, {True: 7, False: 0}, False),  # it needs its search
-        (True, {True: 7, False: 7}, False),
-        (False, {True: 0, False: 0}, False),
+        (True, {True: True, False: True}, True),
+        (True, {True: False, False: True}, False),  # it needs content addressing
+        (True, {True: False, False: False}, False),
+        (False, {True: True, False: True}, False),
     ],
 )
-def test_gates_are_shut_where_the_last_check_is_passed_so(
-    allowed: bool, wrong: dict[bool, int], shut: bool, monkeypatch: pytest.MonkeyPatch
+def test_content_addressing_is_turned_off_if_the_last_check_is_passed_without_it(
+    allowed: bool, passes: dict[bool, bool], off: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Trainer, "check", lambda self: Check(wrong[not self.result().searches], 0))
-    trainer = Trainer(NETWORK, dataclasses.replace(CONFIG, shut_gates=allowed))
+    def check(self: Trainer) -> Check:
+        return PASSED if passes[not self.result().content_addressing] else FAILED
+
+    monkeypatch.setattr(Trainer, "check", check)
+    trainer = make_trainer(turn_content_off=allowed)
     trainer.train()
-    assert trainer.conclude().wrong_bits == wrong[shut]
-    assert trainer.result().searches is not shut
-    resumed = Trainer(NETWORK, CONFIG)
+    assert trainer.conclude().passed == passes[off]
+    assert trainer.result().content_addressing is not off
+    resumed = make_trainer()
     resumed.restore(trainer.state(), dataclasses.asdict(trainer.progress))
-    assert resumed.result().searches is not shut
-    resumed.train()  # and so made another network, of which nobody knows whether it needs its search
-    assert resumed.result().searches
+    assert resumed.result().content_addressing is not off
+    resumed.train()  # which makes another network, of which nobody knows whether it needs content addressing
+    assert resumed.result().content_addressing
 
 
 def test_the_result_is_the_moving_average() -> None:
-    trainer = Trainer(NETWORK, CONFIG)
+    trainer = make_trainer()
     for _ in range(4):
         trainer.train()
     averaged, state = trainer.variables(), list(trainer.state().values())
-    flat = np.concatenate([value.ravel() for value in averaged.values()])
-    np.testing.assert_array_equal(flat, state[-2])  # the average of the optimiser
-    assert not np.allclose(flat, np.concatenate([value.ravel() for value in state[: len(averaged)]]))
+    values = np.concatenate([value.ravel() for value in averaged.values()])
+    np.testing.assert_array_equal(values, state[-2])  # the average of the optimiser
+    assert not np.allclose(values, np.concatenate([value.ravel() for value in state[: len(averaged)]]))
     for variable, value in zip(trainer.result().trainable_variables, averaged.values(), strict=True):
         np.testing.assert_array_equal(variable, value)
 
 
-def test_a_checkpoint_is_replaced_whole_or_not_at_all(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run.save_checkpoint(tmp_path, {"a": np.ones(3)}, {"b": np.ones(2)}, {"batches": 1})
+def test_a_step_tells_the_figures_of_its_batch() -> None:
+    """Before the first step the variables are those of the seed."""
+    trainer = make_trainer(average_decay=0.0, batch_size=1, variant_every=0)
+    biases: dict[str, Any] = {"gate_bias": CONFIG.gate_bias, "shift_bias": CONFIG.shift_bias}
+    cell = NTMCell(NETWORK, CONFIG.seed, **biases)
+    x, target, mask, steps, _ = Data(COPY, trainer.config).training(0)
+    state, nats, wrong = cell.initial_state(1), 0.0, 0
+    for t in range(steps):
+        y, state = cell(x[t], state)
+        for logit, bit in zip(y[0].numpy().tolist(), target[t, 0].tolist(), strict=True):
+            if mask[t, 0]:
+                nats += math.log(1 + math.exp(-logit if bit else logit))
+                wrong += (logit > 0) != (bit > 0.5)
+    step = trainer.train()
+    assert step.wrong_bits == wrong
+    assert step.cost == pytest.approx(nats / math.log(2), rel=1e-5)
+    assert step.loss == pytest.approx(nats / (2 * mask.sum()), rel=1e-5)
 
-    def savez(file: BinaryIO, **_: object) -> None:
-        file.write(b"half")
-        raise OSError("no space left")
 
-    monkeypatch.setattr(np, "savez", savez)
-    with pytest.raises(CommandError, match="no space left"):
-        run.save_checkpoint(tmp_path, {"a": np.zeros(3)}, {"b": np.zeros(2)}, {"batches": 2})
-    state, summary = run.load_state(tmp_path)
-    assert state["b"].tolist() == [1, 1]
-    assert summary == {"batches": 1}
-    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.npz"]
-
-
-def test_equal_seeds_start_over_alike(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recipe, "_LEARNING_BATCHES", 1)
-    one, other = Trainer(NETWORK, CONFIG), Trainer(NETWORK, CONFIG)
-    for trainer in (one, other):
+@pytest.mark.parametrize("annealing_since", [None, 1])
+def test_a_restored_trainer_goes_on_as_if_it_had_not_been_interrupted(annealing_since: int | None) -> None:
+    changes: dict[str, Any] = {
+        "train_locations": (6,),
+        "addressing": (LOCATION, CONTENT),
+        "restart_batches": 4,
+        "variant_every": 3,
+        "learned_loss": 1.0,
+        "halving_batches": 2,
+    }
+    trainer, restored = make_trainer(**changes), make_trainer(**changes)
+    for _ in range(3):
         trainer.train()
-    for name, value in one.state().items():
-        np.testing.assert_array_equal(value, other.state()[name])
-
-
-def test_history_tells_of_checks_and_a_finished_run_is_not_trained_on(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path
-) -> None:
-    monkeypatch.setattr(Trainer, "_train_step", lambda *_: (tf.constant(0.1), tf.constant(0.0)))
-    monkeypatch.setattr(Trainer, "check", lambda _: Check(0, 0))
-    config = TrainingConfig(max_length=2, sharpening_batches=50, xla=False)
-    lines: list[dict[str, Any]] = []
-    summary = train(tmp_path, NETWORK, config, started=0.0, report=lines.append)
-    assert [line["batches"] for line in lines if line.get("check_wrong_bits") == 0] == [200, 250]
-    assert summary["gates_shut"]
-    assert not run.load_run(tmp_path).cell.searches
-    count = len(lines)
-    again = train(tmp_path, NETWORK, config, started=0.0, resume=True, report=lines.append)
-    assert (again, len(lines)) == (summary, count)
-
-
-def test_what_an_abandoned_try_has_reached_does_not_count(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path
-) -> None:
-    """The first try converges and then errs: the summary tells of the last try, the history of all."""
-    monkeypatch.setattr(recipe, "_LEARNING_BATCHES", 210)
-    wrong = iter([0.0] * 200 + [1.0] * 10_000)
-    monkeypatch.setattr(Trainer, "_train_step", lambda *_: (tf.constant(0.2), tf.constant(0.0)))
-    advance = Trainer._advance
-    monkeypatch.setattr(Trainer, "_advance", lambda self, step: advance(self, step._replace(wrong_bits=next(wrong))))
-    checks = iter([Check(0, 0)] + [Check(7, 0)] * 1_000)
-    monkeypatch.setattr(Trainer, "check", lambda _: next(checks))
-    config = TrainingConfig(seed=3, max_length=2, sharpening_batches=50, max_batches=600, xla=False)
-    lines: list[dict[str, Any]] = []
-    summary = train(tmp_path, NETWORK, config, started=0.0, report=lines.append)
-    assert any(line["learning_rate"] < config.learning_rate for line in lines)
-    assert [line["tries"] for line in lines][:: len(lines) - 1] == [1, summary["tries"]]
-    assert summary["tries"] > 1
-    assert (summary["converged"], summary["sequences_to_converge"]) == (False, None)
-    history = (tmp_path / "history.jsonl").read_text(encoding="utf-8").splitlines()
-    assert [json.loads(line) for line in history] == lines
-
-
-def test_nan_is_bounded_by_the_limit_and_never_written(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> None:
-    monkeypatch.setattr(Trainer, "_train_step", lambda *_: (tf.constant(math.nan), tf.constant(9.0)))
-    config = dataclasses.replace(CONFIG, max_batches=30)
-    summary = train(tmp_path, NETWORK, config, started=0.0, report=lambda _: None)
-    assert (summary["converged"], summary["batches"], summary["tries"]) == (False, 30, 31)
-    lines = (tmp_path / "history.jsonl").read_text().splitlines()
-    assert [json.loads(line, parse_constant=pytest.fail)["loss"] for line in lines] == [None, None]
-
-
-def test_what_does_not_fit_the_memory_leaves_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> None:
-    def exhaust(*_: Any) -> None:
-        raise tf.errors.ResourceExhaustedError(None, None, "OOM")
-
-    monkeypatch.setattr(Trainer, "train", exhaust)
-    with pytest.raises(MemoryError):
-        train(tmp_path / "run", NETWORK, CONFIG, started=0.0, report=lambda _: None)
-    assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize(
-    ("network", "training"),
-    [
-        ({}, {"max_length": 1 << 16}),
-        ({"memory_locations": 1 << 20}, {"batch_size": 1 << 16}),
-        ({"controller_sizes": (1 << 17, 1 << 17)}, {}),
-    ],
-)
-def test_what_cannot_fit_the_memory_is_not_tried(
-    network: dict[str, Any], training: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path
-) -> None:
-    there_is = {"SC_PAGE_SIZE": 1 << 12, "SC_PHYS_PAGES": 1 << 21}  # 8 GiB
-    monkeypatch.setattr("os.sysconf", there_is.__getitem__)
-    changed = dataclasses.replace(NETWORK, **network), dataclasses.replace(CONFIG, **training)
-    with pytest.raises(MemoryError):
-        train(tmp_path / "run", *changed, started=0.0, report=lambda _: None)
-    assert recipe.least_bytes(NTMConfig(), TrainingConfig()) < 1 << 30
-
-
-def test_a_run_without_a_checkpoint_begins_when_it_is_resumed(tmp_path: pathlib.Path) -> None:
-    """As a kill leaves it at the worst moment."""
-    config = dataclasses.replace(CONFIG, max_batches=3)
-    run.save_config(tmp_path, NETWORK, config)
-    assert train(tmp_path, NETWORK, config, started=0.0, resume=True, report=lambda _: None)["batches"] == 3
-
-
-@pytest.mark.parametrize("rest", [b"", b'{"batches": 75}\n', b'{"batches": 75}\n{"batches": 100}\n', b'{"bat'])
-def test_history_is_rewound_to_the_checkpoint(rest: bytes, tmp_path: pathlib.Path) -> None:
-    kept = b'{"batches": 25}\n{"batches": 50}\n'
-    (tmp_path / "history.jsonl").write_bytes(kept + rest)
-    run.rewind_history(tmp_path, 60)
-    assert (tmp_path / "history.jsonl").read_bytes() == kept
+    trainer.progress.annealing_since = annealing_since
+    restored.restore(trainer.state(), dataclasses.asdict(trainer.progress))
+    for _ in range(3):
+        assert restored.learning_rate == trainer.learning_rate < 2e-3
+        assert restored.train() == trainer.train()
+    assert restored.progress == trainer.progress
+    assert trainer.progress.restarts == (0 if annealing_since else 1)
+    for name, value in trainer.state().items():
+        np.testing.assert_array_equal(restored.state()[name], value)
 
 
 @pytest.mark.parametrize("value", [math.inf, math.nan, -1.0])
@@ -372,14 +633,85 @@ def test_history_is_rewound_to_the_checkpoint(rest: bytes, tmp_path: pathlib.Pat
     "name",
     [
         "learning_rate",
-        "sharpening_learning_rate",
+        "content_learning_rate",
+        "annealing_learning_rate",
+        "learned_loss",
+        "halving_batches",
         "clip_norm",
         "average_decay",
+        "goal",
+        "begun_loss",
         "blur_penalty",
         "writing_penalty",
-        "searching_penalty",
+        "content_penalty",
     ],
 )
 def test_a_number_out_of_range_is_refused(name: str, value: float) -> None:
     with pytest.raises(ValueError, match=f"^{name} must be"):
-        TrainingConfig(**cast(dict[str, Any], {name: value}))
+        TrainingConfig(sizes={}, **cast(dict[str, Any], {name: value}))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"gate_bias": math.nan},
+        {"shift_bias": -math.inf},
+        {"learning_rate": 1.5},
+        {"average_decay": 1.0},
+        {"addressing": ()},
+        {"addressing": (LOCATION, "both")},
+        {"batch_size": 0},
+        {"max_batches": 0},
+        {"clean_sequences": 0},
+        {"restart_batches": 0},
+        {"unsolved_batches": 0},
+        {"annealing_batches": -1},
+        {"content_restarts": -1},
+        {"variant_every": -1},
+        {"train_locations": (8, 0)},
+        {"annealing_locations": (0,)},
+        {"seed": -1},
+        {"seed": 1 << 31},
+    ],
+    ids=str,
+)
+def test_config_refuses(wrong: dict[str, Any]) -> None:
+    (name,) = wrong
+    with pytest.raises(ValueError, match=f"^{name} must be"):
+        TrainingConfig(sizes={}, **wrong)
+
+
+@pytest.mark.parametrize("ends", [(2, 1), (-1, 1)])
+def test_config_refuses_sizes_that_are_no_range(ends: tuple[int, int]) -> None:
+    with pytest.raises(ValueError, match=f"^length must .*{ends[0]} to {ends[1]}$"):
+        TrainingConfig(sizes={"length": ends})
+
+
+@pytest.mark.parametrize(
+    ("task", "network", "training"),
+    [
+        (COPY, {}, {"sizes": {"length": (1, 1 << 16)}}),
+        (COPY, {"memory_locations": 1 << 20}, {"batch_size": 1 << 16}),
+        (COPY, {}, {"train_locations": (1 << 20,), "batch_size": 1 << 16}),
+        (COPY, {}, {"annealing_locations": (4, 1 << 20), "batch_size": 1 << 16}),
+        (COPY, {"controller_sizes": (1 << 17, 1 << 17)}, {}),
+        (find("repeat-copy"), {}, {"sizes": {"length": (1, 10), "repeats": (1, 1 << 18)}, "batch_size": 64}),
+    ],
+)
+def test_a_training_that_does_not_fit_the_memory_is_told_beforehand(
+    task: Task, network: dict[str, Any], training: dict[str, Any]
+) -> None:
+    """8 GiB are too little; what each of them changes is what takes them."""
+    largest = configure(task, options={"sizes": training.get("sizes", {})} | network | training)
+    assert schedule.least_bytes(*largest, task) > 8 << 30
+    assert schedule.least_bytes(*configure(task), task) < 1 << 30
+
+
+def test_the_least_bytes_grow_with_every_size() -> None:
+    def bytes_of(change: Callable[[NTMConfig, TrainingConfig], tuple[NTMConfig, TrainingConfig]]) -> int:
+        return schedule.least_bytes(*change(NETWORK, CONFIG), COPY)
+
+    least = bytes_of(lambda *both: both)
+    steps, kept = 5 * 8, 3 * 4 + 2 * 4 + (3 + 3 + 5 + 6)  # the numbers that a step of a sequence leaves behind
+    assert least == 4 * (steps * kept + 6 * (6 * 5 + 5 * 6))
+    assert bytes_of(lambda n, t: (n, dataclasses.replace(t, batch_size=16))) == least + 4 * steps * kept

@@ -1,0 +1,165 @@
+"""Train tasks that are not the paper's with the general recipe, export them, and count the wrong bits; Markdown.
+
+Each is a task as a user writes it. Every seed is a process of ``ntm-train``, then of ``ntm-export``; the wrong bits are
+those of the exported ONNX model, at the largest size of training and beyond. ``--runs`` names a folder with run folders
+``<class>-<seed>``; those that it lacks are trained and stay there.
+"""
+
+import argparse
+import dataclasses
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+import numpy as np
+from seeds import add_seeds
+
+import ntm
+from ntm import console, text
+from ntm.runtime.evaluate import readable
+from ntm.tasks import Batch, Size, Task
+from ntm.training.run import load_run
+
+_SEQUENCES = 1_000
+
+
+@dataclasses.dataclass(frozen=True)
+class _Words(Task):
+    """Words, the delimiter, and then the words that ``answer`` makes of them."""
+
+    bits: int = 6
+
+    @property
+    def input_size(self) -> int:
+        """The word and the delimiter."""
+        return self.bits + 1
+
+    @property
+    def output_size(self) -> int:
+        """The word."""
+        return self.bits
+
+    def answer(self, words: np.ndarray) -> np.ndarray:
+        """What should come out of words ``[L, B, bits]``."""
+        raise NotImplementedError
+
+    def batch(self, rng: np.random.Generator, batch_size: int, size: Size) -> Batch:
+        """Words, the delimiter, the answer."""
+        words = rng.integers(0, 2, (size["length"], batch_size, self.bits))
+        answer = self.answer(words)
+        length, steps = len(words), len(words) + 1 + len(answer)
+        x = np.zeros((steps, batch_size, self.input_size))
+        x[:length, :, :-1], x[length, :, -1] = words, 1
+        target, mask = np.zeros((steps, batch_size, self.bits)), np.zeros((steps, batch_size))
+        target[length + 1 :], mask[length + 1 :] = answer, 1
+        return Batch(x, target, mask)
+
+
+@dataclasses.dataclass(frozen=True)
+class Reverse(_Words):
+    """See words, then output them in reverse order."""
+
+    training_sizes = {"length": range(1, 11)}  # noqa: RUF012
+    evaluation_sizes = ({"length": 10}, {"length": 20})
+
+    def memory_locations(self, size: Size) -> int:
+        """One for each word, and two to spare."""
+        return size["length"] + 2
+
+    def answer(self, words: np.ndarray) -> np.ndarray:
+        """The last word first."""
+        return words[::-1]
+
+
+@dataclasses.dataclass(frozen=True)
+class EverySecond(_Words):
+    """See words, then output the first, the third, and so on."""
+
+    bits: int = 4
+
+    training_sizes = {"length": range(2, 13)}  # noqa: RUF012
+    evaluation_sizes = ({"length": 12}, {"length": 20})
+
+    def answer(self, words: np.ndarray) -> np.ndarray:
+        """Every second word."""
+        return words[::2]
+
+
+@dataclasses.dataclass(frozen=True)
+class Parity(Task):
+    """See bits, and output at each step whether the number of ones so far is odd."""
+
+    input_size = 1
+    output_size = 1
+    training_sizes = {"length": range(1, 21)}  # noqa: RUF012
+    evaluation_sizes = ({"length": 20}, {"length": 100})
+
+    def memory_locations(self, size: Size) -> int:  # noqa: ARG002
+        """Few suffice."""
+        return 4
+
+    def batch(self, rng: np.random.Generator, batch_size: int, size: Size) -> Batch:
+        """Bits and their running parity."""
+        bits = rng.integers(0, 2, (size["length"], batch_size, 1))
+        return Batch(bits, np.cumsum(bits, axis=0) % 2, np.ones(bits.shape[:2]))
+
+
+@dataclasses.dataclass(frozen=True)
+class Majority(Task):
+    """See three bits a step, and output which bit was in the majority one step before."""
+
+    input_size = 3
+    output_size = 1
+    training_sizes = {"length": range(2, 16)}  # noqa: RUF012
+    evaluation_sizes = ({"length": 15}, {"length": 100})
+
+    def batch(self, rng: np.random.Generator, batch_size: int, size: Size) -> Batch:
+        """Bits, and the majority of those before."""
+        bits = rng.integers(0, 2, (size["length"], batch_size, 3))
+        target, mask = np.zeros((len(bits), batch_size, 1)), np.ones(bits.shape[:2])
+        target[1:, :, 0] = bits[:-1].sum(axis=2) >= 2
+        mask[0] = 0
+        return Batch(bits, target, mask)
+
+
+TASKS = (Reverse, EverySecond, Parity, Majority)
+
+
+def main() -> int:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_seeds(parser, "1-3")
+    parser.add_argument("--runs", type=pathlib.Path, help="a folder with run folders, which need not be trained")
+    arguments = parser.parse_args()
+    rows = [["task", "seed", "converged", "s to converge", "s to finish", "sequences to converge", "restarts"]]
+    rows[0] += ["at the largest size", "beyond"]
+    with tempfile.TemporaryDirectory() as temporary:
+        for kind in TASKS:
+            for seed in arguments.seeds:
+                run = (arguments.runs or pathlib.Path(temporary)) / f"{kind.__name__}-{seed}"
+                model = pathlib.Path(temporary, f"model-{kind.__name__}-{seed}")
+                rows.append(_row(kind, seed, run, model))
+                print(" ".join(rows[-1]), file=sys.stderr, flush=True)
+    print(text.table(rows, left=1))
+    return console.OK if all(row[2] == "yes" for row in rows[1:]) else console.WRONG
+
+
+def _row(kind: type[Task], seed: int, run: pathlib.Path, model: pathlib.Path) -> list[str]:
+    task, programs = f"{pathlib.Path(__file__)}:{kind.__name__}", pathlib.Path(sys.executable).parent
+    if not run.exists():
+        command = [programs / "ntm-train", "--task", task, "--seed", str(seed), "--output", run, "--quiet"]
+        subprocess.run(list(map(str, command)), check=False)
+    command = [programs / "ntm-export", "--task", task, run, "--output", model, "--quiet"]
+    subprocess.run(list(map(str, command)), check=True)
+    summary = load_run(run).summary
+    scores = ntm.evaluate(model, kind(), sequences=_SEQUENCES)
+    wrong = [f"{score.as_dict()['wrong_bits']} in {score.case.sequences:,}" for score in scores]
+    converged = "yes" if summary["converged"] else "no"
+    figures = [summary["seconds_to_converge"], summary["seconds"], summary["sequences_to_converge"]]
+    numbers = ["" if figure is None else readable(figure) for figure in figures]
+    return [kind.__name__, str(seed), converged, *numbers, str(summary["restarts"]), *wrong]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

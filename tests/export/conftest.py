@@ -1,0 +1,123 @@
+"""What the tests of the export share: networks and runs without a training, an export, and ``ntm-export``."""
+
+import os
+import pathlib
+import signal
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ntm import console
+from ntm.export import command, parity, publish
+from ntm.models import NTMCell, NTMConfig
+from ntm.tasks import Copy, Task
+from ntm.training.config import TrainingConfig
+from ntm.training.run import RunConfig, TrainedRun, save_checkpoint, save_config
+
+
+@pytest.fixture(scope="session")
+def make_cell() -> Callable[..., NTMCell]:
+    """Make a network for a task that was never trained, but decides: hardly a bit is a matter of rounding."""
+
+    def make(task: Task, *, seed: int = 0, content_addressing: bool = True, **sizes: Any) -> NTMCell:
+        options: dict[str, Any] = {"memory_vector_size": 6, "controller_sizes": (20, 20)} | sizes
+        cell, random = NTMCell(NTMConfig(task.input_size, task.output_size, **options)), np.random.default_rng(seed)
+        for variable in cell.trainable_variables:
+            variable.assign(random.normal(size=variable.shape, scale=0.5 if "bias" in variable.name else 0.3))
+        if not content_addressing:
+            cell.turn_content_addressing_off()
+        return cell
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def trained() -> Callable[..., TrainedRun]:
+    """Make of a network what a training on a task returns."""
+
+    def make(cell: NTMCell, task: Task, summary: dict[str, Any] | None = None) -> TrainedRun:
+        sizes = {name: (min(values), max(values)) for name, values in task.training_sizes.items()}
+        config = RunConfig(task.name, task.options, cell.config, TrainingConfig(sizes=sizes))
+        return TrainedRun(cell, config, {} if summary is None else summary, "0" * 64)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def save_run(trained: Callable[..., TrainedRun]) -> Callable[..., pathlib.Path]:
+    """Write the run folder that a training of a network on a task leaves behind."""
+
+    def save(folder: pathlib.Path, cell: NTMCell, task: Task, summary: dict[str, Any] | None = None) -> pathlib.Path:
+        variables = {variable.name.removesuffix(":0"): variable.numpy() for variable in cell.trainable_variables}
+        folder.mkdir()
+        save_config(folder, trained(cell, task).config)
+        save_checkpoint(folder, variables, {}, {"batches": 7} if summary is None else summary)
+        return folder
+
+    return save
+
+
+@pytest.fixture(scope="session")
+def run(
+    make_cell: Callable[..., NTMCell],
+    save_run: Callable[..., pathlib.Path],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> pathlib.Path:
+    """The run of a network for the copy task with words of 5 bits."""
+    task = Copy(bits=5)
+    return save_run(tmp_path_factory.mktemp("runs") / "run", make_cell(task), task)
+
+
+@pytest.fixture(scope="session")
+def run_without_content_addressing(
+    make_cell: Callable[..., NTMCell],
+    save_run: Callable[..., pathlib.Path],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> pathlib.Path:
+    """The same with content addressing turned off."""
+    task = Copy(bits=5)
+    return save_run(tmp_path_factory.mktemp("runs") / "off", make_cell(task, content_addressing=False), task)
+
+
+@pytest.fixture(scope="session")
+def exported(run: pathlib.Path, tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """An export of ``run`` in every format, which one test proves in full."""
+    folder = tmp_path_factory.mktemp("exports") / "tiny-copy"
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        shorten_gate(monkeypatch)
+        publish.publish(run, folder, publish.FORMATS, unroll=8)
+    return folder
+
+
+@pytest.fixture
+def ntm_export(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
+    """Run the command in this process, and return its exit code."""
+    monkeypatch.setattr(console, "silence_libraries", lambda: None)
+
+    def run_command(*arguments: str | pathlib.Path) -> int:
+        handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+        monkeypatch.setattr(sys, "argv", ["ntm-export", *map(str, arguments)])
+        monkeypatch.setattr(os, "dup2", lambda *_: None)
+        try:
+            with pytest.raises(SystemExit) as end:
+                command.main()
+        finally:
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+        return int(end.value.code or 0)
+
+    return run_command
+
+
+@pytest.fixture
+def short_gate(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compare one batch of short sequences, where the gate itself is not what is tested."""
+    shorten_gate(monkeypatch)
+
+
+def shorten_gate(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parity, "LEAST_STEPS", 1)
+    monkeypatch.setattr(parity, "_MOST_STEPS", 50)

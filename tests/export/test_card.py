@@ -1,0 +1,63 @@
+"""The model card: the task as it is encoded, an example that a program can check itself with, tensors and numbers."""
+
+import json
+import pathlib
+
+import numpy as np
+
+from ntm.export import card
+from ntm.runtime.metadata import FILES, InitialState
+from ntm.tasks import Copy
+from ntm.training.run import load_run
+
+
+def test_card_tells_how_to_run_it(exported: pathlib.Path, run: pathlib.Path) -> None:
+    text = (exported / "card.md").read_text()
+    assert "| `memory` | `[B, 6, N]` | | `next_memory` | `[B, 6, N]` |" in text
+    assert "|  | | | `adds` | `[B, 1, 6]` |" in text
+    assert load_run(run).checkpoint_sha256 in text
+    for graph in (*FILES.values(), "savedmodel", "step.tflite", "triton step"):
+        assert graph in text
+    assert [line for line in text.splitlines() if line.startswith("### ")] == [
+        "### ONNX",
+        "### SavedModel",
+        "### TF-Lite",
+        "### Triton",
+    ]
+    assert "| memory | each of the N locations holds 6 times 1e-06 |" in text
+    assert "1. Choose N, at least 2; a sequence of length=20 needs 22." in text
+
+
+def test_card_tells_what_the_task_is_and_what_was_compared(exported: pathlib.Path) -> None:
+    text = (exported / "card.md").read_text()
+    assert "trained on the task `copy`." in text
+    assert Copy.__doc__ is not None
+    for line in Copy.__doc__.splitlines():
+        assert line.strip() in text
+    assert 'Options of this model: bits = 5, pattern = "random".' in text
+    assert "A sequence of length=3, as the network outputs it" in text
+    assert "among them length=1 and length=20, and\nzeros after their end" in text
+
+
+def test_every_section_is_there_once(exported: pathlib.Path) -> None:
+    lines = (exported / "card.md").read_text().splitlines()
+    assert [line for line in lines if line.startswith(("# ", "## "))] == [
+        "# tiny-copy",
+        "## The task",
+        "## How to run it",
+        "## Example",
+        "## Agreement with TensorFlow",
+        "## Configuration",
+        "## Training",
+    ]
+    assert lines.count("```") * 2 == sum(line.startswith("```") for line in lines)  # each block is closed
+
+
+def test_card_tells_learned_numbers_to_the_last_bit() -> None:
+    learned = np.array([0.1234567, 1 / 3], np.float32)
+    memory, reads = (float(learned[0]),), (float(learned[0]), float(learned[1]))
+    initial = InitialState(memory=memory, weights=((1.0, 0.0),), reads=(reads,))
+    rows = card._initial_state(initial)
+    assert "1 times 0.1234567 |" in rows
+    told = json.loads(rows.rpartition("reads of head 0 | ")[2].removesuffix(" |"))
+    assert np.array_equal(np.array(told, np.float32), learned)

@@ -1,0 +1,344 @@
+"""The publish gate: what ``ntm-export`` refuses to publish, and on which sequences it looks."""
+
+import functools
+import pathlib
+import shutil
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from ai_edge_litert import schema_py_generated as schema
+from onnx import helper, numpy_helper
+
+from ntm.export import batched, onnx_format, parity, publish, savedmodel, sparse, tflite, unrolled, walking
+from ntm.export.source import Source
+from ntm.models import NTMCell
+from ntm.tasks import Copy, find
+from ntm.tasks.task import describe
+from ntm.training.run import TrainedRun
+
+
+def constant_of(model: onnx.ModelProto, name: str) -> onnx.TensorProto:
+    (constant,) = (constant for constant in model.graph.initializer if constant.name == name)
+    return constant
+
+
+def patch(model: onnx.ModelProto, name: str, amount: float) -> None:
+    """Change one number of one constant."""
+    constant = constant_of(model, name)
+    values = numpy_helper.to_array(constant).copy()
+    values.flat[0] += amount
+    constant.CopyFrom(numpy_helper.from_array(values, name))
+
+
+@pytest.mark.usefixtures("short_gate")
+@pytest.mark.parametrize(
+    ("constant", "amount"), [("heads/kernel", 0.01), ("output/bias", 1e-4), ("heads/bias", np.nan)]
+)
+def test_gate_refuses_a_conversion_that_is_off_by_one_number(  # noqa: PLR0917
+    ntm_export: Callable[..., int],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    run: pathlib.Path,
+    tmp_path: pathlib.Path,
+    constant: str,
+    amount: float,
+) -> None:
+    convert = onnx_format.convert
+
+    def convert_wrongly(cell: NTMCell) -> onnx.ModelProto:
+        model = convert(cell)
+        patch(model, constant, amount)
+        return model
+
+    monkeypatch.setattr(onnx_format, "convert", convert_wrongly)
+    assert ntm_export(run, "--output", tmp_path / "out") == 1
+    assert list(tmp_path.iterdir()) == []
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith("ntm-export: error: not equal to TensorFlow: step.onnx (by up to ")
+    assert printed.err.count("\n") == 1
+
+
+def spoil_savedmodel(source: Source, folder: pathlib.Path) -> None:
+    """Convert a network of which one number is off."""
+    shutil.rmtree(folder / "savedmodel")
+    bias = source.run.cell.output.bias
+    bias.assign_add([1e-4, 0, 0, 0, 0])
+    savedmodel.write(source, folder)
+    bias.assign_sub([1e-4, 0, 0, 0, 0])
+
+
+def spoil_tflite(_: Source, folder: pathlib.Path) -> None:
+    path = folder / "step.tflite"
+    model = schema.ModelT.InitFromPackedBuf(path.read_bytes())
+    (kernel,) = (tensor for tensor in model.subgraphs[0].tensors if list(tensor.shape) == [5, 26])  # of the output
+    values = np.frombuffer(bytes(model.buffers[kernel.buffer].data), np.float32).copy()
+    values[0] += 0.01
+    model.buffers[kernel.buffer].data = values.tobytes()
+    path.write_bytes(tflite.packed(model))
+
+
+def spoil_triton_graph(_: Source, folder: pathlib.Path) -> None:
+    path = folder / "triton" / "step" / "1" / "model.onnx"
+    model = onnx.load(path)
+    patch(model, "heads/kernel", 0.01)
+    onnx.save(model, path)
+
+
+def spoil_triton_state(_: Source, folder: pathlib.Path) -> None:
+    path = folder / "triton" / "step" / "initial_state" / "weights"
+    weights = np.fromfile(path, np.float32)
+    weights[1] = 1e-4
+    weights.tofile(path)
+
+
+@pytest.mark.usefixtures("short_gate")
+@pytest.mark.parametrize(
+    ("format_", "graph", "spoil"),
+    [
+        ("savedmodel", "savedmodel step", spoil_savedmodel),
+        ("tflite", "step.tflite", spoil_tflite),
+        ("triton", "triton step", spoil_triton_graph),
+        ("triton", "triton step", spoil_triton_state),
+    ],
+)
+def test_gate_refuses_any_format_that_is_off_by_one_number(  # noqa: PLR0917
+    ntm_export: Callable[..., int],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    run: pathlib.Path,
+    tmp_path: pathlib.Path,
+    format_: str,
+    graph: str,
+    spoil: Callable[[Source, pathlib.Path], None],
+) -> None:
+    write = publish.FORMATS[format_].write
+
+    def write_wrongly(source: Source, folder: pathlib.Path) -> None:
+        write(source, folder)
+        monkeypatch.setattr(publish.FORMATS[format_], "write", write)
+        spoil(source, folder)
+
+    monkeypatch.setattr(publish.FORMATS[format_], "write", write_wrongly)
+    assert ntm_export(run, "--format", format_, "--output", tmp_path / "out") == 1
+    assert list(tmp_path.iterdir()) == []
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith(f"ntm-export: error: not equal to TensorFlow: {graph} (by up to ")
+    assert printed.err.count("\n") == 1
+
+
+@pytest.mark.usefixtures("short_gate")
+@pytest.mark.parametrize("steps", ["step_", "step_0/", "step_5/"])
+@pytest.mark.parametrize(
+    ("file", "module", "constant"),
+    [
+        ("unrolled.onnx", unrolled, "heads/addressing/kernel"),
+        ("sparse.onnx", sparse, "heads/add_0/kernel"),
+        ("batched.onnx", batched, "heads_and_output/kernel"),
+        ("sparse.onnx", walking, "heads_and_output/kernel"),
+    ],
+)
+def test_gate_compares_every_step_of_a_graph_of_several(  # noqa: PLR0917  (fixtures)
+    monkeypatch: pytest.MonkeyPatch,
+    run: pathlib.Path,
+    run_without_content_addressing: pathlib.Path,
+    tmp_path: pathlib.Path,
+    file: str,
+    module: Any,
+    constant: str,
+    steps: str,
+) -> None:
+    """Here some of them have another constant."""
+    write = module.unroll
+
+    def write_wrongly(cell: NTMCell, unroll_: int, opset: int) -> onnx.ModelProto:
+        model = write(cell, unroll_, opset)
+        right = numpy_helper.to_array(constant_of(model, constant))
+        model.graph.initializer.append(numpy_helper.from_array(-right, "wrong"))
+        for node in model.graph.node:
+            if node.name.startswith(steps):
+                node.input[:] = ["wrong" if tensor == constant else tensor for tensor in node.input]
+        return model
+
+    monkeypatch.setattr(module, "unroll", write_wrongly)
+    network = run_without_content_addressing if module is walking else run
+    with pytest.raises(publish.DisagreementError, match=rf"^not equal to TensorFlow: {file} "):
+        publish.publish(network, tmp_path / "out", ["onnx"], unroll=8)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.usefixtures("short_gate")
+@pytest.mark.parametrize(("file", "module"), [("unrolled.onnx", unrolled), ("sparse.onnx", sparse)])
+def test_gate_refuses_a_graph_of_several_steps_of_which_the_state_alone_is_wrong(
+    monkeypatch: pytest.MonkeyPatch, run: pathlib.Path, tmp_path: pathlib.Path, file: str, module: Any
+) -> None:
+    """It erases otherwise, in every step, and y is right for the memory that it then has."""
+    write = module.unroll
+
+    def write_wrongly(cell: NTMCell, unroll_: int, opset: int) -> onnx.ModelProto:
+        model = write(cell, unroll_, opset)
+        patch(model, "heads/erase_0/bias", 0.01)
+        return model
+
+    monkeypatch.setattr(module, "unroll", write_wrongly)
+    with pytest.raises(publish.DisagreementError, match=rf"^not equal to TensorFlow: {file} .*, 0 bits differ"):
+        publish.publish(run, tmp_path / "out", ["onnx"], unroll=8)
+    assert list(tmp_path.iterdir()) == []
+
+
+# The sizes that each task is compared on with the sizes of its training; each is a sequence of a batch.
+SIZES = {
+    "copy": ["length=1", "length=20", "length=120", "length=120"],
+    "repeat-copy": [
+        "length=1,repeats=1",
+        "length=10,repeats=10",
+        "length=20,repeats=10",
+        "length=10,repeats=20",
+    ],
+    "associative-recall": ["items=2", "items=6", "items=10", "items=15", "items=20"],
+    "dynamic-ngrams": ["length=200"] * 4,
+    "priority-sort": ["vectors=20", "vectors=10", "vectors=30", "vectors=30"],
+}
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_the_largest_sizes_are_compared(name: str) -> None:
+    task = find(name)
+    assert [describe(size) for size in parity.sizes_to_compare(task, task.training_sizes)] == SIZES[name]
+
+
+def test_the_largest_size_of_the_training_is_compared_however_large() -> None:
+    sizes = parity.sizes_to_compare(Copy(), {"length": range(5, 701)})
+    assert [size["length"] for size in sizes] == [5, 700, 20, 120]
+
+
+@pytest.mark.parametrize("name", ["repeat-copy", "associative-recall"])
+def test_a_thousand_steps_of_sequences_of_the_task_are_compared(
+    make_cell: Callable[..., NTMCell], trained: Callable[..., TrainedRun], name: str
+) -> None:
+    """Seen by a candidate that compares nothing."""
+    task = find(name)
+    cell = make_cell(task, controller_sizes=(5,))
+    seen: list[parity.Trajectory] = []
+
+    def look(trajectory: parity.Trajectory, agreement: parity.Agreement) -> None:
+        seen.append(trajectory)
+        agreement.steps += len(trajectory.x)
+
+    metadata = Source(trained(cell, task), task, "seen").metadata()
+    found = parity.prove(cell, task, task.training_sizes, [parity.Candidate("seen", metadata, look)])
+    assert found["seen"].steps >= 1000
+    assert found["seen"].steps == sum(len(trajectory.x) for trajectory in seen)
+    sizes = parity.sizes_to_compare(task, task.training_sizes)
+    for trajectory in seen:
+        assert [len(sequence) for sequence in trajectory.sequences] == [task.steps(size) for size in sizes]
+        assert trajectory.x.shape == (max(map(task.steps, sizes)), len(sizes), task.input_size)
+        assert trajectory.y.shape == (*trajectory.x.shape[:2], task.output_size)
+        for b, sequence in enumerate(trajectory.sequences):
+            np.testing.assert_array_equal(trajectory.x[: len(sequence), b], sequence)
+            assert not trajectory.x[len(sequence) :, b].any()
+            assert not trajectory.counts[len(sequence) :, b].any()
+            assert trajectory.counts[len(sequence) - 1, b]  # the output phase is the end of every task
+    assert len({trajectory.sequences[-1].tobytes() for trajectory in seen}) == len(seen) > 1
+
+
+LATE = 100  # no sequence of fewer steps moves a head to this location
+
+
+def convert_wrongly_from_location(convert: Callable[[NTMCell], onnx.ModelProto], cell: NTMCell) -> onnx.ModelProto:
+    """A step of which y is 0.002 too large while both heads are beyond a location."""
+    model = convert(cell)
+    graph = model.graph
+    for node in graph.node:
+        node.output[:] = ["right" if tensor == "y" else tensor for tensor in node.output]
+    constants = {"late": np.array([LATE]), "end": np.array([1 << 30]), "axis": np.array([2]), "axes": np.array([1, 2])}
+    constants["amount"] = np.array(0.001, np.float32)
+    graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in constants.items())
+    graph.node.extend(
+        [
+            helper.make_node("Slice", ["next_weights", "late", "end", "axis"], ["there"], "mutant/Slice"),
+            helper.make_node("ReduceSum", ["there", "axes"], ["looked_at"], "mutant/ReduceSum", keepdims=0),
+            helper.make_node("Mul", ["looked_at", "amount"], ["wrong"], "mutant/Mul"),
+            helper.make_node("Unsqueeze", ["wrong", "one_axis"], ["column"], "mutant/Unsqueeze"),
+            helper.make_node("Add", ["right", "column"], ["y"], "mutant/Add"),
+        ]
+    )
+    graph.initializer.append(numpy_helper.from_array(np.array([1]), "one_axis"))
+    return model
+
+
+def test_gate_refuses_a_graph_that_is_wrong_only_late_in_the_longest_sequences(
+    make_cell: Callable[..., NTMCell],
+    trained: Callable[..., TrainedRun],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: pathlib.Path,
+) -> None:
+    task = Copy(bits=5)
+    cell = make_cell(task, content_addressing=False)
+    shift_forward(cell)
+    monkeypatch.setattr(onnx_format, "convert", functools.partial(convert_wrongly_from_location, onnx_format.convert))
+    with pytest.raises(publish.DisagreementError, match=r"^not equal to TensorFlow: step.onnx \(by up to 2.0e-03"):
+        publish.publish(trained(cell, task), tmp_path / "out", ["onnx"], unroll=8)
+    assert list(tmp_path.iterdir()) == []
+    # It is right in all shorter sequences: compared on these alone, it would pass.
+    monkeypatch.setattr(parity, "_MOST_STEPS", LATE - 1)
+    publish.publish(trained(cell, task), tmp_path / "out", ["onnx"], unroll=8)
+    assert (tmp_path / "out" / "step.onnx").is_file()
+
+
+def shift_forward(cell: NTMCell) -> None:
+    """Let every head move on by one location at each step."""
+    each = cell.config.memory_vector_size + 3 + cell.config.shifts
+    bias = cell.heads.bias.numpy().copy()
+    bias[each * np.arange(1, cell.config.heads + 1) - 1] = 10.0
+    cell.heads.bias.assign(bias)
+
+
+@pytest.mark.parametrize(
+    ("expected", "actual", "holds"),
+    [
+        ([0.5], [0.5 + 2e-5], False),
+        ([0.3], [0.3 + 5e-6], True),
+        ([0.5 - 1e-6], [0.5 + 1e-6], True),  # another bit, but so near to 0.5 that rounding decides
+        ([0.5 - 1.2e-5], [0.5 + 1e-6], False),
+        ([2.0], [2.0 + 5e-5], False),
+        ([200.0], [200.0 + 5e-5], True),  # the next floats are 1.5e-5 apart
+        ([0.3], [np.nan], False),
+        ([0.3], [[0.3]], False),
+    ],
+)
+def test_agreement_holds_only_within_the_tolerance(expected: list[float], actual: list[float], holds: bool) -> None:
+    found = parity.Agreement()
+    found.note_y(np.array([0.25]), np.array([0.25]))
+    found.note_y(np.array(expected), np.array(actual))
+    found.note_y(np.array([0.25]), np.array([0.25]))
+    assert found.holds is holds
+
+
+def test_a_difference_of_nan_is_reported() -> None:
+    found = parity.Agreement()
+    found.note("y", np.zeros(1), np.zeros(1))
+    found.note("next_memory", np.zeros(1), np.array([np.nan]))
+    assert "by up to nan" in str(publish.DisagreementError({"step.onnx": found}))
+
+
+@pytest.mark.parametrize(
+    ("expected", "actual", "counts", "bits"),
+    [
+        ([0.6, 0.4], [0.4, 0.6], [True, True], 2),
+        ([0.6, 0.4], [0.4, 0.6], [True, False], 1),  # not in the output phase
+        ([0.6, 0.4], [0.7, 0.3], [True, True], 0),
+        ([0.5 + 9e-6, 0.5 - 9e-6], [0.4, 0.6], [True, True], 0),  # TensorFlow's own y is a matter of rounding
+        ([0.5 + 2e-5, 0.5 - 2e-5], [0.5 - 9e-6, 0.5 + 9e-6], [True, True], 2),
+        ([0.6, 0.4], [np.nan, np.nan], [True, True], 1),  # NaN is not above 0.5
+    ],
+)
+def test_bits_that_count_differ(expected: list[float], actual: list[float], counts: list[bool], bits: int) -> None:
+    found = parity.Agreement(tolerance=None)
+    found.note_y(np.array(expected), np.array(actual), np.array(counts))
+    assert found.differing_bits == bits
+    assert found.holds is (bits == 0)

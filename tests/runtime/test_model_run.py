@@ -1,0 +1,383 @@
+"""Whole sequences of any numbers: ``Model.run``, ``Model.chunks`` and ``Model.trace`` are ``Model.step`` repeated."""
+
+import contextlib
+import itertools
+import pathlib
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import ntm
+from ntm.runtime.model import Floats
+from ntm.tasks import copy as copying
+
+GRAPHS = ("unrolled", "sparse", "batched")
+MODELS = ("tiny", "bundled", "untrained")
+
+
+@pytest.fixture(scope="module")
+def models(tiny_model: pathlib.Path, untrained: Callable[[str], pathlib.Path]) -> dict[str, ntm.Model]:
+    """By name: one is wired, one is trained and uses location addressing alone, one has content addressing."""
+    return {"tiny": ntm.load(tiny_model), "bundled": ntm.load(), "untrained": ntm.load(untrained("priority-sort"))}
+
+
+def random_inputs(model: ntm.Model, steps: int, batch: int, seed: int = 0) -> Floats:
+    """Numbers of both signs."""
+    shape = (steps, batch, model.metadata.input_size)
+    return np.random.default_rng(seed).uniform(-1, 1, shape).astype(np.float32)
+
+
+def state_after(model: ntm.Model, steps: int, batch: int, locations: int) -> ntm.State:
+    """The state after some random steps."""
+    return stepwise(model, random_inputs(model, steps, batch, seed=1), model.initial_state(batch, locations))[1]
+
+
+def stepwise(model: ntm.Model, x: Floats, state: ntm.State) -> tuple[Floats, ntm.State]:
+    """What ``Model.run`` should return."""
+    y = np.empty((*x.shape[:2], model.metadata.output_size), np.float32)
+    for t, x_t in enumerate(x):
+        y[t], state = model.step(x_t, state)
+    return y, state
+
+
+def assert_equal(found: tuple[Floats, ntm.State], expected: tuple[Floats, ntm.State]) -> None:
+    """The same shapes, and no number differs by more than what rounding grows to in some dozens of steps."""
+    for tensor, wanted in zip((found[0], *found[1]), (expected[0], *expected[1]), strict=True):
+        assert tensor.shape == wanted.shape
+        assert tensor.dtype == np.float32
+        np.testing.assert_allclose(tensor, wanted, rtol=1e-2, atol=1e-3)
+
+
+def through(model: ntm.Model, *graphs: str) -> Any:
+    """Make the sequences go through these graphs in turn; without any, through the fastest."""
+    if not graphs:
+        return contextlib.nullcontext()
+    sessions = itertools.cycle([getattr(model, f"_{graph}") for graph in graphs])
+    return mock.patch.object(model, "_session", side_effect=lambda *_: next(sessions))
+
+
+# Model.run
+
+
+@pytest.mark.parametrize("steps", [0, 1, 7, 8, 9, 16, 21])
+@pytest.mark.parametrize("graph", GRAPHS)
+@pytest.mark.parametrize("name", MODELS)
+def test_run_is_the_steps_through_every_graph(models: dict[str, ntm.Model], name: str, graph: str, steps: int) -> None:
+    model = models[name]
+    x, state = random_inputs(model, steps, 3), state_after(model, 5, 3, 20)
+    with through(model, graph):
+        assert_equal(model.run(x, state), stepwise(model, x, state))
+
+
+@settings(deadline=None, max_examples=150)
+@given(
+    name=st.sampled_from(MODELS),
+    steps=st.integers(0, 30),
+    batch=st.integers(0, 6),
+    batch_size=st.none() | st.integers(1, 4),
+    graphs=st.lists(st.sampled_from(GRAPHS), max_size=4),
+    split=st.integers(0, 30),
+    seed=st.integers(0, 9),
+)
+def test_run_is_the_steps_for_any_shape_and_resumes(  # noqa: PLR0917  (hypothesis)
+    models: dict[str, ntm.Model],
+    name: str,
+    steps: int,
+    batch: int,
+    batch_size: int | None,
+    graphs: list[str],
+    split: int,
+    seed: int,
+) -> None:
+    model = models[name]
+    x, state = random_inputs(model, steps, batch, seed), model.initial_state(batch, 20)
+    expected = stepwise(model, x, state)
+    with mock.patch.object(model, "_given_batch_size", batch_size), through(model, *graphs):
+        assert_equal(model.run(x, state), expected)
+        first, between = model.run(x[:split], state)
+        second, after = model.run(x[split:], between)
+    assert_equal((np.concatenate([first, second]), after), expected)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_run_begins_at_the_beginning_with_a_location_for_each_step(models: dict[str, ntm.Model], name: str) -> None:
+    model = models[name]
+    for steps, locations in ((5, model.memory_locations), (130, 130)):
+        x = random_inputs(model, steps, 2)
+        y, state = model.run(x)
+        assert state.memory.shape[2] == model.locations_for(steps) == locations
+        assert_equal((y, state), stepwise(model, x, model.initial_state(2, locations)))
+
+
+def test_the_memory_that_is_given_serves_any_sequence(tiny_model: pathlib.Path) -> None:
+    model = ntm.load(tiny_model, memory_locations=12)
+    assert model.locations_for(1) == model.locations_for(200) == 12
+    assert model.run(np.zeros((20, 1, 9)))[1].memory.shape == (1, 9, 12)
+
+
+def test_run_of_nothing(tiny_model: pathlib.Path) -> None:
+    model = ntm.load(tiny_model)
+    y, state = model.run(np.zeros((0, 2, 9)))
+    assert y.shape == (0, 2, 8)
+    for tensor, initial in zip(state, model.initial_state(2), strict=True):
+        np.testing.assert_array_equal(tensor, initial)
+    y, state = model.run(np.zeros((5, 0, 9)))
+    assert (y.shape, state.memory.shape, state.weights.shape) == ((5, 0, 8), (0, 9, 16), (0, 2, 16))
+
+
+def test_run_changes_nothing_that_it_is_given_and_keeps_nothing(tiny_model: pathlib.Path) -> None:
+    model = ntm.load(tiny_model)
+    x, state = random_inputs(model, 10, 2), state_after(model, 3, 2, 16)
+    before = [tensor.copy() for tensor in (x, *state)]
+    y, after = model.run(x, state)
+    for tensor, copy in zip((x, *state), before, strict=True):
+        np.testing.assert_array_equal(tensor, copy)
+    for tensor in after:
+        tensor[:] = np.nan
+    np.testing.assert_array_equal(model.run(x, state)[0], y)
+
+
+@pytest.mark.parametrize("steps", [3, 8, 12])
+def test_run_takes_arrays_of_any_type_and_order(tiny_model: pathlib.Path, steps: int) -> None:
+    model = ntm.load(tiny_model)
+    x = np.random.default_rng(0).integers(0, 2, (steps, 3, 9))
+    expected = model.run(x.astype(np.float32))
+    state = ntm.State(*(np.asfortranarray(tensor, np.float64) for tensor in model.initial_state(3)))  # type: ignore[arg-type]
+    wide = np.zeros((3, steps, 18), np.int16)
+    wide[:, :, ::2] = x.transpose(1, 0, 2)
+    for same in (x.tolist(), x.astype(">f8"), np.asfortranarray(x), wide[:, :, ::2].transpose(1, 0, 2), x == 1):
+        assert_equal(model.run(same, state), expected)
+        y = np.concatenate(list(model.chunks(same, state)))
+        np.testing.assert_allclose(y, expected[0], atol=1e-5)
+
+
+@pytest.mark.parametrize("graph", GRAPHS)
+@pytest.mark.parametrize("name", MODELS)
+def test_a_sequence_without_sense_leaves_the_others_alone(models: dict[str, ntm.Model], name: str, graph: str) -> None:
+    """NaN or infinity in one of them, in its input or in its state."""
+    model = models[name]
+    x, state = random_inputs(model, 19, 4), state_after(model, 5, 4, 20)
+    x[3, 0, 0], x[2, 1, 1] = np.nan, np.inf
+    state.memory[2, 0, 0] = np.nan
+    with through(model, graph):
+        y, after = model.run(x, state)
+        alone, after_alone = model.run(x[:, 3:], ntm.State(*(tensor[3:] for tensor in state)))
+    assert_equal((y[:, 3:], ntm.State(*(tensor[3:] for tensor in after))), (alone, after_alone))
+    assert np.isfinite(alone).all()
+    assert np.isnan(y[:, 0]).any()
+
+
+@pytest.mark.parametrize("shape", [(3, 9), (9,), (), (3, 1, 8), (3, 1, 10), (3, 1, 9, 1), (0,), (2, 3, 0)])
+def test_inputs_of_another_shape_are_refused(tiny_model: pathlib.Path, shape: tuple[int, ...]) -> None:
+    model = ntm.load(tiny_model)
+    for run in (model.run, model.chunks, model.trace):
+        with pytest.raises(ValueError, match=r"^x must have the shape \[T, B, 9\], not \("):
+            run(np.zeros(shape), model.initial_state(1))
+
+
+def test_states_of_another_shape_are_refused(tiny_model: pathlib.Path) -> None:
+    model = ntm.load(tiny_model)
+    state, x = model.initial_state(1), np.zeros((3, 1, 9))
+    for run in (model.run, model.chunks, model.trace):
+        with pytest.raises(ValueError, match=r"^memory must have the shape \(1, "):
+            run(x, model.initial_state(2))
+        with pytest.raises(ValueError, match=r"^weights must have the shape "):
+            run(x, state._replace(weights=state.weights[:, :1]))
+        with pytest.raises(ValueError, match=r"^reads must have the shape "):
+            run(x, state._replace(reads=state.reads[0]))
+        with pytest.raises(ValueError, match="memory_locations must be at least 1, not 0"):
+            run(x, ntm.State(state.memory[..., :0], state.weights[..., :0], state.reads))
+
+
+# Which graph runs
+
+
+@pytest.mark.parametrize(
+    ("batch", "locations", "graph"),
+    [
+        (1, 9, "unrolled"),
+        (17, 9, "unrolled"),
+        (18, 9, "batched"),
+        (48, 24, "batched"),
+        (47, 24, "sparse"),
+        (31, 25, "unrolled"),
+        (32, 25, "sparse"),
+        (1000, 25, "sparse"),
+        (1, 2047, "unrolled"),
+        (1, 2048, "sparse"),
+        (31, 66, "unrolled"),
+        (31, 67, "sparse"),
+    ],
+)
+def test_the_sizes_decide_which_graph_runs(batch: int, locations: int, graph: str) -> None:
+    model, words = ntm.load(memory_locations=locations, batch_size=1000), random_words(batch, 7, 8)
+    used = graphs_used(model)
+    np.testing.assert_array_equal(model.copy(words), words)
+    assert set(used) == {graph}
+
+
+@pytest.mark.parametrize(
+    ("batch", "locations", "graph"),
+    [(26, 9, "unrolled"), (27, 9, "batched"), (95, 32, "sparse"), (96, 32, "batched"), (96, 33, "sparse")],
+)
+def test_the_sizes_decide_otherwise_with_content_addressing(
+    tiny_model: pathlib.Path, batch: int, locations: int, graph: str
+) -> None:
+    model, words = ntm.load(tiny_model, memory_locations=locations, batch_size=1000), random_words(batch, 3, 8)
+    used = graphs_used(model)
+    np.testing.assert_array_equal(model.copy(words), words)
+    assert set(used) == {graph}
+
+
+@pytest.mark.parametrize(
+    ("content_addressing", "head", "looked_at", "graph"),
+    [
+        ("true", 1, 12, "sparse"),
+        ("true", 1, 13, "unrolled"),
+        ("true", 0, 128, "sparse"),  # which reads everywhere
+        ("false", 0, 42, "sparse"),
+        ("false", 0, 43, "unrolled"),
+    ],
+)
+def test_where_heads_look_everywhere_the_sparse_graph_does_not_run(
+    edited_model: Callable[..., pathlib.Path], content_addressing: str, head: int, looked_at: int, graph: str
+) -> None:
+    """The tiny model's heads, of which the second writes, only shift: they look at as many locations ever after."""
+    model = ntm.load(edited_model(props={"content_addressing": content_addressing}))
+    state = model.initial_state(batch_size=16, memory_locations=128)
+    state.weights[:, head] = 2.0**-33  # 2^-29, all 16 together
+    state.weights[:, head, :looked_at] = 1 / looked_at
+    state.weights[0, head, 0] = 0.0  # but another sequence looks there
+    used = graphs_used(model)
+    x = copying.inputs(random_words(20, 16, 8))
+    model.run(x[:40], state)
+    assert used == [graph] * 5
+    list(model.chunks(x, state))
+    assert used == [graph] * 11
+
+
+def test_sequences_go_to_another_graph_when_their_heads_spread() -> None:
+    """With so few locations the six that the bundled model's heads look at are more than a third."""
+    model, words = ntm.load(memory_locations=17, batch_size=1000), random_words(33, 13, 8)
+    used = graphs_used(model)
+    np.testing.assert_array_equal(model.copy(words), words)
+    assert used == ["sparse", "unrolled"]
+
+
+def test_a_sequence_may_go_from_graph_to_graph() -> None:
+    model, words = ntm.load(), random_words(100, 3, 8)
+    with through(model, "unrolled", "batched", "sparse", "sparse"):
+        y = np.concatenate(list(model.chunks(copying.inputs(words), model.initial_state(3, 102))))
+    np.testing.assert_array_equal(y[101:] > 0.5, words)
+
+
+def graphs_used(model: ntm.Model) -> list[str]:
+    """Which graphs of several steps run from now on."""
+    used: list[str] = []
+    for name in GRAPHS:
+        session = getattr(model, f"_{name}")
+
+        def run(*inputs: Any, name: str = name, run: Callable[..., Any] = session.run) -> Any:
+            used.append(name)
+            return run(*inputs)
+
+        session.run = run
+    return used
+
+
+def random_words(*shape: int) -> npt.NDArray[np.uint8]:
+    return np.random.default_rng(0).integers(0, 2, shape, np.uint8)
+
+
+# Model.chunks
+
+
+@pytest.mark.parametrize("steps", [1, 7, 8, 9, 41])
+@pytest.mark.parametrize("name", MODELS)
+def test_chunks_are_the_outputs_of_run(models: dict[str, ntm.Model], name: str, steps: int) -> None:
+    model = models[name]
+    x, state = random_inputs(model, steps, 3), state_after(model, 5, 3, 20)
+    unroll = model._unrolled.metadata.unroll
+    chunks = list(model.chunks(x, state))
+    assert [len(chunk) for chunk in chunks] == [min(unroll, steps - start) for start in range(0, steps, unroll)]
+    np.testing.assert_allclose(np.concatenate(chunks), model.run(x, state)[0], atol=1e-5)
+
+
+def test_nothing_has_no_chunks(tiny_model: pathlib.Path) -> None:
+    model = ntm.load(tiny_model)
+    for shape in ((0, 2, 9), (5, 0, 9)):
+        with pytest.raises(ValueError, match=r"^x must hold a step of a sequence at least, not \("):
+            model.chunks(np.zeros(shape), model.initial_state(shape[1]))
+
+
+def test_chunks_are_computed_as_they_are_asked_for(tiny_model: pathlib.Path) -> None:
+    model = ntm.load(tiny_model)
+    used = graphs_used(model)
+    chunks = model.chunks(np.zeros((1000, 1, 9)), model.initial_state(1))
+    assert used == []
+    next(chunks)
+    assert len(used) == 1
+
+
+# Model.trace
+
+
+def test_a_trace_is_the_steps(models: dict[str, ntm.Model]) -> None:
+    for model in models.values():
+        x, state = random_inputs(model, 12, 1), state_after(model, 5, 1, 20)
+        x[9:] = 0.0
+        trace = model.trace(x, state)
+        np.testing.assert_array_equal(trace.x, x[:, 0])
+        for t, x_t in enumerate(x):
+            y, state = model.step(x_t, state)
+            np.testing.assert_array_equal(trace.y[t], y[0])
+            np.testing.assert_array_equal(trace.weights[t], state.weights[0])
+            np.testing.assert_array_equal(trace.reads[t], state.reads[0])
+            if t == 8:
+                np.testing.assert_array_equal(trace.memory, state.memory[0])
+
+
+def test_a_trace_tells_what_is_added(tiny_model: pathlib.Path) -> None:
+    """The tiny model writes each input to the next location, and reads after the delimiter."""
+    model, words = ntm.load(tiny_model), random_words(5, 1, 8)
+    x = copying.inputs(words)
+    trace = model.trace(x, model.initial_state(1, 7))
+    np.testing.assert_array_equal(trace.y[6:] > 0.5, words[:, 0])
+    np.testing.assert_array_equal(trace.adds[:, 0], x[:, 0])
+    np.testing.assert_array_equal(trace.memory.T[:6], x[:6, 0])
+    np.testing.assert_array_equal(trace.weights[:, 0].argmax(axis=1), [0] * 6 + [1, 2, 3, 4, 5])
+    np.testing.assert_array_equal(trace.weights[:, 1].argmax(axis=1), [1, 2, 3, 4, 5, 6, 0, 1, 2, 3, 4])
+    np.testing.assert_array_equal(trace.reads[6:, 0, :8], words[:, 0])
+
+
+def test_the_memory_of_a_trace_without_any_input_is_that_of_the_first_step(tiny_model: pathlib.Path) -> None:
+    model = ntm.load(tiny_model)
+    state = state_after(model, 3, 1, 16)
+    x = np.zeros((4, 1, 9), np.float32)
+    np.testing.assert_array_equal(model.trace(x, state).memory, model.step(x[0], state)[1].memory[0])
+
+
+@pytest.mark.parametrize("shape", [(3, 2, 9), (3, 0, 9), (0, 1, 9)])
+def test_a_trace_is_of_one_sequence(tiny_model: pathlib.Path, shape: tuple[int, ...]) -> None:
+    model = ntm.load(tiny_model)
+    with pytest.raises(ValueError, match=r"^x must hold one sequence of a step at least, not \("):
+        model.trace(np.zeros(shape), model.initial_state(shape[1]))
+
+
+# Several threads
+
+
+def test_one_model_serves_several_threads(models: dict[str, ntm.Model]) -> None:
+    model = models["untrained"]
+    batches = [random_inputs(model, 20, 3, seed) for seed in range(20)]
+    expected = [model.run(x) for x in batches]
+    with ThreadPoolExecutor(4) as pool:
+        for found, alone in zip(pool.map(model.run, batches), expected, strict=True):
+            assert_equal(found, alone)

@@ -1,0 +1,185 @@
+"""The configuration that a task is learned with."""
+
+import dataclasses
+import pathlib
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ntm.models import NTMConfig
+from ntm.tasks import BUILT_IN, Batch, Size, Task, find
+from ntm.training.config import TrainingConfig
+from ntm.training.recipes import FEEDFORWARD, GENERAL, RECIPES, Recipe, configure
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+
+@dataclasses.dataclass(frozen=True)
+class Echo(Task):
+    """A task of a user's: repeat what was seen a step before."""
+
+    channels: int = 3
+
+    training_sizes = {"length": range(4, 10)}  # noqa: RUF012
+
+    @property
+    def input_size(self) -> int:
+        return self.channels
+
+    output_size = input_size
+
+    def batch(self, rng: np.random.Generator, batch_size: int, size: Size) -> Batch:
+        x = rng.integers(0, 2, (size["length"], batch_size, self.channels)).astype(np.float32)
+        return Batch(x, np.roll(x, 1, axis=0), np.ones(x.shape[:2], np.float32))
+
+
+@pytest.mark.parametrize(
+    ("task", "numbers"),
+    [
+        (find("copy"), (9, 8, 22)),
+        (find("copy", {"bits": 16}), (17, 16, 22)),
+        (find("repeat-copy"), (10, 9, 12)),
+        (find("associative-recall"), (8, 6, 32)),
+        (find("associative-recall", {"bits": 4, "vectors": 1}), (6, 4, 16)),
+        (find("dynamic-ngrams"), (1, 1, 64)),
+        (find("dynamic-ngrams", {"n": 3}), (1, 1, 8)),
+        (find("priority-sort"), (10, 8, 40)),
+        (Echo(5), (5, 5, 9)),  # one location for each step
+    ],
+    ids=lambda value: f"{value.name} {value.options}" if isinstance(value, Task) else "",
+)
+def test_the_network_follows_from_the_task_and_its_options(task: Task, numbers: tuple[int, int, int]) -> None:
+    network, training = configure(task)
+    assert (network.input_size, network.output_size, network.memory_locations) == numbers
+    assert training.ranges == task.training_sizes
+
+
+@pytest.mark.parametrize(
+    ("name", "sizes", "memory_locations"),
+    [
+        ("copy", {"length": (1, 40)}, 42),
+        ("copy", {"length": (3, 3)}, 5),
+        ("repeat-copy", {"length": (1, 20)}, 22),
+        ("repeat-copy", {"repeats": (1, 20)}, 12),
+        ("associative-recall", {"items": (2, 12)}, 56),
+        ("priority-sort", {"vectors": (5, 30)}, 60),
+    ],
+)
+def test_the_memory_has_room_for_the_largest_size(
+    name: str, sizes: dict[str, tuple[int, int]], memory_locations: int
+) -> None:
+    task = find(name)
+    network, training = configure(task, options={"sizes": sizes})
+    assert network.memory_locations == memory_locations
+    own = {size: (min(values), max(values)) for size, values in task.training_sizes.items()}
+    assert training.sizes == own | sizes  # a size that is not given stays as it is
+
+
+def test_the_memory_has_room_for_the_shifts() -> None:
+    network, _ = configure(find("copy"), options={"sizes": {"length": (1, 1)}, "shifts": 9})
+    assert network.memory_locations == 8
+
+
+def test_a_task_without_a_recipe_has_the_general_one() -> None:
+    network, training = configure(Echo())
+    assert network == NTMConfig(3, 3, memory_locations=9, read_heads=2)
+    assert training == TrainingConfig(sizes={"length": (4, 9)}, train_locations=(128,))
+    other = "a controller without a recipe"
+    assert configure(Echo(), other) == configure(Echo())
+    assert configure(find("copy"), other)[1] == TrainingConfig(sizes={"length": (1, 20)}, train_locations=(128,))
+
+
+def test_no_batch_has_fewer_memory_locations_than_the_task_needs() -> None:
+    for most, further in ((125, (128,)), (126, ()), (200, ())):
+        network, training = configure(find("copy"), "another", {"sizes": {"length": (1, most)}})
+        assert (network.memory_locations, training.train_locations) == (most + 2, further)
+    _, training = configure(find("copy"), options={"train_locations": (5,)})
+    assert training.train_locations == (5,)
+
+
+def test_the_recipe_of_a_task_serves_its_controller(monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = Recipe("measured", {"read_heads": 4, "shifts": 5, "memory_locations": 30}, {"batch_size": 5})
+    monkeypatch.setitem(RECIPES, ("Echo", FEEDFORWARD), recipe)
+    network, training = configure(Echo())
+    assert network == NTMConfig(3, 3, memory_locations=30, read_heads=4, shifts=5)
+    assert training == TrainingConfig(sizes={"length": (4, 9)}, batch_size=5)
+
+
+@pytest.mark.parametrize(
+    ("options", "memory_locations", "train_locations"),
+    [
+        ({}, 9, (128,)),
+        ({"memory_locations": 50}, 50, (128,)),
+        ({"sizes": {"length": (4, 30)}}, 30, (128,)),
+        ({"memory_locations": 128}, 128, ()),
+        ({"train_locations": (7, 8)}, 9, (7, 8)),
+        ({"train_locations": ()}, 9, ()),
+    ],
+)
+def test_a_network_is_trained_with_further_memory_locations_by_the_recipe(
+    options: dict[str, Any], memory_locations: int, train_locations: tuple[int, ...]
+) -> None:
+    network, training = configure(Echo(), options=options)
+    assert (network.memory_locations, training.train_locations) == (memory_locations, train_locations)
+
+
+def test_options_override_the_recipe() -> None:
+    copy = find("copy")
+    network, training = configure(copy)
+    changes: dict[str, Any] = {"clean_sequences": 7, "gate_bias": 1.0, "seed": 8}
+    assert RECIPES["copy", FEEDFORWARD].training["clean_sequences"] != 7
+    options = changes | {"read_heads": 2, "memory_locations": 50}
+    before = dict(options)
+    changed = configure(copy, options=options)
+    assert options == before
+    assert changed[0] == dataclasses.replace(network, read_heads=2, memory_locations=50)
+    assert changed[1] == dataclasses.replace(training, **changes)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"colour": 3}, "there is no option colour"),
+        ({"word_bits": 8, "max_length": 20, "seed": 1}, "there is no option max_length, word_bits"),
+        ({"sizes": {"items": (1, 2)}}, "the task copy has no size items; its sizes: length"),
+        ({"sizes": {"length": (1, 2), "repeats": (1, 2)}}, "the task copy has no size repeats; its sizes: length"),
+        ({"sizes": {"length": (5, 1)}}, "length must not go from a larger number to a smaller one: 5 to 1"),
+        ({"input_size": 8}, "input_size follows from the task copy: 9"),
+        ({"output_size": 9}, "output_size follows from the task copy: 8"),
+        ({"shifts": 4}, "shifts must be odd, not 4"),
+        ({"memory_locations": 1}, "memory_locations must be at least 2, not 1"),
+        ({"batch_size": 0}, "batch_size must be at least 1, not 0"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, dict) else "",
+)
+def test_an_option_that_cannot_be_is_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        configure(find("copy"), options=options)
+
+
+def test_the_sizes_of_the_network_may_be_repeated() -> None:
+    copy = find("copy")
+    assert configure(copy, options={"input_size": 9, "output_size": 8}) == configure(copy)
+
+
+@pytest.mark.parametrize("key", RECIPES, ids=" ".join)
+def test_every_recipe_is_of_a_built_in_task_and_can_be_used(key: tuple[str, str]) -> None:
+    name, controller = key
+    recipe, task = RECIPES[key], find(name)
+    assert name in BUILT_IN
+    network, training = configure(task, controller)
+    for configuration, fields in ((network, recipe.network), (training, recipe.training)):
+        names = {field.name for field in dataclasses.fields(configuration)}
+        assert set(fields) <= names
+        assert {field: getattr(configuration, field) for field in fields} == dict(fields)
+    find(name, task.options | dict(training.variant))  # which refuses an unknown option
+    assert bool(training.variant) == bool(training.variant_every)
+
+
+@pytest.mark.parametrize("recipe", [GENERAL, *RECIPES.values()], ids=["general", *map(" ".join, RECIPES)])
+def test_every_recipe_names_its_evidence(recipe: Recipe) -> None:
+    """The file, and where in it."""
+    file, _, section = recipe.evidence.partition(", ")
+    assert (ROOT / file).is_file()
+    assert section.strip()

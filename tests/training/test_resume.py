@@ -1,0 +1,146 @@
+"""A training that is killed and resumed ends as if it had not been killed."""
+
+import contextlib
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ntm.training import run
+
+KILLS = 10
+# A process that has imported TensorFlow, and done nothing else with it, starts one process after another: the import
+# takes longer than all the rest. It reads run folders, and writes the number of the process and its exit code.
+# Every fifth batch is reported, and followed by a checkpoint: kills hit between many of them, and amid them.
+PROGRAM = """
+import json, os, pathlib, sys
+from ntm import console
+console.import_tensorflow()
+from ntm.tasks import find
+from ntm.training import train as training
+training._REPORT_BATCHES, training._CHECKPOINT_SECONDS = 5, 0.0
+task, task_options, options = sys.argv[1], json.loads(sys.argv[2]), json.loads(sys.argv[3])
+for line in sys.stdin:
+    child = os.fork()
+    if not child:
+        folder = pathlib.Path(line.rstrip())
+        training.train(find(task, task_options), folder, resume=folder.exists(), **options)
+        os._exit(0)
+    print(child, flush=True)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
+# Small networks that learn at once, so that a few hundred batches see restarts, checks and a falling learning rate.
+OPTIONS: dict[str, Any] = {
+    "controller_sizes": [8],
+    "memory_vector_size": 4,
+    "batch_size": 4,
+    "learning_rate": 0.01,
+    "content_learning_rate": 0.01,
+    "restart_batches": 100,
+    "begun_loss": 0.0,
+    "learned_loss": 0.3,
+    "halving_batches": 100,
+    "annealing_batches": 50,
+    "max_batches": 280,
+    "xla": False,
+}
+RUNS = {
+    "copy": ({"bits": 1}, {"sizes": {"length": [1, 2]}, "clean_sequences": 20}),
+    "associative-recall": ({"bits": 3, "vectors": 1}, {"sizes": {"items": [2, 2]}, "clean_sequences": 4}),
+}
+
+
+class Starter:
+    """The process that starts trainings of a task."""
+
+    def __init__(self, process: "subprocess.Popen[str]") -> None:
+        self._process = process
+
+    def start(self, folder: pathlib.Path) -> int:
+        """Begin, or resume, a training; returns the number of its process."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{folder}\n")
+        self._process.stdin.flush()
+        return self._read()
+
+    def exit_code(self) -> int:
+        """Wait for the end of the training."""
+        return self._read()
+
+    def _read(self) -> int:
+        assert self._process.stdout is not None
+        return int(self._process.stdout.readline())
+
+
+@contextlib.contextmanager
+def starter(task: str) -> Iterator[Starter]:
+    task_options, options = RUNS[task]
+    arguments = [task, json.dumps(task_options), json.dumps(OPTIONS | options)]
+    program = [sys.executable, "-c", PROGRAM, *arguments]
+    with subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            yield Starter(process)
+        finally:
+            process.kill()
+
+
+def history(folder: pathlib.Path) -> list[dict[str, Any]]:
+    """What has been reported, but for the time; a line that is being written is left out."""
+    path = folder / "history.jsonl"
+    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+    return [json.loads(line) | {"seconds": 0} for line in lines if line.endswith("\n")]
+
+
+def wait_for(folder: pathlib.Path, batches: int) -> None:
+    """Wait until a training has reported so many batches."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        reported = history(folder)
+        if reported and reported[-1]["batches"] >= batches:
+            return
+        time.sleep(0.002)
+    pytest.fail(f"no {batches} batches in two minutes")
+
+
+@pytest.mark.parametrize("task", RUNS)
+def test_a_run_that_is_killed_ten_times_ends_with_the_same_bytes(task: str, tmp_path: pathlib.Path) -> None:
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    with starter(task) as process:
+        process.start(whole)
+        assert process.exit_code() == 0
+    expected = history(whole)
+
+    random = np.random.default_rng(sum(map(ord, task)))
+    moments = np.sort(random.choice(np.arange(1, expected[-1]["batches"] // 10 - 1), KILLS, replace=False))
+    with starter(task) as process:
+        for moment in moments.tolist():
+            number = process.start(killed)
+            wait_for(killed, 10 * moment)
+            time.sleep(random.uniform(0.0, 0.05))
+            os.kill(number, signal.SIGKILL)
+            assert process.exit_code() == -signal.SIGKILL
+        process.start(killed)
+        assert process.exit_code() == 0
+
+    arrays = [dict(np.load(folder / "checkpoint.npz")) for folder in (whole, killed)]
+    assert arrays[0].keys() == arrays[1].keys()
+    states = [name for name in arrays[0] if name != "summary"]
+    assert {name.partition("/")[0] for name in states} == {"model", "state"}
+    for name in states:
+        one, other = (array[name] for array in arrays)
+        assert (one.dtype, one.shape, one.tobytes()) == (other.dtype, other.shape, other.tobytes()), name
+    assert history(killed) == expected
+    summaries = [run.load_run(folder).summary for folder in (whole, killed)]
+    times = {"seconds": 0, "seconds_to_converge": 0}
+    assert summaries[0] | times == summaries[1] | times
+    assert expected[-1]["restarts"] == 1  # or the run would prove little
+    assert expected[-1]["learning_rate"] < 0.01
+    assert summaries[0]["progress"]["checks"] > 2

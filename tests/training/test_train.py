@@ -1,0 +1,361 @@
+"""A training from beginning to end, by the Python API, and the run folder that it leaves behind."""
+
+import dataclasses
+import json
+import math
+import pathlib
+import re
+import shutil
+from typing import Any, BinaryIO
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from ntm.errors import FileError, RunError, TaskError
+from ntm.tasks import BUILT_IN, Batch, Size, Task, find
+from ntm.training import run
+from ntm.training.config import LOCATION
+from ntm.training.recipes import configure
+from ntm.training.run import RunConfig
+from ntm.training.train import train
+from ntm.training.trainer import Check, Step, Trainer
+
+COPY = find("copy", {"bits": 2})
+OPTIONS: dict[str, Any] = {
+    "sizes": {"length": (1, 2)},
+    "memory_vector_size": 3,
+    "controller_sizes": (5,),
+    "seed": 3,
+    "batch_size": 8,
+    "max_batches": 3,
+    "addressing": (LOCATION,),
+    "learning_rate": 2e-3,
+    "halving_batches": 0,
+    "clean_sequences": 1_600,
+    "unsolved_batches": 1_100,
+    "annealing_learning_rate": 1e-3,
+    "xla": False,
+}
+PASSED, FAILED = Check(True, 0, 0.0, 0), Check(False, 7, 9.0, 0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Echo(Task):
+    """A task of a user's: repeat what was seen a step before."""
+
+    channels: int  # which has no default
+
+    training_sizes = {"length": range(4, 10)}  # noqa: RUF012
+
+    @property
+    def input_size(self) -> int:
+        return self.channels
+
+    output_size = input_size
+
+    def batch(self, rng: np.random.Generator, batch_size: int, size: Size) -> Batch:
+        x = rng.integers(0, 2, (size["length"], batch_size, self.channels)).astype(np.float32)
+        return Batch(x, np.roll(x, 1, axis=0), np.ones(x.shape[:2], np.float32))
+
+
+def figures(loss: float, wrong_bits: float) -> tuple[tf.Tensor, ...]:
+    """What a training step returns."""
+    return tf.constant(loss), tf.fill([8], wrong_bits), tf.ones([8])
+
+
+def files(folder: pathlib.Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.fixture(scope="module")
+def of_three_batches(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    folder = tmp_path_factory.mktemp("train") / "run"
+    train(COPY, folder, **OPTIONS)
+    return folder
+
+
+@pytest.fixture
+def finished(of_three_batches: pathlib.Path, tmp_path: pathlib.Path) -> pathlib.Path:
+    """A run on copy of three batches, to do with as a test likes."""
+    return shutil.copytree(of_three_batches, tmp_path / "run")
+
+
+def test_training_returns_what_the_run_folder_holds(tmp_path: pathlib.Path) -> None:
+    lines: list[dict[str, Any]] = []
+    trained = train(COPY, tmp_path / "run", report=lines.append, **OPTIONS)
+    assert sorted(files(tmp_path / "run")) == ["checkpoint.npz", "config.json", "history.jsonl"]
+    loaded = run.load_run(tmp_path / "run")
+    assert trained.config == loaded.config
+    assert trained.config == RunConfig("copy", {"bits": 2, "pattern": "random"}, *configure(COPY, options=OPTIONS))
+    assert trained.summary == loaded.summary
+    assert trained.checkpoint_sha256 == loaded.checkpoint_sha256
+    assert trained.summary["batches"] == 3
+    assert trained.converged is trained.summary["converged"] is False
+    for ours, theirs in zip(trained.cell.trainable_variables, loaded.cell.trainable_variables, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    history = (tmp_path / "run" / "history.jsonl").read_text(encoding="utf-8").splitlines()
+    assert [json.loads(line) for line in history] == lines
+    assert [line["batches"] for line in lines] == [3]
+
+
+def test_the_run_folder_is_needless(
+    finished: pathlib.Path, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    empty = tmp_path / "temporary"
+    empty.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(empty))
+    trained = train(COPY, **OPTIONS)
+    assert list(empty.iterdir()) == []
+    expected = run.load_run(finished)
+    assert trained.config == expected.config
+    for ours, theirs in zip(trained.cell.trainable_variables, expected.cell.trainable_variables, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_a_task_is_given_by_its_name_or_as_an_object(tmp_path: pathlib.Path) -> None:
+    for given in ("copy", find("copy")):
+        trained = train(given, **OPTIONS)
+        assert (trained.config.task, trained.config.task_options) == ("copy", {"bits": 8, "pattern": "random"})
+    own = train(Echo(2), tmp_path / "run", **OPTIONS | {"sizes": {"length": (4, 5)}})
+    assert (own.config.task, own.config.task_options) == ("Echo", {"channels": 2})
+    assert (own.cell.config.input_size, own.cell.config.memory_locations) == (2, 5)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options", "error", "message"),
+    [
+        ((None, "run"), {}, RunError, "give a task to learn"),
+        ((None,), {"resume": True}, RunError, "give the run folder to resume"),
+        (
+            ("cpoy", "run"),
+            {},
+            TaskError,
+            f"there is no task 'cpoy': give one of {', '.join(BUILT_IN)}, or FILE.py:CLASS",
+        ),
+        (("copy", "run"), {"colour": 1}, RunError, "there is no option colour"),
+        (("copy", "run"), {"shifts": 4}, RunError, "shifts must be odd, not 4"),
+        (("copy", "run"), {"sizes": {"items": (1, 2)}}, RunError, "the task copy has no size items; its sizes: length"),
+        (
+            ("associative-recall", "run"),
+            {"sizes": {"items": (1, 3)}},
+            TaskError,
+            "the task associative-recall, batch of items=1: ValueError: items must be at least 2, not 1",
+        ),
+    ],
+)
+def test_what_cannot_be_trained_is_refused_and_leaves_nothing(
+    arguments: tuple[Any, ...], options: dict[str, Any], error: type[Exception], message: str, tmp_path: pathlib.Path
+) -> None:
+    task, *output = arguments
+    with pytest.raises(error, match=f"^{re.escape(message)}$"):
+        train(task, *(tmp_path / name for name in output), **options)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_resumed_run_knows_its_task_and_options(finished: pathlib.Path) -> None:
+    before = files(finished)
+    for task in (None, "copy", COPY):
+        assert train(task, finished, resume=True).summary["batches"] == 3
+        assert train(task, finished, resume=True, **OPTIONS).summary["batches"] == 3
+    lists: dict[str, Any] = {"sizes": {"length": [1, 2]}, "controller_sizes": [5]}
+    assert train(None, finished, resume=True, **lists).summary["batches"] == 3
+    assert files(finished) == before
+    assert train(None, finished, resume=True, max_batches=5).summary["batches"] == 5
+    assert run.load_config(finished).training.max_batches == 5
+
+
+@pytest.mark.parametrize(
+    ("task", "options", "message"),
+    [
+        (
+            find("copy"),
+            {},
+            'cannot resume RUN: it was trained on copy with bits=2, pattern="random", '
+            'not with bits=8, pattern="random"',
+        ),
+        ("repeat-copy", {}, "cannot resume RUN: it was trained on copy, not on repeat-copy"),
+        (Echo(2), {}, "cannot resume RUN: it was trained on copy, not on Echo"),
+        (None, {"seed": 4}, "--resume keeps the options of RUN: seed is 3, not 4"),
+        (None, {"goal": 1.0}, "--resume keeps the options of RUN: goal is 0.0, not 1.0"),
+        (None, {"controller_sizes": (5, 5)}, "--resume keeps the options of RUN: controller_sizes is (5,), not (5, 5)"),
+        (None, {"colour": 1}, "there is no option colour"),
+        (
+            None,
+            {"sizes": {"length": (1, 3)}},
+            "--resume keeps the options of RUN: sizes is {'length': (1, 2)}, not {'length': (1, 3)}",
+        ),
+    ],
+    ids=str,
+)
+def test_a_contradiction_to_the_resumed_run_is_refused(
+    task: Task | str | None, options: dict[str, Any], message: str, finished: pathlib.Path
+) -> None:
+    before = files(finished)
+    with pytest.raises(RunError, match=f"^{re.escape(message.replace('RUN', str(finished)))}$"):
+        train(task, finished, resume=True, **options)
+    assert files(finished) == before
+
+
+def test_a_run_on_a_task_of_the_users_is_resumed_with_the_task(tmp_path: pathlib.Path) -> None:
+    options = OPTIONS | {"sizes": {"length": (4, 5)}}
+    train(Echo(2), tmp_path, **options)
+    message = f"cannot resume {tmp_path}: its task Echo is not built in: give --task FILE.py:Echo"
+    with pytest.raises(RunError, match=f"^{re.escape(message)}$"):
+        train(None, tmp_path, resume=True)
+    with pytest.raises(RunError, match=r"it was trained on Echo with channels=2, not with channels=3$"):
+        train(Echo(3), tmp_path, resume=True)
+    assert train(Echo(2), tmp_path, resume=True, max_batches=4).summary["batches"] == 4
+
+
+def test_an_interrupt_ends_training_after_the_batch_and_nothing_is_lost(tmp_path: pathlib.Path) -> None:
+    asked = iter([False, False, False, True])
+    summary = train(COPY, tmp_path, interrupted=lambda: next(asked), **OPTIONS | {"max_batches": 99}).summary
+    assert (summary["batches"], summary["converged"]) == (3, False)
+    resumed = train(None, tmp_path, resume=True, max_batches=6)
+    whole = train(COPY, **OPTIONS | {"max_batches": 6})
+    for ours, theirs in zip(resumed.cell.trainable_variables, whole.cell.trainable_variables, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_an_interrupt_before_the_first_batch_leaves_no_folder(tmp_path: pathlib.Path) -> None:
+    with pytest.raises(RunError, match="is not a run of ntm-train"):
+        train(COPY, tmp_path / "run", interrupted=lambda: True, **OPTIONS)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_history_tells_of_checks_and_a_finished_run_is_not_trained_on(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path
+) -> None:
+    monkeypatch.setattr(Trainer, "_train_step", lambda *_: figures(0.1, 0.0))
+    monkeypatch.setattr(Trainer, "check", lambda _: Check(True, 0, 0.25, 0))
+    lines: list[dict[str, Any]] = []
+    options = OPTIONS | {"max_batches": 20_000, "annealing_batches": 50}
+    trained = train(COPY, tmp_path, report=lines.append, **options)
+    checked = {line["batches"]: line["check_cost"] for line in lines if line.get("check_wrong_bits") == 0}
+    assert checked == {250: 0.25}
+    assert [line["learning_rate"] < 2e-3 for line in lines] == [line["batches"] >= 200 for line in lines]
+    assert trained.converged
+    assert trained.summary["sequences_to_converge"] == 1_600
+    assert trained.summary["content_addressing_off"]
+    assert not run.load_run(tmp_path).cell.content_addressing
+    count = len(lines)
+    again = train(None, tmp_path, resume=True, report=lines.append)
+    assert (again.summary, len(lines)) == (trained.summary, count)
+
+
+def test_a_network_that_fails_the_last_check_learns_on(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> None:
+    monkeypatch.setattr(Trainer, "_train_step", lambda *_: figures(0.1, 0.0))
+    checks = iter([PASSED, FAILED, PASSED, PASSED])  # to anneal, at the end of it, and both again
+    monkeypatch.setattr(Trainer, "check", lambda _: next(checks))
+    lines: list[dict[str, Any]] = []
+    options = OPTIONS | {"max_batches": 20_000, "annealing_batches": 50, "turn_content_off": False}
+    trained = train(COPY, tmp_path, report=lines.append, **options)
+    assert {line["batches"]: line["check_wrong_bits"] for line in lines if "check_wrong_bits" in line} == {
+        250: 7,
+        500: 0,
+    }
+    assert [line["learning_rate"] for line in lines if 275 <= line["batches"] <= 425] == [2e-3] * 7
+    assert (trained.converged, trained.summary["batches"], trained.summary["restarts"]) == (True, 500, 0)
+
+
+def test_what_was_reached_before_a_restart_does_not_count(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path
+) -> None:
+    """The network converges, fails the last check and restarts; the history tells of it, the summary does not."""
+    wrong = iter([0.0] * 200 + [1.0] * 10_000)
+    monkeypatch.setattr(Trainer, "_train_step", lambda *_: figures(0.2, 0.0))
+    advance = Trainer._advance
+
+    def advance_with_wrong_bits(self: Trainer, step: Step) -> None:
+        advance(self, step._replace(wrong_bits=next(wrong)))
+
+    monkeypatch.setattr(Trainer, "_advance", advance_with_wrong_bits)
+    checks = iter([PASSED] + [FAILED] * 1_000)
+    monkeypatch.setattr(Trainer, "check", lambda _: next(checks))
+    lines: list[dict[str, Any]] = []
+    options = OPTIONS | {"annealing_batches": 50, "max_batches": 600, "unsolved_batches": 210}
+    summary = train(COPY, tmp_path, report=lines.append, **options).summary
+    assert any(line["learning_rate"] < 2e-3 for line in lines)
+    assert [line["restarts"] for line in lines][:: len(lines) - 1] == [0, summary["restarts"]]
+    assert summary["restarts"] > 0
+    assert (summary["converged"], summary["sequences_to_converge"]) == (False, None)
+    history = (tmp_path / "history.jsonl").read_text(encoding="utf-8").splitlines()
+    assert [json.loads(line) for line in history] == lines
+
+
+def test_nan_is_bounded_by_the_limit_and_never_written(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> None:
+    monkeypatch.setattr(Trainer, "_train_step", lambda *_: figures(math.nan, 9.0))
+    summary = train(COPY, tmp_path, **OPTIONS | {"max_batches": 30}).summary
+    assert (summary["converged"], summary["batches"], summary["restarts"]) == (False, 30, 30)
+    lines = (tmp_path / "history.jsonl").read_text().splitlines()
+    assert [json.loads(line, parse_constant=pytest.fail)["loss"] for line in lines] == [None, None]
+
+
+def test_a_cost_of_nan_is_never_written(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> None:
+    """As a check finds it where the last step has made the variables NaN."""
+    monkeypatch.setattr(Trainer, "check", lambda _: Check(False, 7, math.nan, 0))
+    trained = train(COPY, tmp_path, **OPTIONS)
+    assert trained.summary["check_cost"] is None
+    line = json.loads((tmp_path / "history.jsonl").read_text(), parse_constant=pytest.fail)
+    assert (line["check_wrong_bits"], line["check_cost"]) == (7, None)
+
+
+def test_an_exhausted_memory_leaves_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> None:
+    def exhaust(*_: Any) -> None:
+        raise tf.errors.ResourceExhaustedError(None, None, "OOM")
+
+    monkeypatch.setattr(Trainer, "train", exhaust)
+    with pytest.raises(MemoryError):
+        train(COPY, tmp_path / "run", **OPTIONS)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_training_that_does_not_fit_the_memory_is_not_tried(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path
+) -> None:
+    there_is = {"SC_PAGE_SIZE": 1 << 12, "SC_PHYS_PAGES": 1 << 21}  # 8 GiB
+    monkeypatch.setattr("os.sysconf", there_is.__getitem__)
+    with pytest.raises(MemoryError):
+        train(COPY, tmp_path / "run", **OPTIONS | {"memory_locations": 1 << 20, "batch_size": 1 << 16})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_without_a_checkpoint_begins_when_it_is_resumed(tmp_path: pathlib.Path) -> None:
+    """As a kill leaves it at the worst moment."""
+    run.save_config(tmp_path, RunConfig("copy", COPY.options, *configure(COPY, options=OPTIONS)))
+    assert train(None, tmp_path, resume=True).summary["batches"] == 3
+
+
+@pytest.mark.parametrize("rest", [b"", b'{"batches": 75}\n', b'{"batches": 75}\n{"batches": 100}\n', b'{"bat'])
+def test_history_is_rewound_to_the_checkpoint(rest: bytes, tmp_path: pathlib.Path) -> None:
+    kept = b'{"batches": 25}\n{"batches": 50}\n'
+    (tmp_path / "history.jsonl").write_bytes(kept + rest)
+    run.rewind_history(tmp_path, 60)
+    assert (tmp_path / "history.jsonl").read_bytes() == kept
+
+
+def test_a_checkpoint_is_replaced_whole_or_not_at_all(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run.save_checkpoint(tmp_path, {"a": np.ones(3)}, {"b": np.ones(2)}, {"batches": 1})
+
+    def savez(file: BinaryIO, **_: object) -> None:
+        file.write(b"half")
+        raise OSError("no space left")
+
+    monkeypatch.setattr(np, "savez", savez)
+    with pytest.raises(FileError, match="no space left"):
+        run.save_checkpoint(tmp_path, {"a": np.zeros(3)}, {"b": np.zeros(2)}, {"batches": 2})
+    state, summary = run.load_state(tmp_path)
+    assert state["b"].tolist() == [1, 1]
+    assert summary == {"batches": 1}
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.npz"]
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_a_configuration_is_read_as_it_was_written(name: str, tmp_path: pathlib.Path) -> None:
+    task = find(name)
+    changes = {"train_locations": (64, 99), "annealing_locations": (128,), "controller_sizes": (7, 8), "goal": 2}
+    config = RunConfig(task.name, task.options, *configure(task, options=changes))
+    run.save_config(tmp_path, config)
+    assert run.load_config(tmp_path) == config
+    assert find(config.task, config.task_options) == task
