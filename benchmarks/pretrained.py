@@ -80,7 +80,7 @@ MODELS = {
     "copy-8bit": Recipe(
         task="copy",
         options=(),
-        seed=0,
+        seed=3,
         evaluations=(
             *(Evaluation({"length": length}, None, 10_000) for length in (1, 2, 5, 7, 11, 20, 30)),
             *(Evaluation({"length": length}, 128, 1_000) for length in (1, 2, 5, 10, 20, 30, 40, 50, 80, 120)),
@@ -96,7 +96,7 @@ MODELS = {
     "associative-recall": Recipe(
         task="associative-recall",
         options=(),
-        seed=0,
+        seed=3,
         evaluations=tuple(
             Evaluation({"items": items}, locations, 1_000, allowed)
             for locations in (None, 128)

@@ -129,7 +129,7 @@ def draw(task: Task, rng: np.random.Generator, batch_size: int, size: Size) -> B
     if target.min() < 0 or target.max() > 1:
         found = f"{target.min():g} to {target.max():g}"
         raise TaskError(f"{_batch_of(task, size)}: target must be from 0 to 1, not {found}")
-    if not np.isin(mask, (0, 1)).all():
+    if not ((mask == 0) | (mask == 1)).all():
         raise TaskError(f"{_batch_of(task, size)}: mask must hold nothing but 0 and 1")
     if not mask.any(axis=0).all():
         raise TaskError(f"{_batch_of(task, size)}: mask is 0 at every step of a sequence, so that no output counts")

@@ -76,7 +76,8 @@ class TrainingConfig:
         restart_batches: restart if the average loss is above ``begun_loss`` after so many batches. Every restart gets
             as many more.
         begun_loss: in nats per output number, of which chance is 0.69.
-        unsolved_batches: restart if the network has not converged after so many, likewise.
+        unsolved_batches: restart if the network has not converged after so many, likewise; three times as many while
+            the average loss is below ``learned_loss``.
         content_restarts: restart a converged network that relies on content addressing, so many times at most.
         annealing_batches: of a falling learning rate, once the network has converged.
         annealing_learning_rate: at the beginning of annealing.

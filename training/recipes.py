@@ -41,6 +41,7 @@ RECIPES: dict[tuple[str, str], Recipe] = {
         evidence="benchmarks/RESULTS.md, The recipe: each choice was taken away and missed",
         training={
             "addressing": (LOCATION,),
+            "learned_loss": 0.0,
             "halving_batches": 0,
             "variant": {"pattern": "sparse"},
             "variant_every": 8,

@@ -22,6 +22,7 @@ from ntm.training.optimizer import Adam
 # After a failed check the next one follows so many clean sequences later, more each time: a check takes as long as some
 # hundred batches. Of a task with a goal, every so many batches.
 _MORE_CLEAN_SEQUENCES, _MORE_EACH_TIME, _GOAL_CHECK_BATCHES = 200, 50, 500
+_PATIENCE = 3  # times as long until the restart of a network that has all but learned the task
 _LOSS_DECAY = 0.97  # of the moving average of the loss, a batch
 # While annealing, the learning rate falls as 1/t: to its half after so many batches.
 _HALVING_BATCHES = 200
@@ -161,6 +162,8 @@ class Trainer:
         progress.learned_batches += not self.annealing and progress.loss < config.learned_loss
         progress.clean_sequences = 0 if step.wrong_bits else progress.clean_sequences + config.batch_size
         allowed = config.unsolved_batches if progress.loss < config.begun_loss else config.restart_batches
+        if progress.loss < config.learned_loss:
+            allowed *= _PATIENCE
         restart = not self.annealing and progress.learning_batches >= (progress.restarts + 1) * allowed
         if not self.annealing and self._is_time_to_check():
             found = self.check()

@@ -38,7 +38,6 @@ CONFIGS = {
     "default": DEFAULT,
     "one layer": SMALL,
     "I=7, O=2": dataclasses.replace(SMALL, input_size=7, output_size=2),
-    "I=1, O=5": dataclasses.replace(SMALL, input_size=1, output_size=5),
     "no shifts": dataclasses.replace(SMALL, shifts=1),
     "S=5": dataclasses.replace(SMALL, shifts=5, controller_sizes=(5, 6)),
     "R=2": dataclasses.replace(SMALL, read_heads=2),
