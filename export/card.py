@@ -65,10 +65,10 @@ line for each step; `counts` is 1 where the output counts. y is rounded to four 
 
 ## Agreement with TensorFlow
 
-The largest difference to the network as TensorFlow computes it, absolute, and relative to numbers above 1: at every
-step from the same state, over random sequences of the task, among them {compared}, and
-zeros after their end. At most {tolerance:g} is allowed, and not one differing bit. What repeats a step (a graph of
-several, the SavedModel of whole sequences) is compared with one step of it repeated, and that one with TensorFlow.
+The largest difference to the network as TensorFlow computes it in float64, absolute, and relative to numbers above 1:
+at every step from the same state, over random sequences of {compared}. At most {tolerance:g} is allowed, and not one
+differing bit. What repeats a step (a graph of several, the SavedModel of whole sequences) is compared with one step of
+it repeated, and that one with TensorFlow.
 
 {agreements}
 {quantised}

@@ -41,20 +41,23 @@ for line in sys.stdin:
 OPTIONS: dict[str, Any] = {
     "controller_sizes": [8],
     "memory_vector_size": 4,
+    "train_locations": [16],
     "batch_size": 4,
     "learning_rate": 0.01,
     "content_learning_rate": 0.01,
-    "restart_batches": 100,
     "begun_loss": 0.0,
-    "learned_loss": 0.3,
+    "learned_loss": 0.6,
     "halving_batches": 100,
     "annealing_batches": 50,
-    "max_batches": 280,
+    "max_batches": 275,
     "xla": False,
 }
 RUNS = {
-    "copy": ({"bits": 1}, {"sizes": {"length": [1, 2]}, "clean_sequences": 20}),
-    "associative-recall": ({"bits": 3, "vectors": 1}, {"sizes": {"items": [2, 2]}, "clean_sequences": 4}),
+    "copy": ({"bits": 1}, {"sizes": {"length": [1, 2]}, "clean_sequences": 20, "restart_batches": 20}),
+    "associative-recall": (
+        {"bits": 3, "vectors": 1},
+        {"sizes": {"items": [2, 2]}, "clean_sequences": 4, "restart_batches": 100},
+    ),
 }
 
 
@@ -119,7 +122,7 @@ def test_a_run_that_is_killed_ten_times_ends_with_the_same_bytes(task: str, tmp_
     expected = history(whole)
 
     random = np.random.default_rng(sum(map(ord, task)))
-    moments = np.sort(random.choice(np.arange(1, expected[-1]["batches"] // 10 - 1), KILLS, replace=False))
+    moments = np.sort(random.choice(np.arange(1, expected[-1]["batches"] // 10 - 3), KILLS, replace=False))
     with starter(task) as process:
         for moment in moments.tolist():
             number = process.start(killed)
@@ -141,6 +144,6 @@ def test_a_run_that_is_killed_ten_times_ends_with_the_same_bytes(task: str, tmp_
     summaries = [run.load_run(folder).summary for folder in (whole, killed)]
     times = {"seconds": 0, "seconds_to_converge": 0}
     assert summaries[0] | times == summaries[1] | times
-    assert expected[-1]["restarts"] == 1  # or the run would prove little
-    assert expected[-1]["learning_rate"] < 0.01
+    assert expected[-1]["restarts"] > 0  # or the run would prove little
+    assert min(line["learning_rate"] for line in expected) < 0.01
     assert summaries[0]["progress"]["checks"] > 2

@@ -193,10 +193,10 @@ def test_the_learning_rate_never_rises_while_annealing(trainer: Scripted) -> Non
 
 @pytest.mark.parametrize("allowed", [3, 0])
 def test_a_network_that_relies_on_content_addressing_restarts_as_often_as_the_recipe_says(allowed: int) -> None:
-    trainer = make_scripted(content_restarts=allowed)
+    trainer = make_scripted(content_restarts=allowed, unsolved_batches=220)
     trainer.checks_find = PASSED._replace(content_users=1)
     for restarts in range(allowed):
-        for _ in range((restarts + 1) * 1_100 - 200):  # so that it would restart for its slowness, too
+        for _ in range((restarts + 1) * 220 - 200):  # so that it would restart for its slowness, too
             trainer.train_on(wrong_bits=1.0)
         for _ in range(200):
             assert (trainer.annealing, trainer.progress.restarts) == (False, restarts)
