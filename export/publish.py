@@ -31,9 +31,10 @@ class DisagreementError(ExportError):
 
     def __init__(self, agreements: Mapping[str, Agreement]) -> None:
         strayed = {graph: found for graph, found in agreements.items() if not found.holds}
-        super().__init__(
-            "not equal to TensorFlow: " + ", ".join(f"{graph} ({_shortly(found)})" for graph, found in strayed.items())
-        )
+        graphs = ", ".join(f"{graph} ({_shortly(found)})" for graph, found in strayed.items())
+        rounding = all(found.only_rounding for found in strayed.values())
+        advice = "; no bit differs, but the network magnifies rounding: train it longer, or another --seed"
+        super().__init__(f"not equal to TensorFlow: {graphs}{advice if rounding else ''}")
 
 
 def _shortly(found: Agreement) -> str:

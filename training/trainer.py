@@ -27,7 +27,7 @@ _LOSS_DECAY = 0.97  # of the moving average of the loss, a batch
 # While annealing, the learning rate falls as 1/t: to its half after so many batches.
 _HALVING_BATCHES = 200
 # Converged: this many fresh sequences with N as configured, and as many with another N, pass the check. A network that
-# makes use of the length of the circle of locations passes with one N only. The other N is this times the largest.
+# makes use of the length of the circle of locations passes with one N only. The other N is this times the former.
 _CHECK_SEQUENCES, _OTHER_LOCATIONS = 1_000, 1.5
 # Numbers in the memories of the sequences that are checked side by side.
 _CHECKED_AT_ONCE = 1 << 22
@@ -87,8 +87,7 @@ class Trainer:
         self.config = config
         self.progress = Progress()
         self._locations = network.memory_locations, *config.train_locations
-        largest = max([*self._locations, *config.annealing_locations])
-        self._check_locations = network.memory_locations, math.ceil(_OTHER_LOCATIONS * largest)
+        self._check_locations = network.memory_locations, math.ceil(_OTHER_LOCATIONS * network.memory_locations)
         self._task, self._data = task, Data(task, config)
         self._cell, self._averaged = self._new_cell(network), self._new_cell(network)
         self._optimizer = Adam(list(self._cell.trainable_variables), config.clip_norm, config.average_decay)
