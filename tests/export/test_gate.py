@@ -368,3 +368,22 @@ def test_bits_that_count_differ(expected: list[float], actual: list[float], coun
     found.note_y(np.array(expected), np.array(actual), np.array(counts))
     assert found.differing_bits == bits
     assert found.holds is (bits == 0)
+
+
+@pytest.mark.parametrize(
+    ("difference", "differing_bits", "advised"),
+    [
+        ({"y": 2e-5}, 0, True),
+        ({"y": 0.0, "next_memory": 9e-4}, 0, True),
+        ({"y": 2e-5}, 1, False),
+        ({"y": 0.0, "next_memory": 2e-3}, 0, False),
+        ({"y": 0.0, "next_memory": np.nan}, 0, False),
+    ],
+)
+def test_another_training_is_advised_where_rounding_alone_is_magnified(
+    difference: dict[str, float], differing_bits: int, advised: bool
+) -> None:
+    strayed = parity.Agreement(difference=difference, differing_bits=differing_bits)
+    error = publish.DisagreementError({"right": parity.Agreement(), "step.onnx": strayed})
+    assert str(error).startswith("not equal to TensorFlow: step.onnx (by up to ")
+    assert ("train it longer" in str(error)) is advised
