@@ -273,11 +273,12 @@ def test_a_built_in_task_is_recorded_by_its_name_and_options() -> None:
 def test_a_task_of_the_users_is_not_run_unless_it_is_given(file: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(file.parent)
     file.with_name("Echo.py").write_text(SOURCE)
+    before = set(sys.modules)
     for name in ("Echo", f"{file}:Echo", "tasks_of_mine.py:Echo"):
         with pytest.raises(TaskError) as refused:
             recorded(name, ECHO_OPTIONS)
         assert str(refused.value) == f"its task {name} is not built in: give --task FILE.py:{name}"
-    assert not [name for name in sys.modules if name.startswith("ntm_task_")]
+    assert set(sys.modules) == before
 
 
 def test_a_task_that_is_given_by_file_takes_the_recorded_options(file: pathlib.Path) -> None:
