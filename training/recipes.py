@@ -53,7 +53,7 @@ RECIPES: dict[tuple[str, str], Recipe] = {
         },
     ),
     ("repeat-copy", FEEDFORWARD): Recipe(
-        evidence="benchmarks/RESULTS.md, Five minutes: two heads of each kind, as a sketch had found best",
+        evidence="benchmarks/RESULTS.md, Five minutes",
         network={"read_heads": 2, "write_heads": 2},
         training={
             "addressing": (CONTENT,),
