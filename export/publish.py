@@ -16,7 +16,7 @@ from ntm.export.parity import Agreement, Candidate, prove, table
 from ntm.export.source import LOCATIONS, Source
 from ntm.runtime.metadata import Metadata, MetadataError
 from ntm.tasks.catalogue import recorded
-from ntm.tasks.task import Task, check_size, corners
+from ntm.tasks.task import Task, check_fits, check_size, corners
 from ntm.training.run import TrainedRun, load_run
 
 __all__ = ["FORMATS", "DisagreementError", "publish", "table", "verify"]
@@ -178,12 +178,7 @@ def _load(run: str | os.PathLike[str] | TrainedRun, given: Task | str | None) ->
 def _check_fits(trained: TrainedRun, task: Task) -> None:
     """Refuse a task that has other sizes than the training had: its file may have changed since."""
     network = trained.cell.config
-    for what, own, trained_size in (
-        ("inputs", task.input_size, network.input_size),
-        ("outputs", task.output_size, network.output_size),
-    ):
-        if own != trained_size:
-            raise TaskError(f"the task {task.name} has {own} {what}, and the network {trained_size}")
+    check_fits(task, "the network", network.input_size, network.output_size)
     for size in corners(trained.config.training.ranges):
         check_size(task, size)
 

@@ -17,7 +17,7 @@ from ntm.runtime.metadata import Metadata
 from ntm.runtime.model import Floats, Model
 from ntm.tasks import metrics
 from ntm.tasks.catalogue import build, find_class, recorded_class, title
-from ntm.tasks.task import Batch, Size, Task, check, check_size, draw
+from ntm.tasks.task import Batch, Size, Task, check, check_fits, check_size, draw
 
 # N is at least this, as in the paper, unless another is asked for.
 LEAST_LOCATIONS = 128
@@ -128,12 +128,7 @@ def task_of(metadata: Metadata, given: Task | str | None, options: Mapping[str, 
     else:
         kind = recorded_class(name) if given is None else find_class(given)
         task = build(kind, (trained if title(kind) == name else {}) | changes)
-    for what, own, of_model in (
-        ("inputs", task.input_size, metadata.input_size),
-        ("outputs", task.output_size, metadata.output_size),
-    ):
-        if own != of_model:
-            raise TaskError(f"the task {task.name} has {own} {what}, and the model {metadata.model_name} {of_model}")
+    check_fits(task, f"the model {metadata.model_name}", metadata.input_size, metadata.output_size)
     check(task)  # not before: what a model file says of its task may be too large to be drawn
     return task
 

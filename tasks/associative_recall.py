@@ -5,7 +5,7 @@ import itertools
 
 import numpy as np
 
-from ntm.tasks.task import Batch, Floats, Size, Task
+from ntm.tasks.task import Batch, Floats, Size, Task, check_positive
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,9 +36,7 @@ class AssociativeRecall(Task):
     evaluation_sizes = ({"items": 6}, {"items": 10}, {"items": 15}, {"items": 20})
 
     def __post_init__(self) -> None:
-        for name in ("bits", "vectors"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
+        check_positive(self, "bits", "vectors")
 
     @property
     def input_size(self) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from ntm.tasks.task import Batch, Floats, Size, Task
+from ntm.tasks.task import Batch, Floats, Size, Task, check_positive
 
 # Ada Lovelace on the Analytical Engine, 1843.
 TEXT = (
@@ -41,8 +41,7 @@ class Copy(Task):
     evaluation_sizes = ({"length": 20}, {"length": 120}, {"length": 1000})
 
     def __post_init__(self) -> None:
-        if self.bits < 1:
-            raise ValueError(f"bits must be at least 1, not {self.bits}")
+        check_positive(self, "bits")
         if self.pattern not in PATTERNS:
             raise ValueError(f"pattern must be one of {', '.join(PATTERNS)}, not {self.pattern}")
 

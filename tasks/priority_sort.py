@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from ntm.tasks.task import Batch, Size, Task
+from ntm.tasks.task import Batch, Size, Task, check_positive
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,8 +30,7 @@ class PrioritySort(Task):
     evaluation_sizes = ({"vectors": 10}, {"vectors": 20}, {"vectors": 30})
 
     def __post_init__(self) -> None:
-        if self.bits < 1:
-            raise ValueError(f"bits must be at least 1, not {self.bits}")
+        check_positive(self, "bits")
 
     @property
     def input_size(self) -> int:

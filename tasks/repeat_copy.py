@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from ntm.tasks.task import Batch, Size, Task
+from ntm.tasks.task import Batch, Size, Task, check_positive
 
 # Of the repeat counts 1 to 10, each as likely as the others: the paper normalises the count by them.
 MEAN_REPEATS, DEVIATION_OF_REPEATS = 5.5, 8.25**0.5
@@ -37,8 +37,7 @@ class RepeatCopy(Task):
     )
 
     def __post_init__(self) -> None:
-        if self.bits < 1:
-            raise ValueError(f"bits must be at least 1, not {self.bits}")
+        check_positive(self, "bits")
 
     @property
     def input_size(self) -> int:

@@ -193,6 +193,28 @@ def check_size(task: Task, size: Size) -> None:
             raise TaskError(f"the task {task.name}: {name} must be a whole number, not {value!r}")
 
 
+def check_fits(task: Task, owner: str, input_size: int, output_size: int) -> None:
+    """Check that a task has the I and O of a network.
+
+    Raises:
+        TaskError: it has not; ``owner`` is what the message calls the network.
+    """
+    for what, own, wanted in (("inputs", task.input_size, input_size), ("outputs", task.output_size, output_size)):
+        if own != wanted:
+            raise TaskError(f"the task {task.name} has {own} {what}, and {owner} {wanted}")
+
+
+def check_positive(task: Task, *options: str) -> None:
+    """Check in ``__post_init__`` that options are at least 1.
+
+    Raises:
+        ValueError: one is not.
+    """
+    for name in options:
+        if getattr(task, name) < 1:
+            raise ValueError(f"{name} must be at least 1, not {getattr(task, name)}")
+
+
 def corners(ranges: Mapping[str, range]) -> list[dict[str, int]]:
     """The sizes at which every number is the least or the most of its range."""
     ends = [dict.fromkeys((min(values), max(values))) for values in ranges.values()]
