@@ -1,5 +1,6 @@
 """One time step of the Neural Turing Machine with a feedforward controller."""
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -50,11 +51,21 @@ class NTMCell(tf.Module):
         config: the sizes.
         seed: the seed of the initial variables; equal seeds make equal variables.
         gate_bias: the initial bias of the logit of g. Below 0, heads begin with location addressing.
-        shift_bias: the initial bias of the logit of the last shift, forward. Without it the weightings spread over all
-            of the memory in a few steps, and the gradient vanishes.
+        shift_bias: the initial bias of the logit of the shift forward by one, if S is 3; for more shifts so much larger
+            that its share is the same. Without it the weightings spread over all of the memory in a few steps, and the
+            gradient vanishes.
+        strength_bias: the initial bias of beta before its softplus. Above 0, heads tell locations apart sooner.
     """
 
-    def __init__(self, config: NTMConfig, seed: int = 0, *, gate_bias: float = 0.0, shift_bias: float = 1.0) -> None:
+    def __init__(
+        self,
+        config: NTMConfig,
+        seed: int = 0,
+        *,
+        gate_bias: float = 0.0,
+        shift_bias: float = 1.0,
+        strength_bias: float = 0.0,
+    ) -> None:
         super().__init__(name="ntm")
         self.config = config
         sizes = (config.input_size + config.read_heads * config.memory_vector_size, *config.controller_sizes)
@@ -67,8 +78,10 @@ class NTMCell(tf.Module):
         first = addressing_size * np.arange(config.heads)  # column of each head
         self._gates = first + m + 1
         bias = np.zeros(heads_size, np.float32)
-        bias[self._gates] = gate_bias
-        bias[first + addressing_size - 1] = shift_bias
+        bias[first + m], bias[self._gates] = strength_bias, gate_bias
+        others, forward = config.shifts - 1, addressing_size - config.shifts // 2  # column of the shift by one
+        if others:
+            bias[first + forward] = shift_bias + math.log(others / 2)
         self.heads.bias.assign(bias)
         self.output = _Dense("output", sizes[-1] + config.read_heads * m, config.output_size, random)
         self.r_bias = self.w_bias = self.m_bias = None

@@ -19,7 +19,9 @@ class Unrolled(NamedTuple):
 
     logits: tf.Tensor  # [T, B, O]
     weights: tf.Tensor  # [T, B, R+K, N], the weightings of all heads; zero beyond the length
+    strength: tf.Tensor  # [T, B, R+K, 1], beta
     gate: tf.Tensor  # [T, B, R+K, 1], g
+    sharpening: tf.Tensor  # [T, B, R+K, 1], gamma
     erase: tf.Tensor  # [T, B, M, K], e
     add: tf.Tensor  # [T, B, M, K], a
 
@@ -44,8 +46,8 @@ def unroll(cell: NTMCell, x: tf.Tensor, length: tf.Tensor, memory_locations: int
     reads = tf.reshape(reads, [steps * batch, *reads.shape[2:]])
     logits = cell.output(cell.output_input(_rows(hidden), reads))
     heads = cell.in_range(_rows(parameters))
-    logits, gate, erase, add = (_steps(rows, steps) for rows in (logits, heads.gate, heads.erase, heads.add))
-    return Unrolled(logits, weights, gate, erase, add)
+    of_heads = heads.strength, heads.gate, heads.sharpening, heads.erase, heads.add
+    return Unrolled(_steps(logits, steps), weights, *(_steps(rows, steps) for rows in of_heads))
 
 
 def _recurrence(cell: NTMCell, x: tf.Tensor, length: tf.Tensor) -> Callable[..., tuple[tf.Tensor, ...]]:

@@ -24,6 +24,8 @@ _RANGES: tuple[tuple[tuple[str, ...], Callable[[float], bool], str], ...] = (
             "blur_penalty",
             "writing_penalty",
             "content_penalty",
+            "sharpness_penalty",
+            "setback",
         ),
         lambda value: 0 <= value < math.inf,
         "at least 0 and finite",
@@ -35,7 +37,7 @@ _RANGES: tuple[tuple[tuple[str, ...], Callable[[float], bool], str], ...] = (
     ),
     (("clip_norm",), lambda value: 0 < value < math.inf, "above 0 and finite"),
     (("average_decay",), lambda value: 0 <= value < 1, "at least 0 and below 1"),
-    (("gate_bias", "shift_bias"), math.isfinite, "finite"),
+    (("gate_bias", "shift_bias", "strength_bias"), math.isfinite, "finite"),
     (("seed",), lambda value: 0 <= value < 2**31, f"from 0 to {2**31 - 1}"),
 )
 
@@ -45,18 +47,49 @@ LOCATION, CONTENT = "location", "content"
 
 
 @dataclasses.dataclass(frozen=True)
+class Lesson:
+    """Easier sequences, which a start learns before those of the task itself.
+
+    Attributes:
+        batches: how many batches are drawn from them at most.
+        loss: the lesson ends as soon as the average loss is below this, as in ``learned_loss``; 0: not before.
+        sizes: the least and the most of sizes, where they differ from the training's.
+        options: of the task, where they differ.
+
+    Raises:
+        ValueError: an option is out of its range.
+    """
+
+    batches: int
+    loss: float = 0.0
+    sizes: Mapping[str, tuple[int, int]] = dataclasses.field(default_factory=dict)
+    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "sizes", _as_pairs(self.sizes))
+        if self.batches < 1:
+            raise ValueError(f"the batches of a lesson must be at least 1, not {self.batches}")
+        if not 0 <= self.loss < math.inf:
+            raise ValueError(f"the loss of a lesson must be at least 0, not {self.loss}")
+
+
+@dataclasses.dataclass(frozen=True)
 class TrainingConfig:
     """How a network is trained. The defaults are the general recipe; ``ntm.training.recipes`` has those of tasks.
 
     Attributes:
         sizes: the least and the most of each size that batches are drawn from.
+        lessons: what every start learns first, one after the other.
         seed: of the network and of the data.
         batch_size: B.
         max_batches: after so many the training ends, whatever it has reached.
         learning_rate: of Adam, where a start prefers location addressing.
         content_learning_rate: of Adam, where it prefers content addressing.
-        learned_loss: while the average loss is below this, in nats per output number, the learning rate falls.
+        learned_loss: while the average loss is below this, the learning rate falls. In nats per output number, above
+            that of the optimal predictor; likewise ``begun_loss``.
         halving_batches: then it falls as 1/t, to its half after so many batches; 0: it does not.
+        setback: once the average loss is so many times the lowest, the network goes back to where the loss was lowest,
+            and the learning rate is halved; 0: never.
         clip_norm: the largest global norm of the gradient.
         average_decay: a batch, of the averaged variables that are the result.
         addressing: what a start prefers, ``"location"`` or ``"content"``; every restart takes the next one. A start
@@ -66,16 +99,18 @@ class TrainingConfig:
         content_penalty: there, nats per unit of g.
         writing_penalty: there, nats per unit of what is written in the output phase.
         blur_penalty: there, nats per unit of blur, while annealing.
+        sharpness_penalty: whatever is preferred, nats per unit of the squares by which gamma is above 3 and beta above
+            6. Sharper heads magnify rounding, so that another runtime differs from TensorFlow.
+        strength_bias: where content addressing is preferred, the initial bias of beta before its softplus.
         shift_bias: the initial bias of the logit of the shift forward.
         train_locations: further N; the N of a batch is drawn from the network's and these.
-        annealing_locations: still further ones, while annealing.
         variant: other options of the task, which make sequences that are hard and rare.
         variant_every: one training sequence in so many is of the variant; 0: none.
         clean_sequences: the network is checked after so many in a row without a wrong bit.
-        goal: the cost to reach, in bits per sequence above the optimal predictor; 0: no wrong bit.
+        goal: the cost to reach at the largest size, in bits per sequence above the optimal predictor; 0: no wrong bit.
         restart_batches: restart if the average loss is above ``begun_loss`` after so many batches. Every restart gets
             as many more.
-        begun_loss: in nats per output number, of which chance is 0.69.
+        begun_loss: chance is 0.69 where every output is certain.
         unsolved_batches: restart if the network has not converged after so many, likewise; three times as many while
             the average loss is below ``learned_loss``.
         content_restarts: restart a converged network that relies on content addressing, so many times at most.
@@ -89,6 +124,7 @@ class TrainingConfig:
     """
 
     sizes: Mapping[str, tuple[int, int]]
+    lessons: tuple[Lesson, ...] = ()
     seed: int = 0
     batch_size: int = 8
     max_batches: int = 40_000
@@ -96,6 +132,7 @@ class TrainingConfig:
     content_learning_rate: float = 1e-3
     learned_loss: float = 0.02
     halving_batches: int = 1_000
+    setback: float = 0.0
     clip_norm: float = 1.0
     average_decay: float = 0.99
     addressing: tuple[str, ...] = (LOCATION, LOCATION, LOCATION, CONTENT)
@@ -103,9 +140,10 @@ class TrainingConfig:
     content_penalty: float = 0.02
     writing_penalty: float = 0.1
     blur_penalty: float = 0.02
+    sharpness_penalty: float = 0.0
+    strength_bias: float = 0.0
     shift_bias: float = 1.0
     train_locations: tuple[int, ...] = ()
-    annealing_locations: tuple[int, ...] = ()
     variant: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     variant_every: int = 0
     clean_sequences: int = 1_000
@@ -121,19 +159,17 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         # JSON has no tuples.
-        object.__setattr__(self, "sizes", {name: tuple(ends) for name, ends in self.sizes.items()})
+        object.__setattr__(self, "sizes", _as_pairs(self.sizes))
+        lessons = (lesson if isinstance(lesson, Lesson) else Lesson(**lesson) for lesson in self.lessons)
+        object.__setattr__(self, "lessons", tuple(lessons))
         object.__setattr__(self, "addressing", tuple(self.addressing))
         if not self.addressing or not set(self.addressing) <= {LOCATION, CONTENT}:
             raise ValueError(
                 f"addressing must be of {LOCATION} and {CONTENT}, not {', '.join(self.addressing) or 'none'}"
             )
-        for name in ("train_locations", "annealing_locations"):
-            object.__setattr__(self, name, tuple(getattr(self, name)))
-            if min(getattr(self, name), default=1) < 1:
-                raise ValueError(f"{name} must be at least 1, not {min(getattr(self, name))}")
-        for name, (least, most) in self.sizes.items():
-            if not 0 <= least <= most:
-                raise ValueError(f"{name} must not go from a larger number to a smaller one: {least} to {most}")
+        object.__setattr__(self, "train_locations", tuple(self.train_locations))
+        if min(self.train_locations, default=1) < 1:
+            raise ValueError(f"train_locations must be at least 1, not {min(self.train_locations)}")
         for names, fits, expected in _RANGES:
             for name in names:
                 if not fits(getattr(self, name)):
@@ -142,4 +178,18 @@ class TrainingConfig:
     @property
     def ranges(self) -> dict[str, range]:
         """The sizes as ranges."""
-        return {name: range(least, most + 1) for name, (least, most) in self.sizes.items()}
+        return as_ranges(self.sizes)
+
+
+def as_ranges(sizes: Mapping[str, tuple[int, int]]) -> dict[str, range]:
+    """The ends of ranges as ranges."""
+    return {name: range(least, most + 1) for name, (least, most) in sizes.items()}
+
+
+def _as_pairs(sizes: Mapping[str, Any]) -> dict[str, tuple[int, int]]:
+    """The ends of ranges as tuples, checked."""
+    pairs = {name: tuple(ends) for name, ends in sizes.items()}
+    for name, (least, most) in pairs.items():
+        if not 0 <= least <= most:
+            raise ValueError(f"{name} must not go from a larger number to a smaller one: {least} to {most}")
+    return pairs

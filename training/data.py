@@ -1,15 +1,16 @@
 """The batches of a training and the sequences of its checks: pure functions of the seed and a number."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
 
 from ntm.errors import TaskError
+from ntm.tasks import metrics
 from ntm.tasks.catalogue import make
-from ntm.tasks.task import Batch, Floats, Size, Task, corners, describe, draw
-from ntm.training.config import TrainingConfig
+from ntm.tasks.task import Batch, Floats, Size, Task, check_fits, corners, describe, draw, largest
+from ntm.training.config import TrainingConfig, as_ranges
 
 # No training batch and no check are the same sequences: each has a stream of random numbers of its own.
 _TRAINING, _CHECKS, _LOCATIONS = 0, 1, 2
@@ -25,6 +26,15 @@ class Padded(NamedTuple):
     mask: Floats  # [T, B]
     steps: int  # of the longest sequence
     own: int  # how many are of the task; behind them those of its variant
+    optimal: float  # the cost of the task's optimal predictor in bits per sequence; 0 where it makes no mistake
+
+
+class _Lesson(NamedTuple):
+    """What training batches are drawn from."""
+
+    task: Task
+    ranges: dict[str, range]
+    variant_every: int
 
 
 class Data:
@@ -41,17 +51,30 @@ class Data:
     def __init__(self, task: Task, config: TrainingConfig) -> None:
         self._task, self._config = task, config
         self._variant = make(type(task), task.options | dict(config.variant)) if config.variant_every else task
-        self._ranges = config.ranges
+        self._lessons = []
+        for lesson in config.lessons:
+            easier = make(type(task), task.options | dict(lesson.options))
+            check_fits(easier, f"the task {task.name}", task.input_size, task.output_size)
+            self._lessons.append(_Lesson(easier, config.ranges | as_ranges(lesson.sizes), 0))
+        self._lessons.append(_Lesson(task, config.ranges, config.variant_every))
         rng = np.random.default_rng(0)
-        self.steps = max(len(draw(task, rng, 1, size).x) for size in corners(self._ranges))  # T
-        self._ahead: tuple[int, Future[Padded]] | None = None
+        self.steps = max(  # T
+            len(draw(lesson.task, rng, 1, size).x) for lesson in self._lessons for size in corners(lesson.ranges)
+        )
+        self._ahead: tuple[tuple[int, int], Future[Padded]] | None = None
         self._pool = ThreadPoolExecutor(1)
 
-    def training(self, number: int) -> Padded:
-        """The training batch of a number: sequences of one size. The next one is made meanwhile."""
+    def training(self, number: int, lesson: int = 0) -> Padded:
+        """The training batch of a number: sequences of one size. The next one of the lesson is made meanwhile.
+
+        Args:
+            number: of the batch.
+            lesson: which lesson it is of; the lesson after the last one is the task itself.
+        """
         ahead, self._ahead = self._ahead, None
-        batch = ahead[1].result() if ahead is not None and ahead[0] == number else self._training(number)
-        self._ahead = number + 1, self._pool.submit(self._training, number + 1)
+        this, following = (number, lesson), (number + 1, lesson)
+        batch = ahead[1].result() if ahead is not None and ahead[0] == this else self._training(*this)
+        self._ahead = following, self._pool.submit(self._training, *following)
         return batch
 
     def locations(self, number: int, choices: Sequence[int]) -> int:
@@ -59,23 +82,26 @@ class Data:
         return choices[int(self._rng(_LOCATIONS, number).integers(len(choices)))] if len(choices) > 1 else choices[0]
 
     def check(self, number: int, sequences: int) -> Padded:
-        """The sequences of the check of a number, of all sizes."""
+        """The sequences of the check of a number, of all sizes; with a goal, of the largest."""
         rng = self._rng(_CHECKS, number)
+        ranges = self._lessons[-1].ranges
+        hardest = largest(ranges) if self._config.goal else None
         starts = range(0, sequences, _GROUP)
-        groups = [self._draw_from(self._task, rng, min(_GROUP, sequences - start), self._size(rng)) for start in starts]
-        return self._padded(groups, sequences)
+        groups = [
+            self._draw_from(self._task, rng, min(_GROUP, sequences - start), hardest or _size(rng, ranges))
+            for start in starts
+        ]
+        return self._padded(self._task, groups, sequences)
 
-    def _training(self, number: int) -> Padded:
+    def _training(self, number: int, lesson: int) -> Padded:
+        task, ranges, every = self._lessons[lesson]
         rng = self._rng(_TRAINING, number)
-        count, every, size = self._config.batch_size, self._config.variant_every, self._size(rng)
+        count, size = self._config.batch_size, _size(rng, ranges)
         first = number * count
         varied = -(-(first + count) // every) - -(-first // every) if every else 0
-        parts = [(self._task, count - varied), (self._variant, varied)]
-        drawn = [self._draw_from(task, rng, part, size) for task, part in parts if part]
-        return self._padded(drawn, count - varied)
-
-    def _size(self, rng: np.random.Generator) -> dict[str, int]:
-        return {name: values[int(rng.integers(len(values)))] for name, values in self._ranges.items()}
+        parts = [(task, count - varied), (self._variant, varied)]
+        drawn = [self._draw_from(kind, rng, part, size) for kind, part in parts if part]
+        return self._padded(task, drawn, count - varied)
 
     def _draw_from(self, task: Task, rng: np.random.Generator, count: int, size: Size) -> Batch:
         batch = draw(task, rng, count, size)
@@ -85,7 +111,7 @@ class Data:
             )
         return batch
 
-    def _padded(self, batches: Sequence[Batch], own: int) -> Padded:
+    def _padded(self, task: Task, batches: Sequence[Batch], own: int) -> Padded:
         def joined(arrays: Sequence[Floats]) -> Floats:
             width = sum(array.shape[1] for array in arrays)
             padded = np.zeros((self.steps, width, *arrays[0].shape[2:]), np.float32)
@@ -96,7 +122,18 @@ class Data:
             return padded
 
         x, target, mask = map(joined, zip(*batches, strict=True))
-        return Padded(x, target, mask, max(len(batch.x) for batch in batches), own)
+        return Padded(x, target, mask, max(len(batch.x) for batch in batches), own, _optimal(task, batches))
 
     def _rng(self, stream: int, number: int) -> np.random.Generator:
         return np.random.default_rng([self._config.seed, stream, number])
+
+
+def _size(rng: np.random.Generator, ranges: Mapping[str, range]) -> dict[str, int]:
+    return {name: values[int(rng.integers(len(values)))] for name, values in ranges.items()}
+
+
+def _optimal(task: Task, batches: Sequence[Batch]) -> float:
+    """The cost of the optimal predictor in bits per sequence."""
+    predictions = [task.optimal(batch) for batch in batches]
+    costs = [metrics.cost(b, y).sum() for b, y in zip(batches, predictions, strict=True) if y is not None]
+    return float(sum(costs) / sum(batch.x.shape[1] for batch in batches))

@@ -5,6 +5,9 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+# A head needs no larger beta and gamma to look at one location.
+_STRONG, _SHARP = 6.0, 3.0
+
 
 class Sequences(NamedTuple):
     """A batch of a task as tensors, padded to the T steps of the longest sequences there may be."""
@@ -63,6 +66,19 @@ def writing(erase: tf.Tensor, add: tf.Tensor, batch: Sequences) -> tf.Tensor:
     """
     written = tf.reduce_mean(erase + tf.square(add), axis=[2, 3])  # [T, B]
     return tf.reduce_sum(written * batch.mask) / tf.reduce_sum(batch.mask)
+
+
+def sharpness(strength: tf.Tensor, sharpening: tf.Tensor, batch: Sequences) -> tf.Tensor:
+    """How far heads are sharper than they need be, the mean of max(beta - 6, 0)^2 + max(gamma - 3, 0)^2, ``[]``.
+
+    Args:
+        strength: beta, ``[T, B, R+K, 1]``.
+        sharpening: gamma, ``[T, B, R+K, 1]``.
+        batch: what the network has seen.
+    """
+    taken = tf.cast(tf.range(strength.shape[0]) < batch.steps, tf.float32)  # [T]
+    beyond = tf.square(tf.nn.relu(strength - _STRONG)) + tf.square(tf.nn.relu(sharpening - _SHARP))
+    return tf.reduce_sum(taken * tf.reduce_mean(beyond, axis=[1, 2, 3])) / tf.reduce_sum(taken)
 
 
 def relies_on_content(gate: tf.Tensor, batch: Sequences) -> tf.Tensor:

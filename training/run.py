@@ -25,7 +25,7 @@ import numpy as np
 from ntm.errors import RunError, explaining
 from ntm.files import atomic_output
 from ntm.models import NTMCell, NTMConfig
-from ntm.training.config import TrainingConfig
+from ntm.training.config import Lesson, TrainingConfig
 
 CONFIG, HISTORY, CHECKPOINT = "config.json", "history.jsonl", "checkpoint.npz"
 _MODEL, _STATE, _SUMMARY = "model/", "state/", "summary"
@@ -258,6 +258,16 @@ def _is_ranges(value: Any) -> bool:
     return isinstance(value, dict) and all(_is_list_of_whole(ends) and len(ends) == 2 for ends in value.values())
 
 
+def _is_list_of_lessons(value: Any) -> bool:
+    return isinstance(value, list) and all(map(_is_lesson, value))
+
+
+def _is_lesson(value: Any) -> bool:
+    hints = typing.get_type_hints(Lesson)
+    known = isinstance(value, dict) and _required(Lesson) <= set(value) <= set(hints)
+    return known and all(_KINDS[hints[name]][1](field) for name, field in value.items())
+
+
 # By the type of a field: what a value of JSON must be, and whether it is.
 _KINDS: dict[Any, tuple[str, Callable[[Any], bool]]] = {
     bool: ("true or false", lambda value: isinstance(value, bool)),
@@ -266,6 +276,7 @@ _KINDS: dict[Any, tuple[str, Callable[[Any], bool]]] = {
     str: ("a text", lambda value: isinstance(value, str)),
     tuple[int, ...]: ("a list of whole numbers", _is_list_of_whole),
     tuple[str, ...]: ("a list of texts", _is_list_of_texts),
+    tuple[Lesson, ...]: ("a list of lessons", _is_list_of_lessons),
     Mapping[str, Any]: ("an object", lambda value: isinstance(value, dict)),
     Mapping[str, tuple[int, int]]: ("two whole numbers by name", _is_ranges),
 }

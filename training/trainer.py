@@ -10,8 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from ntm.models import NTMCell, NTMConfig
-from ntm.tasks import metrics
-from ntm.tasks.task import Batch, Task
+from ntm.tasks.task import Task
 from ntm.training import losses
 from ntm.training.backpropagation import unroll
 from ntm.training.config import LOCATION, TrainingConfig
@@ -24,6 +23,9 @@ from ntm.training.optimizer import Adam
 _MORE_CLEAN_SEQUENCES, _MORE_EACH_TIME, _GOAL_CHECK_BATCHES = 200, 50, 500
 _PATIENCE = 3  # times as long until the restart of a network that has all but learned the task
 _LOSS_DECAY = 0.97  # of the moving average of the loss, a batch
+# A network is kept to go back to at most every so many batches. A loss that has risen by less than so much has not.
+_SNAPSHOT_BATCHES, _SMALL_LOSS = 100, 0.01
+_LEAST_LESSON_BATCHES = 100  # before, the average loss tells little
 # While annealing, the learning rate falls as 1/t: to its half after so many batches.
 _HALVING_BATCHES = 200
 # Converged: this many fresh sequences with N as configured, and as many with another N, pass the check. A network that
@@ -55,15 +57,24 @@ class Progress:
     """Where the training stands; saved with every checkpoint."""
 
     batches: int = 0
-    loss: float = 0.0  # nats per output number, the moving average since the last restart
-    clean_sequences: int = 0  # in a row, without a wrong bit
+    lesson: int = 0  # its number; that after the last one is the task itself
+    lesson_batches: int = 0  # since the lesson began
+    loss: float = 0.0  # nats per output number above the optimal, the moving average of the lesson
+    lowest_loss: float | None = None  # of the lesson, where the network would go back to
+    setbacks: int = 0  # in the lesson
+    clean_sequences: int = 0  # of the lesson in a row, without a wrong bit
+    learned_batches: int = 0  # of the lesson with a small loss, before annealing
     learning_batches: int = 0  # since the last restart, before annealing
-    learned_batches: int = 0  # of these, with a small loss
     failed_checks: int = 0  # since the last restart
     annealing_since: int | None = None  # batches
     restarts: int = 0
     checks: int = 0
     content_off: bool = False  # in the network that is the result
+
+    def begin_lesson(self, lesson: int) -> None:
+        """Forget what the lesson before has brought, the network aside."""
+        self.lesson, self.lesson_batches, self.lowest_loss = lesson, 0, None
+        self.setbacks = self.clean_sequences = self.learned_batches = 0
 
 
 class Trainer:
@@ -91,6 +102,8 @@ class Trainer:
         self._task, self._data = task, Data(task, config)
         self._cell, self._averaged = self._new_cell(network), self._new_cell(network)
         self._optimizer = Adam(list(self._cell.trainable_variables), config.clip_norm, config.average_decay)
+        # Where the loss was lowest.
+        self._snapshot = [tf.Variable(value, trainable=False) for value in self._tensors()] if config.setback else []
         self._step = tf.function(self._train_step, jit_compile=config.xla, autograph=False)
         self._examine = tf.function(self._run, self._signature(network), autograph=False)
 
@@ -116,7 +129,7 @@ class Trainer:
         since, config = self.progress.annealing_since, self.config
         halvings = self.progress.learned_batches / config.halving_batches if config.halving_batches else 0.0
         full = config.learning_rate if self._addressing == LOCATION else config.content_learning_rate
-        rate = full / (1 + halvings)
+        rate = full / (1 + halvings) / 2.0**self.progress.setbacks
         if since is None:
             return rate
         return min(rate, config.annealing_learning_rate) / (1 + (self.progress.batches - since) / _HALVING_BATCHES)
@@ -124,18 +137,18 @@ class Trainer:
     def train(self) -> Step:
         """Train on one batch, and move the schedule on."""
         number = self.progress.batches
-        choices = self._locations + (self.config.annealing_locations if self.annealing else ())
-        batch = self._data.training(number)
+        batch = self._data.training(number, self.progress.lesson)
         loss, wrong, cost = self._step(
             *map(tf.constant, batch[:4]),
             tf.constant(self.learning_rate, tf.float32),
             tf.constant(self._penalties(), tf.float32),
-            self._data.locations(number, choices),
+            self._data.locations(number, self._locations),
         )
         # A batch may hold nothing but sequences of the variant.
         own = (figures.numpy()[: batch.own].sum() / max(batch.own, 1) for figures in (wrong, cost))
         step = Step(float(loss), *map(float, own))
-        self._advance(step)
+        outputs = float(batch.mask.sum()) * batch.target.shape[2] / batch.mask.shape[1]  # of a sequence
+        self._advance(step, step.loss - math.log(2.0) * batch.optimal / outputs)
         return step
 
     @property
@@ -150,14 +163,15 @@ class Trainer:
             return 0.0, 0.0, 0.0
         return config.content_penalty, config.writing_penalty, config.blur_penalty if self.annealing else 0.0
 
-    def _advance(self, step: Step) -> None:
-        """Count a batch, and begin annealing or restart where it is time to."""
+    def _advance(self, step: Step, loss: float) -> None:
+        """Count a batch, and begin annealing, go back or restart where it is time to; the loss is above the optimal."""
         progress, config = self.progress, self.config
         progress.content_off = False  # it was another network that could do without
         progress.batches += 1
+        first = progress.lesson_batches == 0
+        progress.lesson_batches += 1
         progress.learning_batches += not self.annealing
-        first = progress.learning_batches == 1
-        progress.loss = step.loss if first else _LOSS_DECAY * progress.loss + (1 - _LOSS_DECAY) * step.loss
+        progress.loss = loss if first else _LOSS_DECAY * progress.loss + (1 - _LOSS_DECAY) * loss
         progress.learned_batches += not self.annealing and progress.loss < config.learned_loss
         progress.clean_sequences = 0 if step.wrong_bits else progress.clean_sequences + config.batch_size
         allowed = config.unsolved_batches if progress.loss < config.begun_loss else config.restart_batches
@@ -173,10 +187,36 @@ class Trainer:
                 restart = True
             else:
                 progress.annealing_since, restart = progress.batches, False
-        if restart or not math.isfinite(step.loss):
+        if restart or not (math.isfinite(step.loss) or progress.lowest_loss is not None):
             self._restart()
+        elif config.setback:
+            self._mind_setbacks()
+        if self._lesson_is_over():
+            self.progress.begin_lesson(self.progress.lesson + 1)
+
+    def _lesson_is_over(self) -> bool:
+        progress, lessons = self.progress, self.config.lessons
+        if progress.lesson == len(lessons):
+            return False
+        lesson = lessons[progress.lesson]
+        learned = progress.loss < lesson.loss and progress.lesson_batches >= _LEAST_LESSON_BATCHES
+        return learned or progress.lesson_batches >= lesson.batches
+
+    def _mind_setbacks(self) -> None:
+        """Keep the network where its loss is lowest; go back there where it has risen, with half the learning rate."""
+        progress, lowest = self.progress, self.progress.lowest_loss
+        if lowest is not None and not progress.loss <= self.config.setback * max(lowest, 0.0) + _SMALL_LOSS:  # or NaN
+            for variable, best in zip(self._tensors(), self._snapshot, strict=True):
+                variable.assign(best)
+            progress.loss, progress.setbacks = lowest, progress.setbacks + 1
+        elif progress.lesson_batches % _SNAPSHOT_BATCHES == 0 and (lowest is None or progress.loss < lowest):
+            for variable, best in zip(self._tensors(), self._snapshot, strict=True):
+                best.assign(variable)
+            progress.lowest_loss = progress.loss
 
     def _is_time_to_check(self) -> bool:
+        if self.progress.lesson < len(self.config.lessons):
+            return False
         if self.config.goal:
             return self.progress.learning_batches % _GOAL_CHECK_BATCHES == 0
         return self.progress.clean_sequences >= self.config.clean_sequences
@@ -190,7 +230,7 @@ class Trainer:
             batch = self._data.check(self.progress.checks, _CHECK_SEQUENCES)
             examined = self._examined(batch, memory_locations)
             wrong, cost, content = (np.concatenate(parts) for parts in zip(*examined, strict=True))
-            excess = float(cost.mean()) - (_optimal_cost(self._task, batch) if goal else 0.0)
+            excess = float(cost.mean()) - batch.optimal
             passed = excess <= goal if goal else not wrong.any()
             found = Check(passed, int(wrong.sum()), excess, int(content.sum()))
             if not passed:
@@ -239,8 +279,9 @@ class Trainer:
         restarts, config = self.progress.restarts, self.config
         # After a restart far from the first variables of the other seeds.
         seed = config.seed + ((restarts + 1) << 32) if restarts else config.seed
-        gate_bias = config.gate_bias if self._addressing == LOCATION else 0.0
-        return NTMCell(network, seed, gate_bias=gate_bias, shift_bias=config.shift_bias)
+        biases = (config.gate_bias, 0.0) if self._addressing == LOCATION else (0.0, config.strength_bias)
+        gate_bias, strength_bias = biases
+        return NTMCell(network, seed, gate_bias=gate_bias, shift_bias=config.shift_bias, strength_bias=strength_bias)
 
     def variables(self) -> dict[str, np.ndarray]:
         """The averaged network's variables by name."""
@@ -248,11 +289,11 @@ class Trainer:
 
     def state(self) -> dict[str, np.ndarray]:
         """All that training needs to go on, by name."""
-        return {f"training/{i}": value.numpy() for i, value in enumerate(self._tensors())}
+        return {f"training/{i}": value.numpy() for i, value in enumerate([*self._tensors(), *self._snapshot])}
 
     def restore(self, state: dict[str, np.ndarray], progress: dict[str, Any]) -> None:
         """Go on from what ``state`` and ``progress`` were."""
-        for i, variable in enumerate(self._tensors()):
+        for i, variable in enumerate([*self._tensors(), *self._snapshot]):
             variable.assign(state[f"training/{i}"])
         self.progress = Progress(**progress)
 
@@ -274,7 +315,7 @@ class Trainer:
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         batch = Sequences(x, target, mask, steps)
         with tf.GradientTape() as tape:
-            logits, weights, gate, erase, add = unroll(self._cell, x, steps, memory_locations)
+            logits, weights, strength, gate, sharpening, erase, add = unroll(self._cell, x, steps, memory_locations)
             value = losses.loss(logits, batch)
             penalised = (
                 losses.content_addressing(gate, batch),
@@ -282,6 +323,8 @@ class Trainer:
                 losses.blur(weights, batch),
             )
             objective = value + tf.reduce_sum(penalties * tf.stack(penalised))
+            if self.config.sharpness_penalty:
+                objective += self.config.sharpness_penalty * losses.sharpness(strength, sharpening, batch)
         self._optimizer.apply(tape.gradient(objective, self._cell.trainable_variables), learning_rate)
         return value, losses.wrong_bits(logits, batch), losses.cost(logits, batch)
 
@@ -317,16 +360,9 @@ class Trainer:
         )
 
 
-def _optimal_cost(task: Task, batch: Padded) -> float:
-    """The cost of the task's best possible predictor in bits per sequence; 0 where it makes no mistake."""
-    sequences = Batch(*batch[:3])
-    y = task.optimal(sequences)
-    return 0.0 if y is None else float(metrics.cost(sequences, y).mean())
-
-
 def least_bytes(network: NTMConfig, config: TrainingConfig, task: Task) -> int:
     """The memory that a training takes at the least: for the states and activations of all steps, and the variables."""
-    locations = network.memory_locations, *config.train_locations, *config.annealing_locations
+    locations = network.memory_locations, *config.train_locations
     m, n = network.memory_vector_size, max(locations)
     sizes = (network.input_size + network.read_heads * m, *network.controller_sizes, network.heads * m)
     kept = m * n + network.heads * n + sum(sizes)  # numbers a step of a sequence

@@ -222,25 +222,32 @@ def test_initial_state_looks_at_the_first_location() -> None:
 
 
 @pytest.mark.parametrize(
-    ("biases", "gate", "shifts"),
+    ("biases", "gate", "strength", "shifts"),
     [
-        ({}, 0.5, [0, 0, 1]),
-        ({"gate_bias": -2.0}, 1 / (1 + math.exp(2)), [0, 0, 1]),
-        ({"shift_bias": 3.0}, 0.5, [0, 0, 3]),
+        ({}, 0.5, math.log(2), [0, 0, 1]),
+        ({"gate_bias": -2.0}, 1 / (1 + math.exp(2)), math.log(2), [0, 0, 1]),
+        ({"strength_bias": 3.0}, 0.5, math.log(1 + math.exp(3)), [0, 0, 1]),
+        ({"shift_bias": 3.0}, 0.5, math.log(2), [0, 0, 3]),
+        ({"shift_bias": 3.0}, 0.5, math.log(2), [0, 0, 0, 3 + math.log(2), 0]),  # S = 5
+        ({"shift_bias": 1.0}, 0.5, math.log(2), [0, 0, 0, 0, 1 + math.log(3), 0, 0]),
+        ({"shift_bias": 1.0}, 0.5, math.log(2), [0]),
     ],
     ids=str,
 )
-def test_heads_begin_with_the_biases_of_the_gate_and_of_the_shift_forward(
-    biases: dict[str, float], gate: float, shifts: list[float]
+def test_heads_begin_with_the_biases_of_the_gate_of_beta_and_of_the_shift_forward(
+    biases: dict[str, float], gate: float, strength: float, shifts: list[float]
 ) -> None:
-    cell = NTMCell(NTMConfig(9, 8, read_heads=2), seed=0, **biases)
+    cell = NTMCell(NTMConfig(9, 8, read_heads=2, shifts=len(shifts)), seed=0, **biases)
     heads = cell.in_range(cell.heads(tf.zeros([1, cell.config.controller_sizes[-1]])))
     np.testing.assert_allclose(heads.gate, np.full([1, 3, 1], gate), rtol=1e-6)
+    np.testing.assert_allclose(heads.strength, np.full([1, 3, 1], strength), rtol=1e-6)
     shares = np.exp(shifts) / np.exp(shifts).sum()
     np.testing.assert_allclose(heads.shift_weighting, np.tile(shares, [1, 3, 1]), rtol=1e-6)
-    others = NTMCell(cell.config).variables  # of which no other variable depends on the biases
+    others = NTMCell(
+        cell.config, shift_bias=0.0 if len(shifts) > 3 else 1.0
+    ).variables  # no other depends on the biases
     differing = [v.name for v, other in zip(cell.variables, others, strict=True) if np.any(v != other)]
-    assert differing == (["heads/bias:0"] if biases else [])
+    assert differing == (["heads/bias:0"] if biases and len(shifts) > 1 else [])
 
 
 def test_learned_initial_weightings_begin_near_the_first_location() -> None:

@@ -5,7 +5,7 @@ import tensorflow as tf
 from ntm.models import NTMCell, NTMConfig
 from ntm.tasks import find
 from ntm.training.backpropagation import unroll
-from ntm.training.losses import Sequences, blur, content_addressing, loss, writing
+from ntm.training.losses import Sequences, blur, content_addressing, loss, sharpness, writing
 
 CONFIGS = {
     "default": NTMConfig(9, 8, memory_locations=7),
@@ -50,10 +50,11 @@ def test_is_the_gradient_that_automatic_differentiation_finds(
     cell, batch = varied_cell(config), copies()
     variables = cell.trainable_variables
 
-    def objective(
-        logits: tf.Tensor, weights: tf.Tensor, gate: tf.Tensor, erase: tf.Tensor, add: tf.Tensor
-    ) -> tf.Tensor:
-        penalties = blur(weights, batch) + content_addressing(gate, batch) + writing(erase, add, batch)
+    def objective(logits: tf.Tensor, weights: tf.Tensor, *of_heads: tf.Tensor) -> tf.Tensor:
+        strength, gate, sharpening, erase, add = of_heads
+        # Of heads that begin with a beta and a gamma of 0.7 and 1.7.
+        sharp = sharpness(10.0 * strength, 3.0 * sharpening, batch)
+        penalties = blur(weights, batch) + content_addressing(gate, batch) + writing(erase, add, batch) + sharp
         return loss(logits, batch) + penalties
 
     def ours() -> tuple[tf.Tensor, list[tf.Tensor]]:
@@ -65,7 +66,8 @@ def test_is_the_gradient_that_automatic_differentiation_finds(
         state, steps = cell.initial_state(3, memory_locations), []
         for x in tf.unstack(batch.x)[:TAKEN]:
             y, state, heads = cell.step_with_heads(x, state)
-            steps.append((y, state.weights, heads.gate, heads.erase, heads.add))
+            of_heads = heads.strength, heads.gate, heads.sharpening, heads.erase, heads.add
+            steps.append((y, state.weights, *of_heads))
         until_end = [[0, STEPS - TAKEN], [0, 0], [0, 0]]
         columns = [tf.stack(column) for column in zip(*steps, strict=True)]
         expected_value = objective(*(tf.pad(c, [*until_end, [0, 0]][: len(c.shape)]) for c in columns))

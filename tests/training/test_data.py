@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ntm.errors import TaskError
-from ntm.tasks import BUILT_IN, Batch, Size, Task, find
-from ntm.training.config import TrainingConfig
+from ntm.tasks import BUILT_IN, Batch, Size, Task, find, metrics
+from ntm.training.config import Lesson, TrainingConfig
 from ntm.training.data import Data, Padded
 
 COPY = find("copy", {"bits": 5})
@@ -80,7 +80,7 @@ def test_the_sizes_of_training_batches_are_uniform() -> None:
     data = make_data(task, sizes={"length": (2, 4), "repeats": (1, 2)}, batch_size=1)
     counts = np.zeros([5, 3], int)
     for number in range(600):
-        x, _, _, steps, _ = data.training(number)
+        x, _, _, steps, *_ = data.training(number)
         length = int(np.flatnonzero(x[:, 0, 1])[0])
         counts[length, (steps - length - 2) // length] += 1
     drawn = counts[2:, 1:]
@@ -183,6 +183,43 @@ def test_sequences_longer_than_those_of_the_largest_size_are_refused() -> None:
         all(data.training(number) for number in range(100))
     with pytest.raises(TaskError, match=message):
         data.check(1, 1_000)
+
+
+def test_a_lesson_has_its_own_sizes_and_options_and_a_check_those_of_the_task() -> None:
+    lessons = Lesson(5, sizes={"length": (8, 9)}, options={"pattern": "ones"}), Lesson(5)
+    data = make_data(lessons=lessons, variant={"pattern": "zeros"}, variant_every=2)
+    assert data.steps == 19
+    first, second, task = ([data.training(number, lesson) for number in range(20)] for lesson in (0, 1, 2))
+    assert {int(lengths_of(batch)[0]) for batch in first} == {8, 9}
+    assert all(batch.x[0, :, :5].all() and batch.own == 4 for batch in first)
+    assert {int(lengths_of(batch)[0]) for batch in second} <= {1, 2, 3, 4, 5, 6}
+    assert all(batch.own == 4 for batch in second)
+    assert all(batch.own == 2 for batch in task)
+    check = data.check(1, 200)
+    assert set(lengths_of(check)) <= {1, 2, 3, 4, 5, 6}
+    assert 0.4 < check.x[0, :, :5].mean() < 0.6
+
+
+def test_with_a_goal_a_check_is_of_the_largest_size() -> None:
+    check = make_data(find("repeat-copy"), sizes={"length": (1, 3), "repeats": (1, 2)}, goal=1.0).check(1, 50)
+    np.testing.assert_array_equal(check.mask.sum(axis=0), 3 * 2 + 1)
+
+
+def test_a_lesson_with_other_inputs_is_refused() -> None:
+    with pytest.raises(TaskError, match=r"^the task copy has 8 inputs, and the task copy 6$"):
+        make_data(lessons=(Lesson(5, options={"bits": 7}),))
+
+
+def test_a_batch_tells_the_cost_of_the_optimal_predictor() -> None:
+    task = find("dynamic-ngrams", {"n": 2})
+    data = make_data(task, sizes={"length": (9, 9)}, lessons=(Lesson(5, options={"n": 3}),))
+    for lesson, kind in enumerate([find("dynamic-ngrams", {"n": 3}), task]):
+        batch = data.training(4, lesson)
+        sequences = Batch(*batch[:3])
+        y = kind.optimal(sequences)
+        assert y is not None
+        assert batch.optimal == pytest.approx(metrics.cost(sequences, y).mean())
+    assert make_data().training(0).optimal == 0.0
 
 
 def test_an_unknown_option_of_a_variant_is_refused() -> None:

@@ -134,6 +134,26 @@ def test_content_addressing_is_the_mean_gate_of_the_steps_taken(
 
 
 @settings(deadline=None, max_examples=25)
+@given(seeds, sizes, st.integers(1, 3))
+def test_sharpness_is_how_far_beta_is_above_6_and_gamma_above_3(
+    seed: int, size: tuple[int, int, int], heads: int
+) -> None:
+    random = np.random.default_rng(seed)
+    batch = random_batch(random, *size)
+    taken, batch_size, _ = size
+    shape = [batch.x.shape[0], batch_size, heads, 1]
+    strength, sharpening = (random.uniform(0, most, shape).astype(np.float32) for most in (12, 6))
+    expected = np.mean(
+        [
+            max(float(strength[index]) - 6, 0) ** 2 + max(float(sharpening[index]) - 3, 0) ** 2
+            for index in np.ndindex(taken, batch_size, heads, 1)
+        ]
+    )
+    value = float(losses.sharpness(tf.constant(strength), tf.constant(sharpening), batch))
+    assert value == pytest.approx(expected, rel=1e-4)
+
+
+@settings(deadline=None, max_examples=25)
 @given(seeds, sizes, st.integers(1, 3), st.integers(1, 4))
 def test_writing_is_what_is_erased_and_added_in_the_output_phase(
     seed: int, size: tuple[int, int, int], heads: int, vector_size: int

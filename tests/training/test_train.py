@@ -15,7 +15,7 @@ import tensorflow as tf
 from ntm.errors import FileError, RunError, TaskError
 from ntm.tasks import BUILT_IN, Batch, Size, Task, find
 from ntm.training import run
-from ntm.training.config import LOCATION
+from ntm.training.config import LOCATION, Lesson
 from ntm.training.recipes import configure
 from ntm.training.run import RunConfig
 from ntm.training.train import train
@@ -267,8 +267,8 @@ def test_what_was_reached_before_a_restart_does_not_count(
     monkeypatch.setattr(Trainer, "_train_step", lambda *_: figures(0.2, 0.0))
     advance = Trainer._advance
 
-    def advance_with_wrong_bits(self: Trainer, step: Step) -> None:
-        advance(self, step._replace(wrong_bits=next(wrong)))
+    def advance_with_wrong_bits(self: Trainer, step: Step, loss: float) -> None:
+        advance(self, step._replace(wrong_bits=next(wrong)), loss)
 
     monkeypatch.setattr(Trainer, "_advance", advance_with_wrong_bits)
     checks = iter([PASSED] + [FAILED] * 1_000)
@@ -354,7 +354,8 @@ def test_a_checkpoint_is_replaced_whole_or_not_at_all(tmp_path: pathlib.Path, mo
 @pytest.mark.parametrize("name", BUILT_IN)
 def test_a_configuration_is_read_as_it_was_written(name: str, tmp_path: pathlib.Path) -> None:
     task = find(name)
-    changes = {"train_locations": (64, 99), "annealing_locations": (128,), "controller_sizes": (7, 8), "goal": 2}
+    sizes = {size: (min(values), max(values)) for size, values in task.training_sizes.items()}
+    changes = {"train_locations": (64, 99), "controller_sizes": (7, 8), "goal": 2, "lessons": (Lesson(3, 0.5, sizes),)}
     config = RunConfig(task.name, task.options, *configure(task, options=changes))
     run.save_config(tmp_path, config)
     assert run.load_config(tmp_path) == config

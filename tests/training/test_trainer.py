@@ -13,8 +13,8 @@ import tensorflow as tf
 from ntm.models import NTMCell, NTMConfig
 from ntm.tasks import Batch, Size, Task, find
 from ntm.training import trainer as schedule
-from ntm.training.config import CONTENT, LOCATION, TrainingConfig
-from ntm.training.data import Data
+from ntm.training.config import CONTENT, LOCATION, Lesson, TrainingConfig
+from ntm.training.data import Data, Padded
 from ntm.training.recipes import configure
 from ntm.training.trainer import Check, Trainer
 
@@ -262,6 +262,88 @@ def test_every_restart_prefers_the_next_addressing() -> None:
     np.testing.assert_allclose(penalties[-1], [0.02, 0.1, 0.5], rtol=1e-6)
 
 
+def test_lessons_come_first_and_no_network_is_checked_in_them() -> None:
+    lessons = Lesson(150, sizes={"length": (1, 1)}), Lesson(200, loss=0.1, sizes={"length": (2, 2)})
+    trainer = make_scripted(lessons=lessons, clean_sequences=8, content_restarts=0)
+    trainer.checks_find = FAILED
+    lesson_of: list[int] = []
+    asked = trainer._data.training
+
+    def training(number: int, lesson: int) -> Padded:
+        lesson_of.append(lesson)
+        return asked(number, lesson)
+
+    trainer._data.training = training  # type: ignore[method-assign, assignment]
+    for _ in range(150):
+        trainer.train_on(wrong_bits=0.0, loss=0.01)
+        assert trainer.progress.checks == 0
+    for loss in [0.2] * 120 + [0.01] * 100:
+        trainer.train_on(wrong_bits=0.0, loss=loss)
+    assert set(lesson_of[:150]) == {0}
+    assert set(lesson_of[150:270]) == {1}
+    assert lesson_of[-1] == 2
+    assert lesson_of == sorted(lesson_of)
+    second = lesson_of.count(1)
+    assert 0.97 ** (second - 120) * 0.19 + 0.01 < 0.1 < 0.97 ** (second - 121) * 0.19 + 0.01
+    assert trainer.progress.checks > 0
+
+
+def test_a_lesson_lasts_until_the_average_loss_tells_something() -> None:
+    trainer = make_scripted(lessons=(Lesson(200, loss=0.5),))
+    for _ in range(100):
+        assert trainer.progress.lesson == 0
+        trainer.train_on(wrong_bits=1.0, loss=0.01)
+    assert trainer.progress.lesson == 1
+
+
+def test_every_lesson_begins_with_the_full_learning_rate_and_every_start_with_the_first_lesson() -> None:
+    trainer = make_scripted(
+        lessons=(Lesson(120),), setback=2.0, learned_loss=0.1, halving_batches=10, unsolved_batches=220
+    )
+    rates = []
+    for loss in [0.05] * 100 + [0.3] * 20 + [0.2] * 100:
+        rates.append(trainer.learning_rate)
+        trainer.train_on(wrong_bits=1.0, loss=loss)
+    assert rates[0] == rates[120] == CONFIG.learning_rate > rates[119]
+    assert (trainer.progress.restarts, trainer.progress.lesson) == (1, 0)
+
+
+def test_a_setback_takes_the_network_back_to_its_lowest_loss_and_halves_the_learning_rate() -> None:
+    trainer = make_scripted(setback=2.0)
+    for _ in range(100):
+        trainer.train_on(wrong_bits=1.0, loss=0.2)
+    best = flat(trainer)
+    for variable in trainer._tensors():
+        variable.assign(tf.ones_like(variable))
+    batches = 0
+    while trainer.progress.setbacks == 0:
+        trainer.train_on(wrong_bits=1.0, loss=1.2)
+        batches += 1
+    assert 0.97 ** (batches - 1) > (1.2 - 0.41) > 0.97**batches  # the average loss has passed 2 * 0.2 + 0.01
+    np.testing.assert_array_equal(flat(trainer), best)
+    assert trainer.learning_rate == CONFIG.learning_rate / 2
+    assert trainer.progress.loss == pytest.approx(0.2)
+    assert trainer.progress.restarts == 0
+
+
+def test_a_network_of_nan_goes_back_if_there_is_one_to_go_back_to() -> None:
+    trainer = make_scripted(setback=2.0)
+    trainer.train_on(wrong_bits=1.0, loss=math.nan)
+    assert (trainer.progress.restarts, trainer.progress.setbacks) == (1, 0)
+    for _ in range(100):
+        trainer.train_on(wrong_bits=1.0)
+    trainer.train_on(wrong_bits=1.0, loss=math.nan)
+    assert (trainer.progress.restarts, trainer.progress.setbacks) == (1, 1)
+    assert trainer.progress.loss == pytest.approx(0.2)
+
+
+def test_without_setbacks_none_is_minded() -> None:
+    trainer = make_scripted()
+    for loss in [0.1] * 100 + [5.0] * 100:
+        trainer.train_on(wrong_bits=1.0, loss=loss)
+    assert trainer.learning_rate == CONFIG.learning_rate
+
+
 def test_annealing_is_not_counted_as_learning(trainer: Scripted) -> None:
     for _ in range(3_000):
         trainer.train_on(wrong_bits=0.0)
@@ -324,7 +406,6 @@ def by_the_recipe() -> np.ndarray:
         {"gate_bias": -1.0},
         {"shift_bias": 0.5},
         {"train_locations": (9,)},
-        {"annealing_locations": (9,)},
         {"variant": {"pattern": "ones"}},
         {"variant_every": 0},
         {"blur_penalty": 0.0},
@@ -338,12 +419,18 @@ def test_every_part_of_the_recipe_is_applied(change: dict[str, Any], by_the_reci
     assert np.abs(annealed_for_5_batches(**change) - by_the_recipe).max() > 1e-6
 
 
+@pytest.mark.parametrize("change", [{"strength_bias": 8.0}, {"sharpness_penalty": 0.0}], ids=str)
+def test_the_recipe_of_a_start_that_prefers_content_addressing_is_applied(change: dict[str, Any]) -> None:
+    recipe = {"addressing": (CONTENT,), "strength_bias": 9.0, "sharpness_penalty": 1.0}
+    assert np.abs(annealed_for_5_batches(**recipe | change) - annealed_for_5_batches(**recipe)).max() > 1e-6
+
+
 def test_equal_recipes_train_alike(by_the_recipe: np.ndarray) -> None:
     np.testing.assert_array_equal(annealed_for_5_batches(), by_the_recipe)
 
 
-def test_memory_locations_follow_the_phase() -> None:
-    trainer = make_scripted(train_locations=(7,), annealing_locations=(20, 30))
+def test_memory_locations_are_drawn_from_those_of_the_recipe() -> None:
+    trainer = make_scripted(train_locations=(7,))
     seen: list[int] = []
 
     def step(x: tf.Tensor, *others: Any) -> tuple[tf.Tensor, ...]:
@@ -351,12 +438,12 @@ def test_memory_locations_follow_the_phase() -> None:
         return tf.constant(0.2), tf.ones(x.shape[1]), tf.ones(x.shape[1])
 
     trainer._step = step
-    for annealing_since, expected in ((None, {4, 7}), (0, {4, 7, 20, 30})):
+    for annealing_since in (None, 0):
         seen.clear()
         for _ in range(40):
             trainer.progress = schedule.Progress(batches=len(seen), annealing_since=annealing_since)
             trainer.train()
-        assert set(seen) == expected
+        assert set(seen) == {4, 7}
 
 
 def script_examinations(
@@ -401,7 +488,7 @@ def test_a_check_is_of_1000_sequences_with_each_of_two_n_and_ends_with_the_first
 
 
 def test_the_other_n_of_a_check_is_none_of_the_training() -> None:
-    trainer = make_trainer(train_locations=(7,), annealing_locations=(31, 5))
+    trainer = make_trainer(train_locations=(7,))
     seen = script_examinations(trainer, dict.fromkeys(range(100), 0))
     assert trainer.check().passed
     assert [locations for _, locations, *_ in seen] == [4, 6]  # one and a half times the network's
@@ -589,7 +676,7 @@ def test_a_step_tells_the_figures_of_its_batch() -> None:
     trainer = make_trainer(average_decay=0.0, batch_size=1, variant_every=0)
     biases: dict[str, Any] = {"gate_bias": CONFIG.gate_bias, "shift_bias": CONFIG.shift_bias}
     cell = NTMCell(NETWORK, CONFIG.seed, **biases)
-    x, target, mask, steps, _ = Data(COPY, trainer.config).training(0)
+    x, target, mask, steps, *_ = Data(COPY, trainer.config).training(0)
     state, nats, wrong = cell.initial_state(1), 0.0, 0
     for t in range(steps):
         y, state = cell(x[t], state)
@@ -612,6 +699,8 @@ def test_a_restored_trainer_goes_on_as_if_it_had_not_been_interrupted(annealing_
         "variant_every": 3,
         "learned_loss": 1.0,
         "halving_batches": 2,
+        "setback": 1.0,
+        "lessons": (Lesson(2, sizes={"length": (1, 1)}),),
     }
     trainer, restored = make_trainer(**changes), make_trainer(**changes)
     for _ in range(3):
@@ -643,6 +732,8 @@ def test_a_restored_trainer_goes_on_as_if_it_had_not_been_interrupted(annealing_
         "blur_penalty",
         "writing_penalty",
         "content_penalty",
+        "sharpness_penalty",
+        "setback",
     ],
 )
 def test_a_number_out_of_range_is_refused(name: str, value: float) -> None:
@@ -655,6 +746,7 @@ def test_a_number_out_of_range_is_refused(name: str, value: float) -> None:
     [
         {"gate_bias": math.nan},
         {"shift_bias": -math.inf},
+        {"strength_bias": math.nan},
         {"learning_rate": 1.5},
         {"average_decay": 1.0},
         {"addressing": ()},
@@ -668,7 +760,6 @@ def test_a_number_out_of_range_is_refused(name: str, value: float) -> None:
         {"content_restarts": -1},
         {"variant_every": -1},
         {"train_locations": (8, 0)},
-        {"annealing_locations": (0,)},
         {"seed": -1},
         {"seed": 1 << 31},
     ],
@@ -678,6 +769,15 @@ def test_config_refuses(wrong: dict[str, Any]) -> None:
     (name,) = wrong
     with pytest.raises(ValueError, match=f"^{name} must be"):
         TrainingConfig(sizes={}, **wrong)
+
+
+def test_config_refuses_a_lesson_without_a_batch_or_of_sizes_that_are_no_range() -> None:
+    with pytest.raises(ValueError, match=r"^the batches of a lesson must be at least 1, not 0$"):
+        Lesson(0)
+    with pytest.raises(ValueError, match=r"^the loss of a lesson must be at least 0, not -1\.0$"):
+        Lesson(1, loss=-1.0)
+    with pytest.raises(ValueError, match=r"^length must not go from a larger number to a smaller one: 2 to 1$"):
+        Lesson(1, sizes={"length": (2, 1)})
 
 
 @pytest.mark.parametrize("ends", [(2, 1), (-1, 1)])
@@ -692,7 +792,6 @@ def test_config_refuses_sizes_that_are_no_range(ends: tuple[int, int]) -> None:
         (COPY, {}, {"sizes": {"length": (1, 1 << 16)}}),
         (COPY, {"memory_locations": 1 << 20}, {"batch_size": 1 << 16}),
         (COPY, {}, {"train_locations": (1 << 20,), "batch_size": 1 << 16}),
-        (COPY, {}, {"annealing_locations": (4, 1 << 20), "batch_size": 1 << 16}),
         (COPY, {"controller_sizes": (1 << 17, 1 << 17)}, {}),
         (find("repeat-copy"), {}, {"sizes": {"length": (1, 10), "repeats": (1, 1 << 18)}, "batch_size": 64}),
     ],

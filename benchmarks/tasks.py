@@ -1,0 +1,192 @@
+"""Train, export and evaluate the tasks of the paper as a user would, from many seeds; Markdown.
+
+Every seed is a process of ``ntm-train`` with default options, then one of ``ntm-export --format onnx``; the wrong bits
+and the cost are those of the exported model on fresh sequences. ``--runs`` names a folder with the run folders
+``TASK/seed-0``, ``TASK/seed-1`` …; those that it lacks are trained and stay there. The exit code is 1 if a seed has not
+converged or was not exported.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from seeds import add_seeds
+
+import ntm
+from ntm import console, text
+from ntm.runtime.evaluate import Case, readable, run_case, task_of
+from ntm.tasks import Size
+from ntm.tasks.task import describe
+from ntm.training.run import load_run
+
+
+class Evaluation(NamedTuple):
+    """Sequences of one size, and what others reach on them.
+
+    Attributes:
+        size: of the sequences.
+        memory_locations: N; None for just as many as the size needs.
+        paper: the cost that the paper's NTM with a feedforward controller has, read off its plots, in bits per sequence
+            above the optimal predictor; None where it has none.
+        other: likewise, the best of the reimplementations.
+    """
+
+    size: Size
+    memory_locations: int | None = None
+    paper: str = ""
+    other: str = ""
+
+
+# Other implementations: mgupta8143, 2026; see benchmarks/RESULTS.md, Tasks of the paper.
+EVALUATIONS: dict[str, tuple[Evaluation, ...]] = {
+    "copy": (
+        Evaluation({"length": 20}, paper="0.1", other="0.05"),
+        Evaluation({"length": 120}),
+        Evaluation({"length": 1000}),
+    ),
+    "repeat-copy": (
+        Evaluation({"length": 10, "repeats": 10}, paper="5"),
+        Evaluation({"length": 10, "repeats": 10}, 128),
+        Evaluation({"length": 20, "repeats": 10}),
+        *(Evaluation({"length": 10, "repeats": repeats}) for repeats in (11, 12, 15, 20)),
+    ),
+    "associative-recall": (
+        *(Evaluation({"items": items}) for items in (2, 3, 4, 5)),
+        Evaluation({"items": 6}, paper="0", other="0"),
+        Evaluation({"items": 10}, paper="0", other="0"),
+        Evaluation({"items": 12}),
+        Evaluation({"items": 15}, paper="1.5", other="0"),
+        Evaluation({"items": 20}, paper="8.0", other="0.94"),
+        *(Evaluation({"items": items}, 128) for items in (2, 6, 10, 12, 15, 20)),
+        *(Evaluation({"items": items}) for items in (50, 100)),
+    ),
+    "dynamic-ngrams": (Evaluation({"length": 200}, paper="0.5 to 1"), Evaluation({"length": 200}, 128)),
+    "priority-sort": (
+        Evaluation({"vectors": 10}),
+        Evaluation({"vectors": 20}, paper="18 to 20"),
+        Evaluation({"vectors": 20}, 128),
+        Evaluation({"vectors": 30}),
+    ),
+}
+
+Run = dict[str, Any]  # what a seed has reached
+
+
+def main() -> int:
+    """Run the tasks and the seeds, and print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_seeds(parser, "0-9")
+    parser.add_argument("--tasks", default=",".join(EVALUATIONS), help="with commas between (default: %(default)s)")
+    parser.add_argument("--runs", type=pathlib.Path, help="a folder with run folders, which need not be trained")
+    parser.add_argument("--sequences", type=int, default=1_000, help="of each size (default: %(default)s)")
+    parser.add_argument("--json", action="store_true", help="print all figures as JSON instead")
+    arguments = parser.parse_args()
+    start, imported = time.monotonic(), _seconds_to_import()
+    runs: dict[str, list[Run]] = {}
+    with tempfile.TemporaryDirectory() as temporary:
+        for task in arguments.tasks.split(","):
+            runs[task] = []
+            for seed in arguments.seeds:
+                run = (arguments.runs or pathlib.Path(temporary)) / task / f"seed-{seed}"
+                runs[task].append(_run(task, seed, run, pathlib.Path(temporary, "model", task, str(seed)), arguments))
+                print(f"{task}, seed {seed}: {_row(runs[task][-1])}", file=sys.stderr, flush=True)
+    seconds = time.monotonic() - start
+    if arguments.json:
+        print(json.dumps({"import_seconds": imported, "seconds": seconds, "tasks": runs}))
+    else:
+        print(f"`import tensorflow` takes {imported:.1f} s\n\n{text.table(_summary(runs, imported), left=1)}")
+        for task, seeds in runs.items():
+            rows = [["seed", "converged", "s to converge", "s to finish", "sequences to converge", "restarts"]]
+            print(f"\n### {task}\n\n{text.table([*rows, *map(_row, seeds)])}\n")
+            print(text.table(_by_size(task, seeds), left=1))
+        print(f"\nAll of it took {seconds / 60:.1f} minutes")
+    return console.OK if all(run["converged"] and run["sizes"] for seeds in runs.values() for run in seeds) else 1
+
+
+def _run(task: str, seed: int, run: pathlib.Path, model: pathlib.Path, arguments: argparse.Namespace) -> Run:
+    """Train, unless that is done, export, and evaluate."""
+    programs = pathlib.Path(sys.executable).parent
+    if not run.exists():
+        run.parent.mkdir(parents=True, exist_ok=True)
+        command = ["ntm-train", "--task", task, "--seed", str(seed), "--output", str(run), "--quiet"]
+        trained = subprocess.run([programs / command[0], *command[1:]], check=False)
+        if trained.returncode not in (console.OK, console.WRONG):
+            raise SystemExit(f"{task}, seed {seed}: not trained")
+    model.parent.mkdir(parents=True, exist_ok=True)
+    command = ["ntm-export", "--format", "onnx", str(run), "--output", str(model), "--quiet"]
+    exported = subprocess.run([programs / command[0], *command[1:]], check=False).returncode == console.OK
+    sizes = _evaluate(ntm.load(model), EVALUATIONS[task], arguments.sequences) if exported else []
+    kept = ("converged", "seconds_to_converge", "seconds", "sequences_to_converge", "sequences", "restarts")
+    return {"seed": seed} | {name: load_run(run).summary[name] for name in kept} | {"sizes": sizes}
+
+
+def _evaluate(model: ntm.Model, evaluations: Sequence[Evaluation], sequences: int) -> list[dict[str, Any]]:
+    """The figures of each evaluation."""
+    task, figures = task_of(model.metadata, None), []
+    for size, given, *_ in evaluations:
+        locations = given or max(task.memory_locations(size), model.metadata.least_locations)
+        # So that no size takes much longer than the others.
+        count = max(1, min(sequences, sequences * 1_000 // (task.steps(size) * max(1, locations // 128))))
+        score = run_case(model, task, Case(size, locations, count), threads=os.cpu_count() or 1)
+        figures.append(score.as_dict() | {"perfect_share": float((score.wrong_bits == 0).mean())})
+    return figures
+
+
+def _row(run: Run) -> list[str]:
+    numbers = [run[name] for name in ("seconds_to_converge", "seconds", "sequences_to_converge")]
+    cells = ["" if number is None else readable(number) for number in numbers]
+    return [str(run["seed"]), "yes" if run["converged"] else "no", *cells, str(run["restarts"])]
+
+
+def _summary(runs: dict[str, list[Run]], imported: float) -> list[list[str]]:
+    """A row for each task."""
+    rows = [["task", "converged", "sequences to converge", "worst", "s to converge", "worst", "in imports", "worst"]]
+    rows[0] += ["exported"]
+    for task, seeds in runs.items():
+        converged = [run for run in seeds if run["converged"]]
+        cells = [task, f"{len(converged)} of {len(seeds)}"]
+        for name, unit in (
+            ("sequences_to_converge", 1.0),
+            ("seconds_to_converge", 1.0),
+            ("seconds_to_converge", imported),
+        ):
+            values = [run[name] / unit for run in converged] or [float("nan")]
+            cells += [readable(statistics.median(values)), readable(max(values))]
+        rows.append([*cells, f"{sum(bool(run['sizes']) for run in seeds)} of {len(seeds)}"])
+    return rows
+
+
+def _by_size(task: str, seeds: list[Run]) -> list[list[str]]:
+    """A row for each size: the median and the worst of the seeds that were exported."""
+    rows = [["size", "N", "sequences", "cost", "worst", "wrong bits", "worst", "seeds without", "perfect sequences"]]
+    rows[0] += ["paper: cost", "other: cost"]
+    for i, evaluation in enumerate(EVALUATIONS[task]):
+        figures = [run["sizes"][i] for run in seeds if run["sizes"]]
+        if not figures:
+            continue
+        cost = [figure["cost_mean"] - figure.get("optimal_cost_mean", 0.0) for figure in figures]
+        wrong = [figure["wrong_bits_mean"] for figure in figures]
+        cells = [describe(evaluation.size), *(readable(figures[0][name]) for name in ("memory_locations", "sequences"))]
+        for values in (cost, wrong):
+            cells += [readable(statistics.median(values)), readable(max(values))]
+        share = statistics.median(figure["perfect_share"] for figure in figures)
+        rows.append([*cells, f"{wrong.count(0.0)} of {len(wrong)}", f"{share:.1%}", evaluation.paper, evaluation.other])
+    return rows
+
+
+def _seconds_to_import() -> float:
+    start = time.monotonic()
+    subprocess.run([sys.executable, "-c", "import tensorflow"], check=True, capture_output=True)
+    return time.monotonic() - start
+
+
+if __name__ == "__main__":
+    sys.exit(main())
