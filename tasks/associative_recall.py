@@ -49,8 +49,8 @@ class AssociativeRecall(Task):
         return self.bits
 
     def memory_locations(self, size: Size) -> int:
-        """One for each step."""
-        return self.steps(size)
+        """Two for each step: where heads go round the circle, they do not meet what they left."""
+        return 2 * self.steps(size)
 
     def steps(self, size: Size) -> int:
         """The items, the query and the answer."""

@@ -12,7 +12,7 @@ class PrioritySort(Task):
     """Sort vectors by their priorities, and output those of the highest ones (section 4.5 of the paper).
 
     A vector has ``bits`` bits; its priority is a number drawn uniformly from [-1, 1]. Size: ``vectors``, the length V
-    of the list; four fifths of them come out, 16 of 20.
+    of the list; four fifths of them come out, 16 of 20. (The paper trains with 20 vectors alone.)
 
     - Steps 1 to V: the network sees a vector in the first ``bits`` channels, its priority in the next; the last is 0.
     - Step V + 1: the delimiter. The last channel is 1, all others are 0.
@@ -26,7 +26,7 @@ class PrioritySort(Task):
     bits: int = 8
 
     name = "priority-sort"
-    training_sizes = {"vectors": range(20, 21)}  # noqa: RUF012
+    training_sizes = {"vectors": range(2, 21)}  # noqa: RUF012
     evaluation_sizes = ({"vectors": 10}, {"vectors": 20}, {"vectors": 30})
 
     def __post_init__(self) -> None:

@@ -50,8 +50,8 @@ class RepeatCopy(Task):
         return self.bits + 1
 
     def memory_locations(self, size: Size) -> int:
-        """One for each word, one for the delimiter and one to spare."""
-        return size["length"] + 2
+        """Two for each word, and two to spare: where heads go round the circle, they do not meet what they left."""
+        return 2 * size["length"] + 2
 
     def batch(self, rng: np.random.Generator, batch_size: int, size: Size) -> Batch:
         """Words, the delimiter with the count, and the words again and again."""

@@ -96,7 +96,7 @@ class TrainingConfig:
             that prefers location addressing begins with gates almost closed, and has penalties; the other begins with
             gates half open, and has none.
         gate_bias: where location addressing is preferred, the initial bias of the logit of g.
-        content_penalty: there, nats per unit of g.
+        content_penalty: there, nats per unit of g. This and the next two are less for more than 8 outputs.
         writing_penalty: there, nats per unit of what is written in the output phase.
         blur_penalty: there, nats per unit of blur, while annealing.
         sharpness_penalty: whatever is preferred, nats per unit of the squares by which gamma is above 3 and beta above

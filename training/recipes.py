@@ -6,9 +6,13 @@ from typing import Any
 
 from ntm.models import NTMConfig
 from ntm.tasks.task import Task, largest
-from ntm.training.config import CONTENT, LOCATION, TrainingConfig
+from ntm.training.config import CONTENT, LOCATION, Lesson, TrainingConfig
 
 FEEDFORWARD = "feedforward"
+# Numbers of a memory vector beside those that will be output: what a network needs to find it again.
+_BESIDE_THE_OUTPUT = 11
+# Outputs of so many numbers are learned in short sequences first.
+_WIDE = 16
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,6 +33,8 @@ class Recipe:
 # A network that is trained with one N may bind itself to the length of the circle of locations, or to how few locations
 # are empty. So half of the batches have the N that models are served with.
 _SERVED = {"train_locations": (128,)}
+
+_BY_CONTENT = {"addressing": (CONTENT,), "batch_size": 16, "turn_content_off": False}
 
 GENERAL = Recipe(
     evidence="benchmarks/RESULTS.md, Own tasks",
@@ -53,63 +59,76 @@ RECIPES: dict[tuple[str, str], Recipe] = {
         },
     ),
     ("repeat-copy", FEEDFORWARD): Recipe(
-        evidence="benchmarks/RESULTS.md, Five minutes",
+        evidence="benchmarks/RESULTS.md, Repeat copy",
         network={"read_heads": 2, "write_heads": 2},
         training={
-            "addressing": (CONTENT,),
-            "batch_size": 16,
-            "restart_batches": 2_000,
-            "unsolved_batches": 20_000,
-            "turn_content_off": False,
-            **_SERVED,
-        },
-    ),
-    ("dynamic-ngrams", FEEDFORWARD): Recipe(
-        evidence="benchmarks/RESULTS.md, Five minutes",
-        training={
-            "addressing": (CONTENT,),
-            "batch_size": 16,
-            "goal": 1.0,
-            "learned_loss": 0.5,
-            "halving_batches": 4_000,
-            "restart_batches": 4_000,
-            "begun_loss": 0.6,
-            "unsolved_batches": 40_000,
-            "turn_content_off": False,
-        },
-    ),
-    ("priority-sort", FEEDFORWARD): Recipe(
-        evidence="benchmarks/RESULTS.md, Five minutes",
-        training={
-            "addressing": (CONTENT,),
-            "batch_size": 16,
-            "max_batches": 60_000,
-            "goal": 10.0,
-            "learned_loss": 0.15,
-            "halving_batches": 4_000,
+            **_BY_CONTENT,
+            "learned_loss": 0.04,
+            "halving_batches": 2_000,
+            "setback": 3.0,
+            "sharpness_penalty": 1e-3,
             "restart_batches": 3_000,
-            "begun_loss": 0.5,
-            "unsolved_batches": 60_000,
-            "turn_content_off": False,
+            "unsolved_batches": 20_000,
+            "max_batches": 20_000,
+            "train_locations": (64,),
         },
     ),
     ("associative-recall", FEEDFORWARD): Recipe(
         evidence="benchmarks/RESULTS.md, Associative recall",
         network={"read_heads": 4},
         training={
-            "addressing": (CONTENT,),
-            "batch_size": 16,
+            **_BY_CONTENT,
+            "lessons": (Lesson(800, loss=0.02, sizes={"items": (2, 3)}),),
+            "strength_bias": 3.0,
             "halving_batches": 2_000,
             "variant": {"similar": True},
             "variant_every": 4,
             "restart_batches": 1_200,
             "begun_loss": 0.2,
             "unsolved_batches": 10_000,
-            "turn_content_off": False,
-            **_SERVED,
+        },
+    ),
+    ("dynamic-ngrams", FEEDFORWARD): Recipe(
+        evidence="benchmarks/RESULTS.md, Dynamic n-grams",
+        network={"memory_locations": 128, "read_heads": 2},
+        training={
+            **_BY_CONTENT,
+            # Contexts of two bits first, then those of the task in shorter sequences.
+            "lessons": (
+                Lesson(1_500, loss=0.03, sizes={"length": (40, 100)}, options={"n": 3}),
+                Lesson(1_500, loss=0.03, sizes={"length": (60, 150)}),
+            ),
+            "batch_size": 64,
+            "goal": 1.0,
+            "learned_loss": 0.04,
+            "halving_batches": 2_000,
+            "setback": 2.0,
+            "restart_batches": 3_000,
+            "begun_loss": 0.15,
+            "unsolved_batches": 40_000,
+        },
+    ),
+    ("priority-sort", FEEDFORWARD): Recipe(
+        evidence="benchmarks/RESULTS.md, Priority sort",
+        training={
+            **_BY_CONTENT,
+            "content_learning_rate": 2e-3,
+            "goal": 5.0,
+            "learned_loss": 0.1,
+            "halving_batches": 4_000,
+            "setback": 1.5,
+            "restart_batches": 5_000,
+            "begun_loss": 0.3,
+            "unsolved_batches": 60_000,
         },
     ),
 }
+
+
+def _short(sizes: Mapping[str, tuple[int, int]]) -> Lesson:
+    """A lesson of the shorter quarter of the sequences."""
+    quarter = {name: (least, least + (most - least) // 4) for name, (least, most) in sizes.items()}
+    return Lesson(1_000, loss=0.1, sizes=quarter)
 
 
 def configure(
@@ -141,9 +160,13 @@ def configure(
     for name, size in own.items():
         if of_network.get(name, size) != size:
             raise ValueError(f"{name} follows from the task {task.name}: {size}")
-    training = TrainingConfig(**{"sizes": sizes} | dict(recipe.training) | options)
+    lessons = (_short(sizes),) if task.output_size > _WIDE else ()
+    training = TrainingConfig(**{"sizes": sizes, "lessons": lessons} | dict(recipe.training) | options)
     shifts = of_network.get("shifts", recipe.network.get("shifts", NTMConfig.shifts))
-    needed = {"memory_locations": max(task.memory_locations(largest(training.ranges)), shifts - 1)}
+    needed = {
+        "memory_locations": max(task.memory_locations(largest(training.ranges)), shifts - 1),
+        "memory_vector_size": max(NTMConfig.memory_vector_size, task.output_size + _BESIDE_THE_OUTPUT),
+    }
     network = NTMConfig(**own | needed | dict(recipe.network) | of_network)
     if "train_locations" not in options:  # the recipe's, where they are as many as the task needs
         enough = tuple(n for n in training.train_locations if n > network.memory_locations)

@@ -26,6 +26,7 @@ _LOSS_DECAY = 0.97  # of the moving average of the loss, a batch
 # A network is kept to go back to at most every so many batches. A loss that has risen by less than so much has not.
 _SNAPSHOT_BATCHES, _SMALL_LOSS = 100, 0.01
 _LEAST_LESSON_BATCHES = 100  # before, the average loss tells little
+_FEW_OUTPUTS = 8  # up to so many, penalties are what the recipe says
 # While annealing, the learning rate falls as 1/t: to its half after so many batches.
 _HALVING_BATCHES = 200
 # Converged: this many fresh sequences with N as configured, and as many with another N, pass the check. A network that
@@ -161,7 +162,10 @@ class Trainer:
         config = self.config
         if self._addressing != LOCATION:
             return 0.0, 0.0, 0.0
-        return config.content_penalty, config.writing_penalty, config.blur_penalty if self.annealing else 0.0
+        # The more outputs, the less the loss of each of them counts.
+        share = min(1.0, _FEW_OUTPUTS / self._task.output_size)
+        blur = config.blur_penalty if self.annealing else 0.0
+        return share * config.content_penalty, share * config.writing_penalty, share * blur
 
     def _advance(self, step: Step, loss: float) -> None:
         """Count a batch, and begin annealing, go back or restart where it is time to; the loss is above the optimal."""
