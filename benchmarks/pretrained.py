@@ -100,7 +100,33 @@ MODELS = {
         evaluations=tuple(
             Evaluation({"items": items}, locations, 1_000, allowed)
             for locations in (None, 128)
-            for items, allowed in ((2, 0), (6, 0), (10, None), (15, None), (20, None))
+            for items, allowed in ((2, 0), (6, 0), (10, 0), (15, None), (20, None))
+        ),
+    ),
+    "repeat-copy": Recipe(
+        task="repeat-copy",
+        options=(),
+        seed=1,
+        evaluations=tuple(
+            Evaluation({"length": length, "repeats": repeats}, locations, 1_000, None)
+            for locations in (None, 128)
+            for length, repeats in ((1, 1), (5, 5), (10, 10), (20, 10), (10, 12), (10, 20))
+        ),
+    ),
+    "dynamic-ngrams": Recipe(
+        task="dynamic-ngrams",
+        options=(),
+        seed=1,
+        evaluations=tuple(Evaluation({"length": length}, None, 1_000, None) for length in (100, 200, 400)),
+    ),
+    "priority-sort": Recipe(
+        task="priority-sort",
+        options=(),
+        seed=1,
+        evaluations=tuple(
+            Evaluation({"vectors": vectors}, locations, 1_000, None)
+            for locations in (None, 128)
+            for vectors in (5, 10, 20, 30)
         ),
     ),
 }

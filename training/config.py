@@ -78,7 +78,8 @@ class TrainingConfig:
     """How a network is trained. The defaults are the general recipe; ``ntm.training.recipes`` has those of tasks.
 
     Attributes:
-        sizes: the least and the most of each size that batches are drawn from.
+        sizes: the least and the most of each size that the network is to learn, and is checked on.
+        practice: the sizes that batches are drawn from, where they differ.
         lessons: what every start learns first, one after the other.
         seed: of the network and of the data.
         batch_size: B.
@@ -124,6 +125,7 @@ class TrainingConfig:
     """
 
     sizes: Mapping[str, tuple[int, int]]
+    practice: Mapping[str, tuple[int, int]] = dataclasses.field(default_factory=dict)
     lessons: tuple[Lesson, ...] = ()
     seed: int = 0
     batch_size: int = 8
@@ -160,6 +162,7 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         # JSON has no tuples.
         object.__setattr__(self, "sizes", _as_pairs(self.sizes))
+        object.__setattr__(self, "practice", _as_pairs(self.practice))
         lessons = (lesson if isinstance(lesson, Lesson) else Lesson(**lesson) for lesson in self.lessons)
         object.__setattr__(self, "lessons", tuple(lessons))
         object.__setattr__(self, "addressing", tuple(self.addressing))

@@ -56,10 +56,13 @@ class Data:
             easier = make(type(task), task.options | dict(lesson.options))
             check_fits(easier, f"the task {task.name}", task.input_size, task.output_size)
             self._lessons.append(_Lesson(easier, config.ranges | as_ranges(lesson.sizes), 0))
-        self._lessons.append(_Lesson(task, config.ranges, config.variant_every))
+        self._lessons.append(_Lesson(task, config.ranges | as_ranges(config.practice), config.variant_every))
+        self._checked = _Lesson(task, config.ranges, 0)
         rng = np.random.default_rng(0)
         self.steps = max(  # T
-            len(draw(lesson.task, rng, 1, size).x) for lesson in self._lessons for size in corners(lesson.ranges)
+            len(draw(lesson.task, rng, 1, size).x)
+            for lesson in [*self._lessons, self._checked]
+            for size in corners(lesson.ranges)
         )
         self._ahead: tuple[tuple[int, int], Future[Padded]] | None = None
         self._pool = ThreadPoolExecutor(1)
@@ -84,7 +87,7 @@ class Data:
     def check(self, number: int, sequences: int) -> Padded:
         """The sequences of the check of a number, of all sizes; with a goal, of the largest."""
         rng = self._rng(_CHECKS, number)
-        ranges = self._lessons[-1].ranges
+        _, ranges, _ = self._checked
         hardest = largest(ranges) if self._config.goal else None
         starts = range(0, sequences, _GROUP)
         groups = [

@@ -70,7 +70,9 @@ RECIPES: dict[tuple[str, str], Recipe] = {
             "restart_batches": 3_000,
             "unsolved_batches": 20_000,
             "max_batches": 20_000,
-            "train_locations": (64,),
+            # It is the largest counts that a network learns last.
+            "practice": {"repeats": (1, 13)},
+            **_SERVED,
         },
     ),
     ("associative-recall", FEEDFORWARD): Recipe(
@@ -90,7 +92,7 @@ RECIPES: dict[tuple[str, str], Recipe] = {
     ),
     ("dynamic-ngrams", FEEDFORWARD): Recipe(
         evidence="benchmarks/RESULTS.md, Dynamic n-grams",
-        network={"memory_locations": 128, "read_heads": 2},
+        network={"read_heads": 2},
         training={
             **_BY_CONTENT,
             # Contexts of two bits first, then those of the task in shorter sequences.
@@ -147,7 +149,8 @@ def configure(
     recipe = RECIPES.get((task.name, controller), GENERAL)
     options = dict(options or {})
     sizes = {name: (min(values), max(values)) for name, values in task.training_sizes.items()}
-    sizes |= options.pop("sizes", {})
+    given = options.pop("sizes", {})
+    sizes |= given
     if set(sizes) != set(task.training_sizes):
         unknown = ", ".join(sorted(set(sizes) - set(task.training_sizes)))
         raise ValueError(f"the task {task.name} has no size {unknown}; its sizes: {', '.join(task.training_sizes)}")
@@ -162,6 +165,9 @@ def configure(
             raise ValueError(f"{name} follows from the task {task.name}: {size}")
     lessons = (_short(sizes),) if task.output_size > _WIDE else ()
     training = TrainingConfig(**{"sizes": sizes, "lessons": lessons} | dict(recipe.training) | options)
+    if "practice" not in options:  # the recipe's is for the task's own sizes
+        practice = {name: ends for name, ends in training.practice.items() if name not in given}
+        training = dataclasses.replace(training, practice=practice)
     shifts = of_network.get("shifts", recipe.network.get("shifts", NTMConfig.shifts))
     needed = {
         "memory_locations": max(task.memory_locations(largest(training.ranges)), shifts - 1),

@@ -84,7 +84,8 @@ def test_the_answer_is_the_item_after_the_query(
     assume(items <= 2 ** (bits * vectors))
     task, size = AssociativeRecall(bits, vectors), {"items": items}
     batch = task.batch(np.random.default_rng(seed), batch_size, size)
-    assert len(batch.x) == task.steps(size) == task.memory_locations(size)
+    assert len(batch.x) == task.steps(size)
+    assert task.memory_locations(size) == 2 * len(batch.x)
     for b in range(batch_size):
         listed, query = _read(batch.x[:, b], vectors)
         assert len(set(listed)) == len(listed) == items

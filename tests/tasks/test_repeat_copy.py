@@ -102,7 +102,7 @@ def test_every_word_is_as_likely_as_every_other() -> None:
 
 
 def test_a_location_for_each_word_one_for_the_delimiter_and_one_to_spare() -> None:
-    assert RepeatCopy().memory_locations({"length": 10, "repeats": 7}) == 12
+    assert RepeatCopy().memory_locations({"length": 10, "repeats": 7}) == 22
 
 
 @pytest.mark.parametrize("bits", [0, -1])

@@ -200,6 +200,21 @@ def test_a_lesson_has_its_own_sizes_and_options_and_a_check_those_of_the_task() 
     assert 0.4 < check.x[0, :, :5].mean() < 0.6
 
 
+def test_practice_is_drawn_from_its_own_sizes_and_checks_are_not() -> None:
+    data = make_data(find("repeat-copy"), sizes={"length": (1, 2), "repeats": (2, 3)}, practice={"repeats": (4, 5)})
+    assert data.steps == 2 + 2 + 2 * 5
+    lengths, practised = zip(*(_size_of(data.training(number)) for number in range(60)), strict=True)
+    assert (set(lengths), set(practised)) == ({1, 2}, {4, 5})
+    check = data.check(1, 400)
+    assert set(check.mask.sum(axis=0)) == {3, 4, 5, 7}  # words and the end marker
+
+
+def _size_of(batch: Padded) -> tuple[int, int]:
+    """The words and the repeats of a batch of repeat copy."""
+    length = int(np.flatnonzero(batch.x[:, 0, 8])[0])
+    return length, (batch.steps - length - 2) // length
+
+
 def test_with_a_goal_a_check_is_of_the_largest_size() -> None:
     check = make_data(find("repeat-copy"), sizes={"length": (1, 3), "repeats": (1, 2)}, goal=1.0).check(1, 50)
     np.testing.assert_array_equal(check.mask.sum(axis=0), 3 * 2 + 1)

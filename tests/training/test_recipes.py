@@ -39,9 +39,9 @@ class Echo(Task):
     [
         (find("copy"), (9, 8, 22)),
         (find("copy", {"bits": 16}), (17, 16, 22)),
-        (find("repeat-copy"), (10, 9, 12)),
-        (find("associative-recall"), (8, 6, 32)),
-        (find("associative-recall", {"bits": 4, "vectors": 1}), (6, 4, 16)),
+        (find("repeat-copy"), (10, 9, 22)),
+        (find("associative-recall"), (8, 6, 64)),
+        (find("associative-recall", {"bits": 4, "vectors": 1}), (6, 4, 32)),
         (find("dynamic-ngrams"), (1, 1, 64)),
         (find("dynamic-ngrams", {"n": 3}), (1, 1, 8)),
         (find("priority-sort"), (10, 8, 40)),
@@ -60,9 +60,9 @@ def test_the_network_follows_from_the_task_and_its_options(task: Task, numbers: 
     [
         ("copy", {"length": (1, 40)}, 42),
         ("copy", {"length": (3, 3)}, 5),
-        ("repeat-copy", {"length": (1, 20)}, 22),
-        ("repeat-copy", {"repeats": (1, 20)}, 12),
-        ("associative-recall", {"items": (2, 12)}, 56),
+        ("repeat-copy", {"length": (1, 20)}, 42),
+        ("repeat-copy", {"repeats": (1, 20)}, 22),
+        ("associative-recall", {"items": (2, 12)}, 112),
         ("priority-sort", {"vectors": (5, 30)}, 60),
     ],
 )
@@ -74,6 +74,30 @@ def test_the_memory_has_room_for_the_largest_size(
     assert network.memory_locations == memory_locations
     own = {size: (min(values), max(values)) for size, values in task.training_sizes.items()}
     assert training.sizes == own | sizes  # a size that is not given stays as it is
+
+
+@pytest.mark.parametrize(("bits", "numbers"), [(1, 20), (8, 20), (16, 27), (31, 42)])
+def test_a_memory_vector_has_room_for_what_is_output(bits: int, numbers: int) -> None:
+    network, _ = configure(find("copy", {"bits": bits}))
+    assert network.memory_vector_size == numbers
+
+
+def test_practice_is_for_the_sizes_of_the_task_alone() -> None:
+    task = find("repeat-copy")
+    assert configure(task)[1].practice == {"repeats": (1, 13)}
+    assert configure(task, options={"sizes": {"length": (1, 5)}})[1].practice == {"repeats": (1, 13)}
+    assert configure(task, options={"sizes": {"repeats": (1, 20)}})[1].practice == {}
+    given = {"sizes": {"repeats": (1, 20)}, "practice": {"repeats": (1, 25)}}
+    assert configure(task, options=given)[1].practice == {"repeats": (1, 25)}
+
+
+def test_wide_outputs_are_learned_in_the_shorter_sequences_first() -> None:
+    _, narrow = configure(find("copy", {"bits": 16}))
+    _, wide = configure(find("copy", {"bits": 17}), options={"sizes": {"length": (1, 40)}})
+    assert narrow.lessons == ()
+    assert [dict(lesson.sizes) for lesson in wide.lessons] == [{"length": (1, 10)}]
+    _, own = configure(find("copy", {"bits": 17}), options={"lessons": ()})
+    assert own.lessons == ()
 
 
 def test_the_memory_has_room_for_the_shifts() -> None:

@@ -1,0 +1,96 @@
+"""Draw what ``tasks.py --runs RUNS --json`` has trained and evaluated: a picture for each task, and one of all.
+
+On the left the cost while learning, in bits per sequence against the sequences seen, as the paper plots it: every seed
+is a thin line, the thick one is their median, and a tick below marks where a seed had converged. On the right the cost
+and the wrong bits by the size of the sequences, through the exported model: a dot for each seed, and a cross for what
+the paper's network with a feedforward controller reaches.
+"""
+
+import argparse
+import json
+import pathlib
+import re
+from typing import Any
+
+import numpy as np
+from evaluations import EVALUATIONS
+from matplotlib import pyplot
+from matplotlib.axes import Axes
+
+from ntm.tasks.task import describe
+
+_LEAST = 1e-3  # costs below are drawn as this one
+
+
+def main() -> None:
+    """Draw the pictures."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("output", type=pathlib.Path, help="the folder to write the PNG files to")
+    parser.add_argument("runs", type=pathlib.Path, help="the folder of tasks.py --runs")
+    parser.add_argument("scores", type=pathlib.Path, help="what tasks.py --json has printed")
+    arguments = parser.parse_args()
+    scores = json.loads(arguments.scores.read_text(encoding="utf-8"))["tasks"]
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    for task, seeds in scores.items():
+        figure, axes = pyplot.subplots(1, 2, figsize=(10, 3.4))
+        _draw(axes, task, seeds, arguments.runs)
+        _save(figure, arguments.output / f"{task}.png")
+    figure, rows = pyplot.subplots(len(scores), 2, figsize=(10, 2.5 * len(scores)))
+    for axes, (task, seeds) in zip(np.atleast_2d(rows), scores.items(), strict=True):
+        _draw(axes, task, seeds, arguments.runs)
+    _save(figure, arguments.output / "tasks.png")
+
+
+def _draw(axes: Any, task: str, seeds: list[dict[str, Any]], runs: pathlib.Path) -> None:
+    histories = [_history(runs / task / f"seed-{run['seed']}") for run in seeds]
+    _draw_learning(axes[0], histories, [run["sequences_to_converge"] for run in seeds])
+    axes[0].set_title(f"{task}: {len(seeds)} seeds", loc="left", fontsize=10)
+    _draw_sizes(axes[1], task, [run["sizes"] for run in seeds if run["sizes"]])
+
+
+def _draw_learning(axis: Axes, histories: list[list[dict[str, Any]]], converged: list[int | None]) -> None:
+    grid = np.unique([line["sequences"] for history in histories for line in history])
+    curves = []
+    for history in histories:
+        told = [(line["sequences"], line["cost"]) for line in history if line["cost"] is not None]
+        sequences, cost = zip(*told, strict=True)
+        axis.plot(sequences, cost, color="tab:blue", lw=0.4)
+        curves.append(np.interp(grid, sequences, cost))
+    axis.plot(grid, np.median(curves, axis=0), color="tab:blue", lw=2)
+    axis.set_xlim(0, grid[-1])
+    axis.set_ylim(bottom=0)
+    ticks = [sequences for sequences in converged if sequences is not None]
+    axis.plot(ticks, [0] * len(ticks), "|", color="tab:red", ms=12, clip_on=False)
+    axis.set_xlabel("sequences (thousands)")
+    axis.set_ylabel("bits per sequence")
+    axis.xaxis.set_major_formatter(lambda value, _: f"{value / 1000:g}")
+    axis.spines[["top", "right"]].set_visible(False)
+
+
+def _draw_sizes(axis: Axes, task: str, sizes: list[list[dict[str, Any]]]) -> None:
+    evaluations = EVALUATIONS[task]
+    for i, evaluation in enumerate(evaluations):
+        costs = [max(seed[i]["cost_mean"] - seed[i].get("optimal_cost_mean", 0.0), _LEAST) for seed in sizes]
+        axis.plot([i] * len(costs), costs, "o", color="tab:blue", ms=4, alpha=0.5, mew=0)
+        paper = [float(number) for number in re.findall(r"[\d.]+", evaluation.paper)]
+        axis.plot([i] * len(paper), [max(number, _LEAST) for number in paper], "x", color="tab:red", ms=7)
+    axis.set_yscale("log")
+    axis.set_ylim(bottom=_LEAST / 2)
+    labels = [f"{describe(e.size)}{f', N = {e.memory_locations}' if e.memory_locations else ''}" for e in evaluations]
+    axis.set_xticks(range(len(labels)), labels, rotation=30, ha="right", fontsize=6)
+    axis.set_ylabel("bits per sequence")
+    axis.spines[["top", "right"]].set_visible(False)
+
+
+def _history(folder: pathlib.Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "history.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+def _save(figure: Any, path: pathlib.Path) -> None:
+    figure.tight_layout()
+    figure.savefig(path, dpi=110, metadata={"Software": None})
+    pyplot.close(figure)
+
+
+if __name__ == "__main__":
+    main()
