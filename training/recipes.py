@@ -63,16 +63,17 @@ RECIPES: dict[tuple[str, str], Recipe] = {
         network={"read_heads": 2, "write_heads": 2},
         training={
             **_BY_CONTENT,
-            "learned_loss": 0.04,
-            "halving_batches": 2_000,
-            "setback": 3.0,
+            "strength_bias": 3.0,
+            "halving_batches": 3_000,
+            "setback": 6.0,
             "sharpness_penalty": 1e-3,
             "restart_batches": 3_000,
             "unsolved_batches": 20_000,
             "max_batches": 20_000,
             # It is the largest counts that a network learns last.
             "practice": {"repeats": (1, 13)},
-            **_SERVED,
+            # With fewer kinds of N, networks count wrongly with any other.
+            "train_locations": (44, 128),
         },
     ),
     ("associative-recall", FEEDFORWARD): Recipe(
