@@ -116,11 +116,11 @@ RECIPES: dict[tuple[str, str], Recipe] = {
         training={
             **_BY_CONTENT,
             "content_learning_rate": 2e-3,
-            "goal": 5.0,
+            "goal": 10.0,
             "learned_loss": 0.1,
             "halving_batches": 4_000,
             "setback": 1.5,
-            "sharpness_penalty": 3e-4,
+            "sharpness_penalty": 1e-3,
             "restart_batches": 5_000,
             "begun_loss": 0.3,
             "unsolved_batches": 60_000,
