@@ -124,6 +124,7 @@ RECIPES: dict[tuple[str, str], Recipe] = {
             "restart_batches": 5_000,
             "begun_loss": 0.3,
             "unsolved_batches": 60_000,
+            **_SERVED,
         },
     ),
 }
