@@ -25,7 +25,7 @@ class Padded(NamedTuple):
     target: Floats  # [T, B, O]
     mask: Floats  # [T, B]
     steps: int  # of the longest sequence
-    own: int  # how many are of the task; behind them those of its variant
+    own: int  # how many are of the task and the sizes to learn; behind them the others
     optimal: float  # the cost of the task's optimal predictor in bits per sequence; 0 where it makes no mistake
 
 
@@ -104,7 +104,8 @@ class Data:
         varied = -(-(first + count) // every) - -(-first // every) if every else 0
         parts = [(task, count - varied), (self._variant, varied)]
         drawn = [self._draw_from(kind, rng, part, size) for kind, part in parts if part]
-        return self._padded(task, drawn, count - varied)
+        to_learn = all(size[name] in values for name, values in self._checked.ranges.items())
+        return self._padded(task, drawn, count - varied if to_learn or lesson < len(self._lessons) - 1 else 0)
 
     def _draw_from(self, task: Task, rng: np.random.Generator, count: int, size: Size) -> Batch:
         batch = draw(task, rng, count, size)

@@ -229,7 +229,13 @@ class _Training:
     def line(self, steps: list[Step]) -> dict[str, Any]:
         """The line of the history that tells of the last steps."""
         checked, self._checked = self._checked, {}
-        means = {name: statistics.fmean(getattr(step, name) for step in steps) for name in Step._fields}
+        own = [step for step in steps if step.sequences] or steps
+        figures = {
+            "loss": [step.loss for step in steps],
+            "wrong_bits": [step.wrong_bits for step in own],
+            "cost": [step.cost for step in own],
+        }
+        means = {name: statistics.fmean(values) for name, values in figures.items()}
         return {
             "batches": self.trainer.progress.batches,
             "sequences": self.trainer.sequences,

@@ -40,8 +40,9 @@ class Step(NamedTuple):
     """What one training step tells."""
 
     loss: float  # nats per output number
-    wrong_bits: float  # per sequence, of those of the task itself, not of its variant
+    wrong_bits: float  # per sequence, of those that are to be learned: not of a variant or of larger sizes
     cost: float  # bits per sequence, likewise
+    sequences: int  # how many those are; where there is none, both figures are 0
 
 
 class Check(NamedTuple):
@@ -145,9 +146,10 @@ class Trainer:
             tf.constant(self._penalties(), tf.float32),
             self._data.locations(number, self._locations),
         )
-        # A batch may hold nothing but sequences of the variant.
-        own = (figures.numpy()[: batch.own].sum() / max(batch.own, 1) for figures in (wrong, cost))
-        step = Step(float(loss), *map(float, own))
+        own_wrong, own_cost = (
+            float(figures.numpy()[: batch.own].sum() / max(batch.own, 1)) for figures in (wrong, cost)
+        )
+        step = Step(float(loss), own_wrong, own_cost, batch.own)
         outputs = float(batch.mask.sum()) * batch.target.shape[2] / batch.mask.shape[1]  # of a sequence
         self._advance(step, step.loss - math.log(2.0) * batch.optimal / outputs)
         return step
@@ -177,7 +179,8 @@ class Trainer:
         progress.learning_batches += not self.annealing
         progress.loss = loss if first else _LOSS_DECAY * progress.loss + (1 - _LOSS_DECAY) * loss
         progress.learned_batches += not self.annealing and progress.loss < config.learned_loss
-        progress.clean_sequences = 0 if step.wrong_bits else progress.clean_sequences + config.batch_size
+        if step.sequences:
+            progress.clean_sequences = 0 if step.wrong_bits else progress.clean_sequences + config.batch_size
         allowed = config.unsolved_batches if progress.loss < config.begun_loss else config.restart_batches
         if progress.loss < config.learned_loss:
             allowed *= _PATIENCE

@@ -197,7 +197,7 @@ SIZES = {
     "repeat-copy": ["length=1,repeats=1", "length=10,repeats=10", "length=20,repeats=10", "length=10,repeats=20"],
     "associative-recall": ["items=2", "items=6", "items=10", "items=15", "items=20"],
     "dynamic-ngrams": ["length=200"],
-    "priority-sort": ["vectors=20", "vectors=10", "vectors=30"],
+    "priority-sort": ["vectors=2", "vectors=20", "vectors=10", "vectors=30"],
 }
 
 

@@ -203,7 +203,9 @@ def test_a_lesson_has_its_own_sizes_and_options_and_a_check_those_of_the_task() 
 def test_practice_is_drawn_from_its_own_sizes_and_checks_are_not() -> None:
     data = make_data(find("repeat-copy"), sizes={"length": (1, 2), "repeats": (2, 3)}, practice={"repeats": (4, 5)})
     assert data.steps == 2 + 2 + 2 * 5
-    lengths, practised = zip(*(_size_of(data.training(number)) for number in range(60)), strict=True)
+    batches = [data.training(number) for number in range(60)]
+    assert {batch.own for batch in batches} == {0}
+    lengths, practised = zip(*map(_size_of, batches), strict=True)
     assert (set(lengths), set(practised)) == ({1, 2}, {4, 5})
     check = data.check(1, 400)
     assert set(check.mask.sum(axis=0)) == {3, 4, 5, 7}  # words and the end marker
