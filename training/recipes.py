@@ -108,7 +108,8 @@ RECIPES: dict[tuple[str, str], Recipe] = {
             "setback": 2.0,
             "restart_batches": 6_000,
             "begun_loss": 0.15,
-            "unsolved_batches": 40_000,
+            "unsolved_batches": 20_000,
+            "max_batches": 20_000,
         },
     ),
     ("priority-sort", FEEDFORWARD): Recipe(
