@@ -211,12 +211,15 @@ class Trainer:
 
     def _mind_setbacks(self) -> None:
         """Keep the network where its loss is lowest; go back there where it has risen, with half the learning rate."""
-        progress, lowest = self.progress, self.progress.lowest_loss
-        if lowest is not None and not progress.loss <= self.config.setback * max(lowest, 0.0) + _SMALL_LOSS:  # or NaN
+        progress = self.progress
+        lowest = math.inf if progress.lowest_loss is None else progress.lowest_loss
+        limit = self.config.setback * max(lowest, 0.0) + _SMALL_LOSS
+        if not progress.loss <= limit:  # or NaN
             for variable, best in zip(self._tensors(), self._snapshot, strict=True):
                 variable.assign(best)
             progress.loss, progress.setbacks = lowest, progress.setbacks + 1
-        elif progress.lesson_batches % _SNAPSHOT_BATCHES == 0 and (lowest is None or progress.loss < lowest):
+            progress.lowest_loss = (lowest + limit) / 2  # the lowest average may have been luck
+        elif progress.lesson_batches % _SNAPSHOT_BATCHES == 0 and progress.loss < lowest:
             for variable, best in zip(self._tensors(), self._snapshot, strict=True):
                 best.assign(variable)
             progress.lowest_loss = progress.loss
