@@ -217,8 +217,8 @@ class Trainer:
         if not progress.loss <= limit:  # or NaN
             for variable, best in zip(self._tensors(), self._snapshot, strict=True):
                 variable.assign(best)
-            progress.loss, progress.setbacks = lowest, progress.setbacks + 1
-            progress.lowest_loss = (lowest + limit) / 2  # the lowest average may have been luck
+            progress.setbacks += 1
+            progress.loss = progress.lowest_loss = (lowest + limit) / 2  # the lowest average may have been luck
         elif progress.lesson_batches % _SNAPSHOT_BATCHES == 0 and progress.loss < lowest:
             for variable, best in zip(self._tensors(), self._snapshot, strict=True):
                 best.assign(variable)
