@@ -20,8 +20,10 @@ import ntm
 from ntm import text
 from ntm.runtime.evaluate import Case, Score, readable, run_case, task_of
 from ntm.runtime.options import available_cores
-from ntm.tasks import Size, Task
+from ntm.tasks import Size, Task, find
 from ntm.tasks.task import describe
+from ntm.training.recipes import configure
+from ntm.training.run import load_config, load_run
 
 
 class Evaluation(NamedTuple):
@@ -138,6 +140,7 @@ def main() -> int:
     parser.add_argument("name", choices=list(MODELS), metavar="NAME", help=f"the model: {' or '.join(MODELS)}")
     parser.add_argument("--output", type=pathlib.Path, help="where the model goes (default: where the bundled one is)")
     parser.add_argument("--seed", type=int, help="of the training; another processor may need another one")
+    parser.add_argument("--run", type=pathlib.Path, help="a run of the same command, which need not be trained again")
     arguments = parser.parse_args()
     name, recipe = arguments.name, MODELS[arguments.name]
     output = arguments.output or pathlib.Path(__file__).parents[1] / "runtime" / "pretrained" / name
@@ -145,7 +148,10 @@ def main() -> int:
     train = ["ntm-train", "--task", recipe.task, *recipe.options, "--seed", str(seed), "--output", "run"]
     export = ["ntm-export", "--format", "onnx", "--name", name, "run", "--output", name]
     with tempfile.TemporaryDirectory() as folder:
-        for command in (train, export):
+        if arguments.run is not None:
+            check_run(arguments.run, recipe, seed)
+            shutil.copytree(arguments.run, pathlib.Path(folder, "run"))
+        for command in (train, export) if arguments.run is None else (export,):
             print("$", shlex.join(command), flush=True)
             program = pathlib.Path(sys.executable).with_name(command[0])
             if subprocess.run([program, *command[1:]], cwd=folder, check=False).returncode:
@@ -167,6 +173,24 @@ def main() -> int:
             shutil.rmtree(output)
         shutil.copytree(made, output)
     return 0
+
+
+def check_run(run: pathlib.Path, recipe: Recipe, seed: int) -> None:
+    """Check that a run is what the command of a recipe makes, and has converged.
+
+    Raises:
+        SystemExit: it is another, or has not.
+    """
+    config, summary = load_config(run), load_run(run).summary
+    task = find(recipe.task)
+    network, training = configure(task, options={"seed": seed})
+    made = (
+        recipe.options == () and (config.task, config.network) == (task.name, network) and config.training == training
+    )
+    if not made:
+        raise SystemExit(f"{run} is not what ntm-train makes of the seed {seed}")
+    if not summary["converged"]:
+        raise SystemExit(f"{run} has not converged")
 
 
 def evaluate(folder: pathlib.Path, evaluations: tuple[Evaluation, ...]) -> list[Result]:
