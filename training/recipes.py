@@ -65,7 +65,7 @@ RECIPES: dict[tuple[str, str], Recipe] = {
             **_BY_CONTENT,
             "strength_bias": 3.0,
             "learned_loss": 0.04,
-            "halving_batches": 1_000,
+            "halving_batches": 1_500,
             "setback": 6.0,
             "sharpness_penalty": 1e-3,
             "restart_batches": 3_000,
