@@ -51,8 +51,9 @@ class Lesson:
     """Easier sequences, which a start learns before those of the task itself.
 
     Attributes:
-        batches: how many batches are drawn from them at most.
-        loss: the lesson ends as soon as the average loss is below this, as in ``learned_loss``; 0: not before.
+        batches: how many batches are drawn from them.
+        loss: if above 0, the lesson ends as soon as the average loss is below this, as in ``learned_loss``; and the
+            network restarts if it is not so after all batches. Every restart gets as many more.
         sizes: the least and the most of sizes, where they differ from the training's.
         options: of the task, where they differ.
 

@@ -133,10 +133,17 @@ RECIPES: dict[tuple[str, str], Recipe] = {
 }
 
 
-def _short(sizes: Mapping[str, tuple[int, int]]) -> Lesson:
-    """A lesson of the shorter quarter of the sequences."""
+def _wide(sizes: Mapping[str, tuple[int, int]]) -> dict[str, Any]:
+    """What many outputs need beyond a recipe: the shorter quarter of the sequences first, and more time."""
     quarter = {name: (least, least + (most - least) // 4) for name, (least, most) in sizes.items()}
-    return Lesson(1_000, loss=0.1, sizes=quarter)
+    return {
+        "lessons": (Lesson(1_500, loss=0.1, sizes=quarter),),
+        "setback": 3.0,
+        "learned_loss": 0.02,
+        "halving_batches": 1_000,
+        "restart_batches": 2_000,
+        "unsolved_batches": 6_000,
+    }
 
 
 def configure(
@@ -169,8 +176,8 @@ def configure(
     for name, size in own.items():
         if of_network.get(name, size) != size:
             raise ValueError(f"{name} follows from the task {task.name}: {size}")
-    lessons = (_short(sizes),) if task.output_size > _WIDE else ()
-    training = TrainingConfig(**{"sizes": sizes, "lessons": lessons} | dict(recipe.training) | options)
+    wide = _wide(sizes) if task.output_size > _WIDE else {}
+    training = TrainingConfig(**{"sizes": sizes} | dict(recipe.training) | wide | options)
     if "practice" not in options:  # the recipe's is for the task's own sizes
         practice = {name: ends for name, ends in training.practice.items() if name not in given}
         training = dataclasses.replace(training, practice=practice)

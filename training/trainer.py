@@ -185,6 +185,7 @@ class Trainer:
         if progress.loss < config.learned_loss:
             allowed *= _PATIENCE
         restart = not self.annealing and progress.learning_batches >= (progress.restarts + 1) * allowed
+        restart = restart or self._lesson_has_failed()
         if not self.annealing and self._is_time_to_check():
             found = self.check()
             if not found.passed:
@@ -206,8 +207,15 @@ class Trainer:
         if progress.lesson == len(lessons):
             return False
         lesson = lessons[progress.lesson]
-        learned = progress.loss < lesson.loss and progress.lesson_batches >= _LEAST_LESSON_BATCHES
-        return learned or progress.lesson_batches >= lesson.batches
+        if not lesson.loss:
+            return progress.lesson_batches >= lesson.batches
+        return progress.loss < lesson.loss and progress.lesson_batches >= _LEAST_LESSON_BATCHES
+
+    def _lesson_has_failed(self) -> bool:
+        progress, lessons = self.progress, self.config.lessons
+        if progress.lesson == len(lessons) or self._lesson_is_over():
+            return False
+        return progress.lesson_batches >= (progress.restarts + 1) * lessons[progress.lesson].batches
 
     def _mind_setbacks(self) -> None:
         """Keep the network where its loss is lowest; go back there where it has risen, with half the learning rate."""

@@ -296,6 +296,15 @@ def test_a_lesson_lasts_until_the_average_loss_tells_something() -> None:
     assert trainer.progress.lesson == 1
 
 
+def test_a_network_that_does_not_learn_a_lesson_restarts_and_may_take_longer_then() -> None:
+    trainer = make_scripted(lessons=(Lesson(150, loss=0.1),), restart_batches=10_000)
+    for restarts in (0, 1, 2):
+        for _ in range((restarts + 1) * 150):
+            assert trainer.progress.restarts == restarts
+            trainer.train_on(wrong_bits=1.0, loss=0.2)
+    assert (trainer.progress.restarts, trainer.progress.lesson) == (3, 0)
+
+
 def test_every_lesson_begins_with_the_full_learning_rate_and_every_start_with_the_first_lesson() -> None:
     trainer = make_scripted(
         lessons=(Lesson(120),), setback=2.0, learned_loss=0.1, halving_batches=10, unsolved_batches=220
