@@ -31,9 +31,10 @@ EVALUATIONS: dict[str, tuple[Evaluation, ...]] = {
     ),
     "repeat-copy": (
         Evaluation({"length": 10, "repeats": 10}, paper="5"),
-        Evaluation({"length": 10, "repeats": 10}, 128),
         Evaluation({"length": 20, "repeats": 10}),
-        *(Evaluation({"length": 10, "repeats": repeats}) for repeats in (11, 12, 15, 20)),
+        Evaluation({"length": 10, "repeats": 10}, 128, paper="5"),
+        Evaluation({"length": 20, "repeats": 10}, 128),
+        *(Evaluation({"length": 10, "repeats": repeats}, 128) for repeats in (11, 12, 15, 20)),
     ),
     "associative-recall": (
         *(Evaluation({"items": items}) for items in (2, 3, 4, 5)),
