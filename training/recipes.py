@@ -176,11 +176,13 @@ def configure(
     for name, size in own.items():
         if of_network.get(name, size) != size:
             raise ValueError(f"{name} follows from the task {task.name}: {size}")
+    by_recipe = dict(recipe.training)
+    if given:  # lessons and practice are for the task's own sizes
+        by_recipe.pop("lessons", None)
+        practice = by_recipe.get("practice", {})
+        by_recipe["practice"] = {name: ends for name, ends in practice.items() if name not in given}
     wide = _wide(sizes) if task.output_size > _WIDE else {}
-    training = TrainingConfig(**{"sizes": sizes} | dict(recipe.training) | wide | options)
-    if "practice" not in options:  # the recipe's is for the task's own sizes
-        practice = {name: ends for name, ends in training.practice.items() if name not in given}
-        training = dataclasses.replace(training, practice=practice)
+    training = TrainingConfig(**{"sizes": sizes} | by_recipe | wide | options)
     shifts = of_network.get("shifts", recipe.network.get("shifts", NTMConfig.shifts))
     needed = {
         "memory_locations": max(task.memory_locations(largest(training.ranges)), shifts - 1),

@@ -91,6 +91,13 @@ def test_practice_is_for_the_sizes_of_the_task_alone() -> None:
     assert configure(task, options=given)[1].practice == {"repeats": (1, 25)}
 
 
+def test_the_lessons_of_a_recipe_are_for_the_sizes_of_the_task_alone() -> None:
+    task = find("associative-recall")
+    assert len(configure(task)[1].lessons) == 1
+    assert configure(task, options={"sizes": {"items": (8, 12)}})[1].lessons == ()
+    assert len(configure(task, options={"seed": 7})[1].lessons) == 1
+
+
 def test_wide_outputs_are_learned_in_the_shorter_sequences_first() -> None:
     _, narrow = configure(find("copy", {"bits": 16}))
     _, wide = configure(find("copy", {"bits": 17}), options={"sizes": {"length": (1, 40)}})
