@@ -115,10 +115,11 @@ def test_the_memory_has_room_for_the_shifts() -> None:
 def test_a_task_without_a_recipe_has_the_general_one() -> None:
     network, training = configure(Echo())
     assert network == NTMConfig(3, 3, memory_locations=9, read_heads=2)
-    assert training == TrainingConfig(sizes={"length": (4, 9)}, train_locations=(128,))
+    general: dict[str, Any] = {"train_locations": (128,), "sharpness_penalty": 1e-3}
+    assert training == TrainingConfig(sizes={"length": (4, 9)}, **general)
     other = "a controller without a recipe"
     assert configure(Echo(), other) == configure(Echo())
-    assert configure(find("copy"), other)[1] == TrainingConfig(sizes={"length": (1, 20)}, train_locations=(128,))
+    assert configure(find("copy"), other)[1] == TrainingConfig(sizes={"length": (1, 20)}, **general)
 
 
 def test_no_batch_has_fewer_memory_locations_than_the_task_needs() -> None:
