@@ -33,7 +33,9 @@ class DisagreementError(ExportError):
         strayed = {graph: found for graph, found in agreements.items() if not found.holds}
         graphs = ", ".join(f"{graph} ({_shortly(found)})" for graph, found in strayed.items())
         rounding = all(found.only_rounding for found in strayed.values())
-        advice = "; no bit differs, but the network magnifies rounding: train it longer, or another --seed"
+        advice = (
+            "; no bit differs, but the network magnifies rounding: train it with --sharpness-penalty 1e-3, or longer"
+        )
         super().__init__(f"not equal to TensorFlow: {graphs}{advice if rounding else ''}")
 
 

@@ -79,6 +79,15 @@ def train(
             show_default=_RECIPE,
         ),
     ] = None,
+    sharpness_penalty: Annotated[
+        float | None,
+        Option(
+            min=0,
+            help="Nats per unit of how much sharper the heads are than they need be. Sharp heads magnify rounding, so "
+            "that ntm-export may refuse the network; try 1e-3.",
+            show_default=_RECIPE,
+        ),
+    ] = None,
     addressing: Annotated[
         str | None,
         Option(
@@ -155,6 +164,7 @@ def train(
         "annealing_batches": annealing_batches,
         "annealing_learning_rate": annealing_learning_rate,
         "goal": goal,
+        "sharpness_penalty": sharpness_penalty,
         "addressing": None if addressing is None else tuple(addressing.split(",")),
         "turn_content_off": turn_content_off,
         "memory_locations": memory_locations,

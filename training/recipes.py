@@ -39,7 +39,7 @@ _BY_CONTENT = {"addressing": (CONTENT,), "batch_size": 16, "turn_content_off": F
 GENERAL = Recipe(
     evidence="benchmarks/RESULTS.md, Own tasks",
     network={"read_heads": 2},
-    training={"sharpness_penalty": 1e-3, **_SERVED},
+    training=_SERVED,
 )
 
 RECIPES: dict[tuple[str, str], Recipe] = {

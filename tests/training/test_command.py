@@ -108,6 +108,7 @@ def test_every_option_reaches_the_run(tmp_path: pathlib.Path) -> None:
         "annealing_batches": 9,
         "annealing_learning_rate": 0.02,
         "goal": 0.5,
+        "sharpness_penalty": 0.25,
     }
     biases = ("learn_r_bias", "learn_w_bias", "learn_m_bias")
     options = [

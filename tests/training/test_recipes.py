@@ -115,7 +115,7 @@ def test_the_memory_has_room_for_the_shifts() -> None:
 def test_a_task_without_a_recipe_has_the_general_one() -> None:
     network, training = configure(Echo())
     assert network == NTMConfig(3, 3, memory_locations=9, read_heads=2)
-    general: dict[str, Any] = {"train_locations": (128,), "sharpness_penalty": 1e-3}
+    general: dict[str, Any] = {"train_locations": (128,)}
     assert training == TrainingConfig(sizes={"length": (4, 9)}, **general)
     other = "a controller without a recipe"
     assert configure(Echo(), other) == configure(Echo())
