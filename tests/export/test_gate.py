@@ -386,4 +386,4 @@ def test_another_training_is_advised_where_rounding_alone_is_magnified(
     strayed = parity.Agreement(difference=difference, differing_bits=differing_bits)
     error = publish.DisagreementError({"right": parity.Agreement(), "step.onnx": strayed})
     assert str(error).startswith("not equal to TensorFlow: step.onnx (by up to ")
-    assert ("train it longer" in str(error)) is advised
+    assert ("--sharpness-penalty" in str(error)) is advised

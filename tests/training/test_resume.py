@@ -56,7 +56,7 @@ RUNS = {
     "copy": ({"bits": 1}, {"sizes": {"length": [1, 2]}, "clean_sequences": 20, "restart_batches": 20}),
     "associative-recall": (
         {"bits": 3, "vectors": 1},
-        {"sizes": {"items": [2, 2]}, "clean_sequences": 4, "restart_batches": 100},
+        {"sizes": {"items": [2, 2]}, "clean_sequences": 4, "restart_batches": 50, "setback": 1.0},
     ),
 }
 
