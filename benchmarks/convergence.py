@@ -21,6 +21,7 @@ import time
 from importlib.metadata import version
 from typing import Any
 
+from programs import seconds_to_import
 from seeds import add_seeds
 
 COLUMNS = (
@@ -52,7 +53,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as temporary:
         folder = arguments.keep or pathlib.Path(temporary)
         for seed in arguments.seeds:
-            imports.append(_seconds_to_import())
+            imports.append(seconds_to_import())
             rows.append(_train(folder / f"seed-{seed}", seed, arguments.options))
             cells = ["" if value is None else str(value) for value in rows[-1].values()]
             print(f"| {seed} | {' | '.join(cells)} |", flush=True)
@@ -97,12 +98,6 @@ def _train(folder: pathlib.Path, seed: int, options: list[str]) -> dict[str, Any
         "climb": f"{max(climbs):.1f}x" if climbs else None,
         "nan": sum(math.isnan(loss) for loss in losses),
     }
-
-
-def _seconds_to_import() -> float:
-    start = time.monotonic()
-    subprocess.run([sys.executable, "-c", "import tensorflow"], check=True, capture_output=True)
-    return time.monotonic() - start
 
 
 if __name__ == "__main__":

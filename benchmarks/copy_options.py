@@ -9,11 +9,11 @@ import argparse
 import os
 import pathlib
 import statistics
-import subprocess
 import sys
 import tempfile
 from typing import Any
 
+from programs import export, train
 from seeds import add_seeds
 
 import ntm
@@ -62,16 +62,8 @@ def main() -> int:
 
 
 def _run(options: list[str], seed: int, run: pathlib.Path, model: pathlib.Path) -> Row:
-    programs = pathlib.Path(sys.executable).parent
-    if not run.exists():
-        run.parent.mkdir(parents=True, exist_ok=True)
-        command = ["ntm-train", "--seed", str(seed), "--output", str(run), "--quiet", *options]
-        trained = subprocess.run([programs / command[0], *command[1:]], check=False)
-        if trained.returncode not in (console.OK, console.WRONG):
-            raise SystemExit(f"{run}: not trained")
-    model.parent.mkdir(parents=True, exist_ok=True)
-    command = ["ntm-export", "--format", "onnx", str(run), "--output", str(model), "--quiet"]
-    exported = subprocess.run([programs / command[0], *command[1:]], check=False).returncode == console.OK
+    train(run, seed, options)
+    exported = export(run, model)
     kept = ("converged", "seconds_to_converge", "sequences_to_converge", "restarts")
     return {name: load_run(run).summary[name] for name in kept} | {"wrong": _wrong_bits(model) if exported else None}
 

@@ -11,7 +11,6 @@ import json
 import os
 import pathlib
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -19,6 +18,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from evaluations import EVALUATIONS, Evaluation
+from programs import export, seconds_to_import, train
 from seeds import add_seeds
 
 import ntm
@@ -39,7 +39,7 @@ def main() -> int:
     parser.add_argument("--sequences", type=int, default=1_000, help="of each size (default: %(default)s)")
     parser.add_argument("--json", action="store_true", help="print all figures as JSON instead")
     arguments = parser.parse_args()
-    start, imported = time.monotonic(), _seconds_to_import()
+    start, imported = time.monotonic(), seconds_to_import()
     runs: dict[str, list[Run]] = {}
     with tempfile.TemporaryDirectory() as temporary:
         for task in arguments.tasks.split(","):
@@ -63,16 +63,8 @@ def main() -> int:
 
 def _run(task: str, seed: int, run: pathlib.Path, model: pathlib.Path, arguments: argparse.Namespace) -> Run:
     """Train, unless that is done, export, and evaluate."""
-    programs = pathlib.Path(sys.executable).parent
-    if not run.exists():
-        run.parent.mkdir(parents=True, exist_ok=True)
-        command = ["ntm-train", "--task", task, "--seed", str(seed), "--output", str(run), "--quiet"]
-        trained = subprocess.run([programs / command[0], *command[1:]], check=False)
-        if trained.returncode not in (console.OK, console.WRONG):
-            raise SystemExit(f"{task}, seed {seed}: not trained")
-    model.parent.mkdir(parents=True, exist_ok=True)
-    command = ["ntm-export", "--format", "onnx", str(run), "--output", str(model), "--quiet"]
-    exported = subprocess.run([programs / command[0], *command[1:]], check=False).returncode == console.OK
+    train(run, seed, ["--task", task])
+    exported = export(run, model)
     sizes = _evaluate(ntm.load(model), EVALUATIONS[task], arguments.sequences) if exported else []
     kept = ("converged", "seconds_to_converge", "seconds", "sequences_to_converge", "sequences", "restarts")
     return {"seed": seed} | {name: load_run(run).summary[name] for name in kept} | {"sizes": sizes}
@@ -130,12 +122,6 @@ def _by_size(task: str, seeds: list[Run]) -> list[list[str]]:
         share = statistics.median(figure["perfect_share"] for figure in figures)
         rows.append([*cells, f"{wrong.count(0.0)} of {len(wrong)}", f"{share:.1%}", evaluation.paper, evaluation.other])
     return rows
-
-
-def _seconds_to_import() -> float:
-    start = time.monotonic()
-    subprocess.run([sys.executable, "-c", "import tensorflow"], check=True, capture_output=True)
-    return time.monotonic() - start
 
 
 if __name__ == "__main__":

@@ -57,13 +57,11 @@ class Data:
             check_fits(easier, f"the task {task.name}", task.input_size, task.output_size)
             self._lessons.append(_Lesson(easier, config.ranges | as_ranges(lesson.sizes), 0))
         self._lessons.append(_Lesson(task, config.ranges | as_ranges(config.practice), config.variant_every))
-        self._checked = _Lesson(task, config.ranges, 0)
         rng = np.random.default_rng(0)
-        self.steps = max(  # T
-            len(draw(lesson.task, rng, 1, size).x)
-            for lesson in [*self._lessons, self._checked]
-            for size in corners(lesson.ranges)
-        )
+        drawn_from = [*((lesson.task, lesson.ranges) for lesson in self._lessons), (task, config.ranges)]
+        self.steps = max(
+            len(draw(kind, rng, 1, size).x) for kind, ranges in drawn_from for size in corners(ranges)
+        )  # T
         self._ahead: tuple[tuple[int, int], Future[Padded]] | None = None
         self._pool = ThreadPoolExecutor(1)
 
@@ -87,7 +85,7 @@ class Data:
     def check(self, number: int, sequences: int) -> Padded:
         """The sequences of the check of a number, of all sizes; with a goal, of the largest."""
         rng = self._rng(_CHECKS, number)
-        _, ranges, _ = self._checked
+        ranges = self._config.ranges
         hardest = largest(ranges) if self._config.goal else None
         starts = range(0, sequences, _GROUP)
         groups = [
@@ -104,7 +102,7 @@ class Data:
         varied = -(-(first + count) // every) - -(-first // every) if every else 0
         parts = [(task, count - varied), (self._variant, varied)]
         drawn = [self._draw_from(kind, rng, part, size) for kind, part in parts if part]
-        to_learn = all(size[name] in values for name, values in self._checked.ranges.items())
+        to_learn = all(size[name] in values for name, values in self._config.ranges.items())
         return self._padded(task, drawn, count - varied if to_learn or lesson < len(self._lessons) - 1 else 0)
 
     def _draw_from(self, task: Task, rng: np.random.Generator, count: int, size: Size) -> Batch:
