@@ -48,7 +48,7 @@ def main() -> int:
         graphs = {length: _graph(run, length, pathlib.Path(temporary)) for length in LENGTHS}
         for _ in range(arguments.rounds):
             for length, size, threads in cases:
-                rate, bits = _copy(files._replace(batched=graphs[length]), content, length, size, threads)
+                rate, bits = _copy(_with(files, graphs[length]), content, length, size, threads)
                 best[length, size, threads] = max(rate, best[length, size, threads])
                 wrong += bits
     print(f"{platform.machine()}, {CORES} cores, {len(content) / 1024:,.0f} KiB of random bytes; KiB/s\n")
@@ -71,8 +71,14 @@ def _graph(run: TrainedRun, length: int, directory: pathlib.Path) -> folder.Grap
     """The batched graph of one block."""
     path = directory / f"{length}.onnx"
     metadata = Source(run, Copy(), "blocks").metadata(BATCHED, unroll=2 * length + 1)
-    save(batched.unroll(run.cell, metadata.unroll, OPSET), metadata, path)
+    save(batched.unroll(run.network, metadata.unroll, OPSET), metadata, path)
     return folder.Graph(path, path.read_bytes(), metadata)
+
+
+def _with(files: folder.ModelFolder, batched_graph: folder.Graph) -> folder.ModelFolder:
+    """A model with another batched graph."""
+    others = (graph for graph in files.graphs if graph.metadata.graph != BATCHED)
+    return folder.ModelFolder((*others, batched_graph))
 
 
 def _copy(files: folder.ModelFolder, content: bytes, length: int, size: int, threads: int) -> tuple[float, int]:

@@ -36,9 +36,9 @@ UNROLLS = sorted({1, 2, 4, 8, 12, 16, 32, 64, STEPS, DEFAULT_UNROLL})
 CONTENT = ("content", "interpolation")  # what only content addressing needs
 WHY = {
     "flat": "the read vectors side by side, for the controller and for the output",
-    "controller_input": "the input beside them",
-    "controller": "each hidden layer: a product with its bias, and tanh",
-    "cell": "the layer of the heads, and the output: a product with its bias each",
+    "cell": "the input beside them; each layer of the controller but for the last activation; the layer of the heads, "
+    "and the output: a product with its bias each",
+    "output": "the activation of the last layer of the controller",
     "in_range": "the parameters of the heads cut apart, and each brought into its range",
     "cosine_similarity": "Eq. (6): the key of length 1 (5), the product, the norm (4), the quotient",
     "content_weighting": "Eq. (5): times the key strength, softmax",

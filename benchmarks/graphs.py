@@ -24,6 +24,7 @@ from onnx import numpy_helper
 
 import ntm
 from ntm.runtime import folder
+from ntm.runtime.metadata import BATCHED, SPARSE, UNROLLED
 from ntm.runtime.model import Model, State, _Session
 from ntm.tasks import copy
 
@@ -46,7 +47,9 @@ def main() -> None:
     print("| N | B | unrolled | batched | sparse | everything touched |")
     print("| ---: | ---: | ---: | ---: | ---: | ---: |")
     files = folder.read(arguments.models[0])
-    graphs = [files.unrolled, files.batched, files.sparse, _touching_everything(files.sparse)]
+    by_kind = {graph.metadata.graph: graph for graph in files.graphs}
+    graphs = [by_kind[kind] for kind in (UNROLLED, BATCHED, SPARSE)]
+    graphs.append(_touching_everything(by_kind[SPARSE]))
     for locations, batch in SIZES:
         model = Model(files, locations)
         times = _times(model, graphs, locations, batch, arguments.rounds)
@@ -75,8 +78,7 @@ def _touching_everything(graph: folder.Graph) -> folder.Graph:
 
 def _taken(model: Model, graphs: Sequence[folder.Graph], locations: int, batch: int) -> int:
     """Which graph the runtime takes for so many sequences, as long as their heads look at few locations."""
-    weights = model.initial_state(1, locations).weights
-    session = model._session(batch, weights)
+    session = model._session(model.initial_state(batch, locations))
     return [graph.metadata.graph for graph in graphs].index(session.metadata.graph)
 
 
@@ -92,8 +94,7 @@ def _times(model: Model, graphs: Sequence[folder.Graph], locations: int, batch: 
             x, state = copy.inputs(words, padding=-steps % unroll), model.initial_state(batch, locations)
             start = time.perf_counter()
             for first in range(0, steps, unroll):
-                _, *next_state = session.run(x[first : first + unroll], *state)
-                state = State(*next_state)
+                _, state = session.run_chunk(x[first : first + unroll], state)
             times.append(1e6 * (time.perf_counter() - start) / steps / batch)
     return [statistics.median(times[1:]) for times in taken]  # the first time makes the session
 
@@ -104,18 +105,18 @@ def _touched(model: Model, locations: int, batch: int) -> tuple[float, float]:
     counts = []
     for x_t in x:
         _, state = model.step(x_t, state)
-        counts.append(model._looked_at(state.weights))
+        counts.append(model._looked_at(state["weights"]))
     chosen: list[_Session] = []
     choose = model._session
 
-    def noted(batch_size: int, weights: np.ndarray) -> _Session:
-        chosen.append(choose(batch_size, weights))
+    def noted(state: State) -> _Session:
+        chosen.append(choose(state))
         return chosen[-1]
 
     model._session = noted  # type: ignore[method-assign]
     list(model.chunks(x, model.initial_state(batch, locations)))
     model._session = choose  # type: ignore[method-assign]
-    return statistics.mean(counts), chosen.count(model._sparse) / len(chosen)
+    return statistics.mean(counts), chosen.count(model._sessions[SPARSE]) / len(chosen)
 
 
 def _words(batch: int, length: int) -> np.ndarray:

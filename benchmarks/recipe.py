@@ -48,10 +48,16 @@ CHOICES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "two hidden layers of 100": ({"controller_sizes": (100, 100)}, {}),
     "three hidden layers of 64": ({"controller_sizes": (64, 64, 64)}, {}),
     "four read heads": ({"read_heads": 4}, {}),
-    "learned initial read vectors": ({"learn_r_bias": True}, {}),
-    "learned initial weightings": ({"learn_w_bias": True}, {}),
-    "learned initial memory": ({"learn_m_bias": True}, {}),
-    "all three learned": ({"learn_r_bias": True, "learn_w_bias": True, "learn_m_bias": True}, {}),
+    "learned initial read vectors": ({"initial_reads": "learned"}, {}),
+    "learned initial weightings": ({"initial_weights": "learned"}, {}),
+    "learned initial memory": ({"initial_memory": "learned"}, {}),
+    "random initial memory": ({"initial_memory": "random"}, {}),
+    "uniform initial weightings": ({"initial_weights": "uniform"}, {}),
+    "all three learned": (
+        {"initial_reads": "learned", "initial_weights": "learned", "initial_memory": "learned"},
+        {},
+    ),
+    "LSTM controller": ({"controller": "lstm"}, {}),
     "bias of g 0": ({"gate_biases": (0.0,)}, {}),
     "bias of g -1": ({"gate_biases": (-1.0,)}, {}),
     "bias of g -2": ({"gate_biases": (-2.0,)}, {}),
@@ -182,13 +188,13 @@ def _train(task: Task, options: dict[str, Any], *, finish: bool) -> dict[str, An
     return row
 
 
-def wrong_bits(cell: Any, task: Task, size: Size) -> int:
+def wrong_bits(network: Any, task: Task, size: Size) -> int:
     """Of a network, over random sequences of a size, which may be larger than any of the training."""
     import tensorflow as tf  # noqa: PLC0415
 
     batch = draw(task, np.random.default_rng(0), SEQUENCES, size)
-    state = cell.initial_state(SEQUENCES, max(LEAST_LOCATIONS, task.memory_locations(size)))
-    step, logits = tf.function(cell.__call__, autograph=False), []
+    state = network.initial_state(SEQUENCES, max(LEAST_LOCATIONS, task.memory_locations(size)))
+    step, logits = tf.function(network.__call__, autograph=False), []
     for x in batch.x:
         y, state = step(tf.constant(x), state)
         logits.append(y.numpy())

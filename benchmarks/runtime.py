@@ -171,7 +171,7 @@ def tensorflow_without_content_addressing(model: pathlib.Path, cores: int) -> Ti
 
     from ntm.export import savedmodel  # noqa: PLC0415
     from ntm.export.source import Source  # noqa: PLC0415
-    from ntm.models import NTMCell, addressing  # noqa: PLC0415
+    from ntm.models import addressing, make_network  # noqa: PLC0415
     from ntm.tasks import Copy  # noqa: PLC0415
     from ntm.training.recipes import configure  # noqa: PLC0415
     from ntm.training.run import RunConfig, TrainedRun  # noqa: PLC0415
@@ -181,15 +181,15 @@ def tensorflow_without_content_addressing(model: pathlib.Path, cores: int) -> Ti
         return {}
     task = Copy()
     config = RunConfig(task.name, task.options, *configure(task, options=metadata.config))
-    cell = NTMCell(config.network)
+    network = make_network(config.network)
     graph = onnx.load(model / "step.onnx").graph
     learned = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
-    for variable in cell.trainable_variables:
+    for variable in network.trainable_variables:
         variable.assign(learned[variable.name.removesuffix(":0")])
     # Eq. (7) with g = 0; what leads to it TensorFlow leaves out by itself.
     setattr(addressing, "interpolate", lambda *arguments: arguments[-1])  # noqa: B010
     with tempfile.TemporaryDirectory() as folder:
-        source = Source(TrainedRun(cell, config, {}, "0" * 64), task, "without-content-addressing")
+        source = Source(TrainedRun(network, config, {}, "0" * 64), task, "without-content-addressing")
         savedmodel.write(source, pathlib.Path(folder))
         return _tensorflow(pathlib.Path(folder), model, cores)
 
@@ -310,7 +310,7 @@ def _seen(b: int, n: int, unroll: int = 1) -> np.ndarray:
 
 def _first(model: "ntm.Model", b: int, n: int) -> dict[str, Any]:
     """The state before the first step, by name."""
-    return model.initial_state(b, n)._asdict()
+    return model.initial_state(b, n)
 
 
 def _copying(seen: Sequence[Any], first: dict[str, Any], call: Callable[[dict[str, Any]], Any]) -> Step:

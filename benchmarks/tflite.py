@@ -19,8 +19,7 @@ import tensorflow as tf
 from seeds import add_seeds
 
 from ntm.export import parity, tflite
-from ntm.models import NTMCell
-from ntm.runtime.metadata import INPUTS
+from ntm.models import Network
 from ntm.tasks import Copy, Size, Task
 from ntm.tasks.catalogue import recorded
 from ntm.tasks.task import corners, describe
@@ -73,20 +72,20 @@ def _sizes(run: TrainedRun, task: Task) -> list[Size]:
 
 def _print_run(run: pathlib.Path) -> bool:
     trained, task = _load(run)
-    cell, good = trained.cell, True
+    network, good = trained.network, True
     for kind, weights in KINDS.items():
-        content = tflite.convert(cell, weights)
+        content = tflite.convert(network, weights)
         step = tflite.step(content)
-        wrong = parity.count_wrong_bits(cell, task, step, _sizes(trained, task))
+        wrong = parity.count_wrong_bits(network, task, step, _sizes(trained, task))
         good &= kind != PUBLISHED or not any(wrong.values())
-        numbers = (f"{len(content) / 1e3:.0f}", f"{1e6 * _seconds_a_step(cell, step):.0f}", *wrong.values())
+        numbers = (f"{len(content) / 1e3:.0f}", f"{1e6 * _seconds_a_step(network, step):.0f}", *wrong.values())
         print(f"| {run.name} | {kind} | {' | '.join(map(str, numbers))} |", flush=True)
     return good
 
 
-def _seconds_a_step(cell: NTMCell, step: parity.Graph) -> float:
-    state = {name: value.numpy() for name, value in zip(INPUTS[1:], cell.initial_state(1), strict=True)}
-    inputs = {INPUTS[0]: np.zeros([1, cell.config.input_size], np.float32), **state}
+def _seconds_a_step(network: Network, step: parity.Graph) -> float:
+    state = {name: value.numpy() for name, value in network.initial_state(1).items()}
+    inputs = {"x": np.zeros([1, network.config.input_size], np.float32), **state}
     times = []
     for _ in range(2000):
         start = time.perf_counter()

@@ -14,9 +14,10 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import onnx
 
+from ntm.export.controllers import Layout, controller_nodes
 from ntm.export.graph import Graph, heads, matrix, orders, pieces, rewrite
-from ntm.models import NTMCell, addressing
-from ntm.runtime.metadata import INPUTS, OUTPUTS
+from ntm.models import NTMCell, NTMConfig, addressing
+from ntm.runtime.metadata import MEMORY, READS, WEIGHTS, X, Y, next_name
 
 _LEAST_SQUARE = 1e-12  # of a key, as TensorFlow has it where it normalises
 
@@ -24,50 +25,52 @@ _LEAST_SQUARE = 1e-12  # of a key, as TensorFlow has it where it normalises
 def unroll(cell: NTMCell, steps: int, opset: int) -> onnx.ModelProto:
     """Write U steps of a network as a graph for many sequences; it takes and returns what ``unrolled.unroll`` does."""
     graph = Graph()
-    _Batched(graph, cell).unroll([state_after(i, steps) for i in range(steps)])
+    _Batched(graph, cell).unroll([state_after(cell.config, i, steps) for i in range(steps)])
     return graph.model(cell, steps, opset)
 
 
-def state_after(step: int, _: int) -> tuple[str, ...]:
-    """What the state after a step is called within a graph of so many; there the batch is its last axis."""
-    return tuple(f"step_{step}/{name}" for name in OUTPUTS[1:])
+def state_after(config: NTMConfig, step: int, _: int) -> dict[str, str]:
+    """What the tensors of the state after a step are called within a graph of so many; their last axis is the batch."""
+    return {name: f"step_{step}/{next_name(name)}" for name in config.state_shapes}
 
 
-def as_state(*tensors: np.ndarray) -> tuple[np.ndarray, ...]:
+def as_state(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The state as the outputs have it, of what is so called."""
-    return tuple(np.moveaxis(tensor, -1, 0) for tensor in tensors)
+    return {name: np.moveaxis(tensor, -1, 0) for name, tensor in tensors.items()}
 
 
-class BatchLast(abc.ABC):
+class BatchLast(Layout):
     """The part of the network that does not depend on the layout of the memory, as nodes, method by method.
 
     N and B are open, and B is last; a layout adds the rest.
     """
 
-    @abc.abstractmethod
-    def memory_step(
-        self, parameters: dict[str, str], memory: str, weights: str, state: tuple[str, ...]
-    ) -> tuple[str, str, str]:
-        """Address, write and read: M[t], w[t] and r[t], ``[R, M, B]``, which are to be called ``state``."""
+    axis = 0
 
-    def unroll(self, states: Sequence[tuple[str, ...]]) -> None:
+    @abc.abstractmethod
+    def memory_step(self, parameters: dict[str, str], memory: str, weights: str, state: dict[str, str]) -> None:
+        """Address, write and read: M[t], w[t] and r[t], ``[R, M, B]``, which are to be called as ``state`` says."""
+
+    def unroll(self, states: Sequence[dict[str, str]]) -> None:
         """As many steps as there are states after them, to be called so."""
-        graph, config, steps = self._graph, self._config, len(states)
+        graph, config, steps = self.graph, self._config, len(states)
         words = self.begin(steps)
-        memory, weights, reads = (self.batch_last(tensor) for tensor in INPUTS[1:])
-        memory, weights = self.lay_out(memory), self.lay_out(weights)
+        before = {name: self.batch_last(name, len(shape)) for name, shape in config.state_shapes.items()}
+        before |= {name: self.lay_out(before[name]) for name in (MEMORY, WEIGHTS)}
         said = []
         for i, (word, state) in enumerate(zip(words, states, strict=True)):
             graph.scope = f"step_{i}"
-            parameters = self.controller(word, reads)
-            memory, weights, reads = self.memory_step(parameters, memory, weights, state)
-            said.append(self.output(parameters, reads))
+            parameters = self.heads_and_output(word, before, state)
+            self.memory_step(parameters, before[MEMORY], before[WEIGHTS], state)
+            said.append(self.output(parameters, state[READS]))
+            before = dict(state)
         graph.scope, graph.part = "all", "output"
         y = graph.reshape(graph.node("Sigmoid", graph.node("Concat", *said, axis=0)), steps, config.output_size, -1)
-        graph.node("Transpose", y, perm=[0, 2, 1], name=OUTPUTS[0])
-        memory, weights = self.lay_back(memory), self.lay_back(weights)
-        for tensor, name in zip((memory, weights, reads), OUTPUTS[1:], strict=True):
-            graph.node("Transpose", tensor, perm=[2, 0, 1], name=name)
+        graph.node("Transpose", y, perm=[0, 2, 1], name=Y)
+        before |= {name: self.lay_back(before[name]) for name in (MEMORY, WEIGHTS)}
+        for name, shape in config.state_shapes.items():
+            last = len(shape) - 1
+            graph.node("Transpose", before[name], perm=[last, *range(last)], name=next_name(name))
 
     def lay_out(self, tensor: str) -> str:
         """The memory, ``[M, N, B]``, or the weightings, ``[R+K, N, B]``, in this layout."""
@@ -78,10 +81,10 @@ class BatchLast(abc.ABC):
         return tensor
 
     def __init__(self, graph: Graph, cell: NTMCell) -> None:
-        self._graph = graph
+        self.graph = graph
         self._config, self._by_content = cell.config, cell.content_addressing
-        self._hidden = [matrix(layer) for layer in cell.hidden]
-        output, units = matrix(cell.output), cell.config.controller_sizes[-1]
+        self._controller = controller_nodes(cell)
+        output, units = matrix(cell.output), cell.controller.output_size
         of_hidden, self._output_of_reads = np.vstack([output[:units], output[-1:]]), output[units:-1]
         parts, erases, adds = heads(cell)
         if not self._by_content:
@@ -99,35 +102,39 @@ class BatchLast(abc.ABC):
 
     def _product(self, name: str, weights: np.ndarray, x: str, bias: str) -> str:
         """W^T x + b."""
-        kernel = self._graph.constant(f"{name}/kernel", weights.T)
-        return self._graph.node("Gemm", kernel, x, bias)
+        kernel = self.graph.constant(f"{name}/kernel", weights.T)
+        return self.graph.node("Gemm", kernel, x, bias)
 
-    def _layer(self, name: str, weights: np.ndarray, x: str) -> str:
+    def layer(self, name: str, weights: np.ndarray, x: str) -> str:
         """W^T x + b; the last row of ``weights`` is b."""
-        bias = self._graph.constant(f"{name}/bias", weights[-1][:, np.newaxis])
+        bias = self.graph.constant(f"{name}/bias", weights[-1][:, np.newaxis])
         return self._product(name, weights[:-1], x, bias)
 
     def _sum(self, tensor: str, axis: int, name: str | None = None) -> str:
-        return self._graph.node("ReduceSum", tensor, self._axes[axis], name=name, keepdims=0)
+        return self.graph.node("ReduceSum", tensor, self._axes[axis], name=name, keepdims=0)
 
     def _power(self, logits: str, axis: int) -> str:
         """Softmax but for a factor: the largest along the axis is 1."""
-        graph = self._graph
+        graph = self.graph
         return graph.node(
             "Exp", graph.node("Sub", logits, graph.node("ReduceMax", logits, self._axes[axis], keepdims=1))
         )
 
     def _softmax(self, logits: str, axis: int, name: str | None = None) -> str:
         """Written out, since onnxruntime's own would transpose, over an axis that is not the last."""
-        graph = self._graph
+        graph = self.graph
         power = self._power(logits, axis)
         return graph.node("Div", power, graph.node("ReduceSum", power, self._axes[axis], keepdims=1), name=name)
 
-    def batch_last(self, tensor: str) -> str:
+    def first_layer(self, name: str, weights: np.ndarray, word: str, others: Sequence[str]) -> str:
+        """Likewise, of the input of the step, ``[I, B]``, and others."""
+        return self.layer(name, weights, self.concat([word, *others]))
+
+    def batch_last(self, tensor: str, axes: int) -> str:
         """``[B, ...]`` as ``[..., B]``."""
-        graph = self._graph
+        graph = self.graph
         graph.part = "sizes"
-        return self.transposed(tensor, 1, 2, 0)
+        return self.transposed(tensor, *range(1, axes), 0)
 
     def transposed(self, tensor: str, *perm: int) -> str:
         """A tensor with its axes in this order.
@@ -135,101 +142,96 @@ class BatchLast(abc.ABC):
         Then brought to the shape that it has: onnxruntime cannot know, and so does not carry the transposition on to
         all that follows, which would then work with the batch first again, nor make one of two that is slower.
         """
-        graph = self._graph
+        graph = self.graph
         shape = graph.node("Shape", tensor)
         sizes = graph.node("Gather", shape, graph.constant("perm_" + "_".join(map(str, perm)), perm, np.int64), axis=0)
         return graph.node("Reshape", graph.node("Transpose", tensor, perm=perm), sizes)
 
     def begin(self, steps: int) -> list[str]:
         """What is computed once a chunk; returns the inputs of each step, ``[I, B]``."""
-        graph, config = self._graph, self._config
+        graph, config = self.graph, self._config
         graph.part = "sizes"
         self._pieces = pieces(graph, config.shifts) if config.shifts > 1 else ""
         graph.part = "controller"
-        words = graph.reshape(graph.node("Transpose", INPUTS[0], perm=[0, 2, 1]), steps * config.input_size, -1)
+        words = graph.reshape(graph.node("Transpose", X, perm=[0, 2, 1]), steps * config.input_size, -1)
         return graph.nodes("Split", words, names=[None] * steps, axis=0, num_outputs=steps)
 
-    def controller(self, word: str, reads: str) -> dict[str, str]:
-        """What the last hidden layer tells the heads and the output; reads is r[t-1], ``[R, M, B]``."""
-        graph = self._graph
+    def heads_and_output(self, word: str, before: dict[str, str], state: dict[str, str]) -> dict[str, str]:
+        """What the controller tells the heads and the output, from the input and the state before the step."""
+        graph = self.graph
         graph.part = "controller"
-        hidden = graph.node("Concat", word, self._flat(reads), axis=0)
-        for i, layer in enumerate(self._hidden):
-            hidden = graph.node("Tanh", self._layer(f"hidden_{i}", layer, hidden))
+        hidden = self._controller.step(self, word, self._flat(before[READS]), before, state)
         graph.part = "heads"
-        parameters = self._layer("heads_and_output", self._parameters, hidden)
+        parameters = self.layer("heads_and_output", self._parameters, hidden)
         split = graph.constant("heads_and_output/split", list(self._sizes.values()), np.int64)
         parts = graph.nodes("Split", parameters, split, names=[None] * len(self._sizes), axis=0)
         return dict(zip(self._sizes, parts, strict=True))
 
     def _flat(self, reads: str) -> str:
         """``[R, M, B]`` as ``[R * M, B]``."""
-        return self._graph.reshape(reads, self._config.read_heads * self._config.memory_vector_size, -1)
+        return self.graph.reshape(reads, self._config.read_heads * self._config.memory_vector_size, -1)
 
     def _of_heads(self, numbers: str) -> str:
         """``[R+K, B]`` as ``[R+K, 1, B]``: alike at every location."""
-        return self._graph.reshape(numbers, self._config.heads, 1, -1)
+        return self.graph.reshape(numbers, self._config.heads, 1, -1)
 
-    def split(self, weights: str, axis: int) -> list[str]:
+    def split_weights(self, weights: str, axis: int) -> list[str]:
         """The weightings of the read heads, and that of each write head, from those of all heads along an axis."""
-        graph, config = self._graph, self._config
+        graph, config = self.graph, self._config
         graph.part = "write"
         sizes = graph.constant("heads/weights", [config.read_heads, *[1] * config.write_heads], np.int64)
         return graph.nodes("Split", weights, sizes, names=[None] * (1 + config.write_heads), axis=axis)
 
     def shift_weighting(self, parameters: dict[str, str], *sizes: int) -> str:
         """s, but for a factor that Eq. (9) takes out again: ``[S, ..., B]``, of these sizes in between."""
-        graph = self._graph
+        graph = self.graph
         graph.part = "location"
         return self._power(graph.reshape(parameters["shift"], self._config.shifts, *sizes, -1), 0)
 
     def sharpen(self, weights: str, gamma: str, axis: int, name: str | None = None) -> str:
         """Eq. (9): over the locations, which are this axis; without epsilon as in ntm.export.unrolled."""
-        graph = self._graph
+        graph = self.graph
         graph.part = "sharpen"
         return self._softmax(graph.node("Mul", graph.node("Log", weights), gamma), axis, name=name)
 
     def sharpening(self, parameters: dict[str, str]) -> str:
         """gamma, ``[R+K, B]``."""
-        graph = self._graph
+        graph = self.graph
         graph.part = "sharpen"
         return graph.node("Add", graph.node("Softplus", parameters["sharpening"]), graph.constant("one_more", 1.0))
 
     def erase_and_add(self, parameters: dict[str, str]) -> tuple[list[str], list[str]]:
         """Of each write head e, and of each -a, ``[M, B]``."""
-        graph, writers = self._graph, range(self._config.write_heads)
+        graph, writers = self.graph, range(self._config.write_heads)
         graph.part = "write"
         erases = [graph.node("Sigmoid", parameters[f"erase_{k}"]) for k in writers]
         return erases, [graph.node("Tanh", parameters[f"add_{k}"]) for k in writers]
 
     def in_all_shifts(self, tensor: str, axis: int) -> Iterator[str]:
         """A tensor moved along its locations, which are this axis, by each shift there is, from back to on."""
-        graph, shifts = self._graph, self._config.shifts
+        graph, shifts = self.graph, self._config.shifts
         cut = graph.nodes("Split", tensor, self._pieces, names=[None] * shifts, axis=axis)
         for order in orders(cut):
             yield tensor if order == cut else graph.node("Concat", *order, axis=axis)
 
     def output(self, parameters: dict[str, str], reads: str) -> str:
         """The logits of the output, ``[O, B]``."""
-        self._graph.part = "output"
+        self.graph.part = "output"
         return self._product("output/reads", self._output_of_reads, self._flat(reads), parameters["output"])
 
 
 class _Batched(BatchLast):
     """The memory as ``[M, N, B]``."""
 
-    def memory_step(
-        self, parameters: dict[str, str], memory: str, weights: str, state: tuple[str, ...]
-    ) -> tuple[str, str, str]:
-        next_memory, next_weights, next_reads = state
-        weights = self.address(parameters, memory, weights, next_weights)
-        reading, *writing = self.split(weights, 0)
-        memory = self.write(parameters, memory, writing, next_memory)
-        return memory, weights, self.read(memory, reading, next_reads)
+    def memory_step(self, parameters: dict[str, str], memory: str, weights: str, state: dict[str, str]) -> None:
+        weights = self.address(parameters, memory, weights, state[WEIGHTS])
+        reading, *writing = self.split_weights(weights, 0)
+        memory = self.write(parameters, memory, writing, state[MEMORY])
+        self.read(memory, reading, state[READS])
 
     def address(self, parameters: dict[str, str], memory: str, previous: str, name: str) -> str:
         """Eq. (5) to (9): w[t] of all heads, ``[R+K, N, B]``, from M[t-1] and w[t-1]."""
-        graph, shifts = self._graph, self._config.shifts
+        graph, shifts = self.graph, self._config.shifts
         weights = self._address_by_content(parameters, memory, previous) if self._by_content else previous
 
         graph.part = "location"  # Eq. (8)
@@ -244,7 +246,7 @@ class _Batched(BatchLast):
 
     def _address_by_content(self, parameters: dict[str, str], memory: str, previous: str) -> str:
         """Eq. (5) to (7): w_g of all heads, ``[R+K, N, B]``, from M[t-1] and w[t-1]."""
-        graph, config = self._graph, self._config
+        graph, config = self.graph, self._config
         m = config.memory_vector_size
         graph.part = "content"  # Eq. (5) and (6); the strength is divided by the norm of the key
         key = graph.reshape(parameters["key"], m, config.heads, 1, -1)
@@ -266,12 +268,12 @@ class _Batched(BatchLast):
         m = self._config.memory_vector_size
         # Each [M, 1, B]: alike at every location.
         erases, adds = (
-            [self._graph.reshape(v, m, 1, -1) for v in of_each] for of_each in self.erase_and_add(parameters)
+            [self.graph.reshape(v, m, 1, -1) for v in of_each] for of_each in self.erase_and_add(parameters)
         )
-        return rewrite(self._graph, memory, weights, erases, adds, name=name)
+        return rewrite(self.graph, memory, weights, erases, adds, name=name)
 
     def read(self, memory: str, weights: str, name: str) -> str:
         """Eq. (2): r[t], ``[R, M, B]``."""
-        graph = self._graph
+        graph = self.graph
         graph.part = "read"
         return self._sum(graph.node("Mul", graph.node("Unsqueeze", weights, self._axes[1]), memory), 2, name=name)

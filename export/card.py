@@ -2,17 +2,30 @@
 
 import itertools
 import json
+import textwrap
 from collections.abc import Iterable, Mapping
 
 import numpy as np
 
 from ntm.export.parity import SEQUENCES, TOLERANCE, Agreement, locations_for, sizes_to_compare, table
 from ntm.export.source import Source
-from ntm.export.step import shapes
-from ntm.runtime.metadata import INPUTS, STEP, STEP_OUTPUTS, InitialState
+from ntm.export.step import inputs, outputs
+from ntm.models import NetworkConfig, Shape
+from ntm.runtime.metadata import LOCATIONS, MEMORY, STEP, StateTensor, next_name
 from ntm.tasks.task import Size, describe, draw, largest
 
 FILE = "card.md"
+
+_NTM = "A Neural Turing Machine (Graves et al. 2014, arXiv:1410.5401) with {} controller,"
+_NETWORKS = {
+    "ntm-feedforward": _NTM.format("a feedforward"),
+    "ntm-lstm": _NTM.format("an LSTM"),
+    "lstm": "An LSTM network without a memory matrix, the baseline of Graves et al. (2014, arXiv:1410.5401),",
+}
+_FREE = "B (sequences side by side) and N (memory locations) are\nfree, the same in every tensor"
+_ONLY_B = "B (sequences side by side) is free, the same in every tensor"
+_ADDS = """
+`adds` are the vectors that the write heads have added to the memory; nothing needs them but a look inside."""
 
 # The most steps of the example, and the digits of its numbers.
 _EXAMPLE_STEPS, _DIGITS = 40, 4
@@ -20,7 +33,7 @@ _EXAMPLE_STEPS, _DIGITS = 40, 4
 _TEMPLATE = """\
 # {name}
 
-A Neural Turing Machine (Graves et al. 2014, arXiv:1410.5401), trained on the task `{task}`.
+{network} of {parameters:,} parameters, trained on the task `{task}`.
 Exported from the checkpoint with SHA-256 `{checksum}`.
 
 ## The task
@@ -31,20 +44,13 @@ Options of this model: {options}.
 
 ## How to run it
 
-One time step takes and gives these tensors. All are float32; B (sequences side by side) and N (memory locations) are
-free, the same in every tensor:
+One time step takes and gives these tensors. All are float32; {free}:
 
 | input | shape | | output | shape |
 | --- | --- | --- | --- | --- |
 {tensors}
 
-1. Choose N, at least {least_locations}; a sequence of {largest} needs {needed}.
-2. Start from the state of the table below.
-3. Run the steps of a sequence as the task describes them. After each step, feed `next_memory`, `next_weights` and
-   `next_reads` back as `memory`, `weights` and `reads`.
-4. y holds the probability that each output is 1: an output bit is 1 where y > 0.5.
-
-`adds` are the vectors that the write heads have added to the memory; nothing needs them but a look inside.
+{steps}
 
 | state | before the first step |
 | --- | --- |
@@ -99,24 +105,26 @@ def text(source: Source, formats: Iterable[str], agreements: Mapping[str, Agreem
         formats: what each format says of itself.
         agreements: what was measured, by graph.
     """
-    config, task = source.run.cell.config, source.task
+    config, task = source.run.network.config, source.task
     metadata = source.metadata(STEP)
     ranges = source.run.config.training.ranges
     tested = ", ".join(dict.fromkeys(size for found in agreements.values() for size in found.wrong_bits))
     compared = dict.fromkeys(map(describe, sizes_to_compare(task, ranges)))
     size = _example_size(ranges)
     steps = min(task.steps(size), _EXAMPLE_STEPS)
+    needed = locations_for(source.run.network, task, largest(ranges))
     return _TEMPLATE.format(
         name=source.model_name,
         task=task.name,
+        network=_NETWORKS[config.kind],
+        parameters=metadata.parameters,
+        free=_FREE if config.heads else _ONLY_B,
+        steps=_how_to_run(config, f"a sequence of {describe(largest(ranges))} needs {needed}"),
         encoding=task.encoding,
         options=", ".join(f"{name} = {json.dumps(value)}" for name, value in task.options.items()) or "none",
         checksum=metadata.checkpoint_sha256,
-        tensors=_tensors(shapes(config)),
-        least_locations=metadata.least_locations,
-        largest=describe(largest(ranges)),
-        needed=locations_for(source.run.cell, task, largest(ranges)),
-        initial_state=_initial_state(metadata.initial_state),
+        tensors=_tensors(config),
+        initial_state=_initial_state(metadata.state),
         formats="\n\n".join(formats),
         example_size=describe(size),
         cut="" if steps == task.steps(size) else f", its first {steps} steps",
@@ -137,7 +145,7 @@ def _example_size(ranges: Mapping[str, range]) -> dict[str, int]:
 
 def _example(source: Source, size: Size, steps: int) -> str:
     """A sequence and what the network outputs, as JSON with a line for each step."""
-    cell, task = source.run.cell, source.task
+    cell, task = source.run.network, source.task
     batch = draw(task, np.random.default_rng(0), 1, size)
     locations = locations_for(cell, task, size)
     state, lines = cell.initial_state(1, locations), []
@@ -161,20 +169,53 @@ def _number(value: float) -> float:
     return int(rounded) if rounded.is_integer() else rounded
 
 
-def _tensors(shape_of: Mapping[str, tuple[str | int, ...]]) -> str:
-    def cells(name: str) -> str:
-        return f"`{name}` | `[{', '.join(map(str, shape_of[name]))}]`" if name else " |"
+def _how_to_run(config: NetworkConfig, needed: str) -> str:
+    """The steps of a program, numbered."""
+    names = list(config.state_shapes)
+    steps = [
+        "Start from the state of the table below.",
+        "Run the steps of a sequence as the task describes them. After each step, feed "
+        f"{_listed(map(next_name, names))} back as {_listed(names)}.",
+        "y holds the probability that each output is 1: an output bit is 1 where y > 0.5.",
+    ]
+    if config.heads:
+        steps.insert(0, f"Choose N, at least {config.least_locations}; {needed}.")
+    numbered = [textwrap.fill(f"{i}. {step}", 120, subsequent_indent="   ") for i, step in enumerate(steps, 1)]
+    return "\n".join([*numbered, *([_ADDS] if config.heads else [])])
 
-    pairs = itertools.zip_longest(INPUTS, STEP_OUTPUTS, fillvalue="")
-    return "\n".join(f"| {cells(i)} | | {cells(o)} |" for i, o in pairs)
+
+def _listed(names: Iterable[str]) -> str:
+    *others, last = (f"`{name}`" for name in names)
+    return f"{', '.join(others)} and {last}" if others else last
 
 
-def _initial_state(state: InitialState) -> str:
-    rows = [("memory", f"each of the N locations holds {_vector(state.memory)}")]
-    for head, row in enumerate(state.weights):
-        rows.append((f"weights of head {head}", f"{_vector(row)} from the first location on, then 0"))
-    for head, row in enumerate(state.reads):
-        rows.append((f"reads of head {head}", _vector(row)))
+def _tensors(config: NetworkConfig) -> str:
+    def cells(name: str, shape: Shape) -> str:
+        return f"`{name}` | `[{', '.join(map(str, shape))}]`" if name else " |"
+
+    pairs = itertools.zip_longest(inputs(config).items(), outputs(config).items(), fillvalue=("", ()))
+    return "\n".join(f"| {cells(*i)} | | {cells(*o)} |" for i, o in pairs)
+
+
+def _initial_state(state: Mapping[str, StateTensor]) -> str:
+    rows: list[tuple[str, str]] = []
+    for name, tensor in state.items():
+        if isinstance(tensor.beyond, str):
+            rows.append((name, f"{tensor.beyond} everywhere"))
+        elif name == MEMORY:
+            beyond = f"holds {_vector(tensor.beyond or ())}"
+            if tensor.first_locations:
+                first = "its first {:,} locations hold the vectors of `state` in the metadata; each of the others "
+                rows.append((name, first.format(tensor.first_locations) + beyond))
+            else:
+                rows.append((name, f"each of the N locations {beyond}"))
+        elif tensor.shape[-1] == LOCATIONS:
+            for head, row in enumerate(tensor.first):
+                rows.append((f"{name} of head {head}", f"{_vector(row)} from the first location on, then 0"))
+        elif len(tensor.shape) > 1:
+            rows.extend((f"{name} of head {head}", _vector(row)) for head, row in enumerate(tensor.first))
+        else:
+            rows.append((name, _vector(tensor.first)))
     return "\n".join(f"| {name} | {value} |" for name, value in rows)
 
 

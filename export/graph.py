@@ -7,9 +7,9 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from ntm.export.step import shapes
-from ntm.models import NTMCell
-from ntm.runtime.metadata import INPUTS, OUTPUTS
+from ntm.export.step import inputs, outputs
+from ntm.models import NTMCell, Shape
+from ntm.runtime.metadata import ADDS, MEMORY, X, Y
 
 
 class Graph:
@@ -46,15 +46,19 @@ class Graph:
     def model(self, cell: NTMCell, steps: int, opset: int) -> onnx.ModelProto:
         """The finished graph, of U steps."""
 
-        def value(name: str) -> onnx.ValueInfoProto:
-            time = (steps,) if name in (INPUTS[0], OUTPUTS[0]) else ()
-            return helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, (*time, *shapes(cell.config)[name]))
+        def values(shapes: dict[str, Shape]) -> list[onnx.ValueInfoProto]:
+            shapes = {name: (steps, *shape) if name in (X, Y) else shape for name, shape in shapes.items()}
+            return [
+                helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape)
+                for name, shape in shapes.items()
+                if name != ADDS
+            ]
 
         graph = helper.make_graph(
             self._nodes,
             "ntm",
-            [value(name) for name in INPUTS],
-            [value(name) for name in OUTPUTS],
+            values(inputs(cell.config)),
+            values(outputs(cell.config)),
             list(self._constants.values()),
             doc_string="A Neural Turing Machine, unrolled",
         )
@@ -69,7 +73,7 @@ def matrix(layer: Any) -> np.ndarray:
 
 def pieces(graph: Graph, shifts: int) -> str:
     """The sizes of S pieces of the circle of N locations, cut so that a shift is another order of them."""
-    locations = graph.node("Shape", INPUTS[1], start=2, end=3)
+    locations = graph.node("Shape", MEMORY, start=2, end=3)
     between = graph.node("Sub", locations, graph.constant("edges", [shifts - 1], np.int64))
     ones = [graph.constant("one", [1], np.int64)] * (shifts // 2)
     return graph.node("Concat", *ones, between, *ones, axis=0)

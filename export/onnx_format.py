@@ -21,33 +21,36 @@ from ntm.export import batched, sparse, unrolled, walking
 from ntm.export.parity import Candidate, Graph, Tensors, compare_chunks, compare_steps
 from ntm.export.simplify import simplify
 from ntm.export.source import Source
-from ntm.export.step import input_signature, shapes, step_function
-from ntm.models import NTMCell
+from ntm.export.step import input_signature, inputs, outputs, step_function
+from ntm.models import Network, NTMConfig
 from ntm.runtime import folder as model_folder
 from ntm.runtime import onnx_file
-from ntm.runtime.metadata import BATCHED, INPUTS, OUTPUTS, SPARSE, STEP, STEP_OUTPUTS, UNROLLED, Metadata
+from ntm.runtime.metadata import BATCHED, SPARSE, STEP, UNROLLED, Metadata, X, next_name
 from ntm.runtime.metadata import FILES as FILE_OF
 
 FILES = tuple(FILE_OF.values())
 OPSET = 18  # the newest that tf2onnx writes
 # Of the graphs of several steps, with content addressing or without: a module with unroll(cell, steps, opset), which
-# writes it; state_after(step, steps), what the state is called within it; and as_state(*tensors), the state as the
-# outputs have it, of what is so called.
+# writes it; state_after(config, step, steps), what the tensors of the state are called within it; and
+# as_state(tensors), the state as the outputs have it, of what is so called.
 _FORMS = {
     True: {UNROLLED: unrolled, SPARSE: sparse, BATCHED: batched},
     False: {UNROLLED: unrolled, SPARSE: walking, BATCHED: batched},
 }
 
-_CARD = """\
+_STEP_CARD = """\
 ### ONNX
 
-`{step}` computes one time step in any runtime of opset {opset}, and `{unrolled}` {unroll} at once: there x is
+`{step}` computes one time step in any runtime of opset {opset}"""
+_CHUNKS_CARD = """\
+, and `{unrolled}` {unroll} at once: there x is
 `[{unroll}, B, {inputs}]` and y is `[{unroll}, B, {outputs}]`, the state is that before the first and after the last of
 them, and there are no `adds`. After the last step more zeros do no harm: a program may fill up the last chunk with
 them. Two more are alike. `{sparse}` has {sparse_unroll} steps, and is the faster one of 32 sequences or more, and where
 they have 2,000 memory locations or more together, as long as they touch few of them at a time. `{batched}` has
 {batched_unroll}, and is the fastest where many sequences of a dozen steps run side by side. All three are
-written for onnxruntime, and tested there alone. The metadata of each graph are `metadata_props`."""
+written for onnxruntime, and tested there alone"""
+_METADATA_CARD = ". The metadata of each graph are `metadata_props`."
 _NO_CONTENT = """\
 
 
@@ -55,23 +58,29 @@ Content addressing of this network is turned off, g = 0 in Eq. (7). These three 
 
 _ADDED = "__"  # in the names of what tf2onnx adds to an operation
 # Methods whose names tell nothing of where in a step an operation is.
-_WHOLE_STEP = ("__call__", "step_with_heads")
+_WHOLE_STEP = ("__call__", "step_with_heads", "step", "control", "advance", "lambda", "layer")
 
 
 def write(source: Source, folder: pathlib.Path) -> None:
     """Write the graphs."""
-    cell = source.run.cell
-    graphs = {STEP: convert(cell)} | {
-        kind: form.unroll(cell, source.steps(kind), OPSET) for kind, form in _FORMS[cell.content_addressing].items()
-    }
-    for kind, graph in graphs.items():
+    network = source.run.network
+    for kind in source.graphs:
+        if kind == STEP:
+            graph = convert(network)
+        else:
+            graph = _FORMS[network.content_addressing][kind].unroll(network, source.steps(kind), OPSET)
         save(graph, source.metadata(kind), folder / FILE_OF[kind])
 
 
 def describe(source: Source, _: pathlib.Path) -> str:
     """What the model card says."""
-    config = source.run.cell.config
-    card = _CARD if source.run.cell.content_addressing else _CARD + _NO_CONTENT
+    network = source.run.network
+    card = _STEP_CARD
+    if len(source.graphs) > 1:
+        card += _CHUNKS_CARD
+    card += _METADATA_CARD
+    if len(source.graphs) > 1 and not network.content_addressing:
+        card += _NO_CONTENT
     return card.format(
         step=FILE_OF[STEP],
         opset=OPSET,
@@ -81,8 +90,8 @@ def describe(source: Source, _: pathlib.Path) -> str:
         sparse_unroll=source.steps(SPARSE),
         batched=FILE_OF[BATCHED],
         batched_unroll=source.steps(BATCHED),
-        inputs=config.input_size,
-        outputs=config.output_size,
+        inputs=network.config.input_size,
+        outputs=network.config.output_size,
     )
 
 
@@ -91,7 +100,7 @@ def candidates(folder: pathlib.Path) -> list[Candidate]:
     if not any((folder / file).exists() for file in FILES):
         return []
     graphs = model_folder.read(folder)  # as the runtime reads it, with all its checks
-    return to_compare(graphs, [graph.path.name for graph in graphs])
+    return to_compare(graphs, [graph.path.name for graph in graphs.graphs])
 
 
 def to_compare(graphs: model_folder.ModelFolder, names: Iterable[str]) -> list[Candidate]:
@@ -100,7 +109,7 @@ def to_compare(graphs: model_folder.ModelFolder, names: Iterable[str]) -> list[C
     step_name, *chunk_names = names
     return [
         Candidate(step_name, graphs.step.metadata, functools.partial(compare_steps, step=step)),
-        *(_chunks(name, graph, step) for name, graph in zip(chunk_names, graphs[1:], strict=True)),
+        *(_chunks(name, graph, step) for name, graph in zip(chunk_names, graphs.graphs[1:], strict=True)),
     ]
 
 
@@ -114,36 +123,40 @@ def _chunks(name: str, graph: model_folder.Graph, step: Graph) -> Candidate:
 def _first_step(graph: model_folder.Graph) -> Graph:
     """The part of a graph of several steps that computes the state after its first step."""
     steps, form = graph.metadata.unroll, _FORMS[graph.metadata.content_addressing][graph.metadata.graph]
-    names = form.state_after(0, steps)
+    config = NTMConfig(**graph.metadata.config)
+    names = form.state_after(config, 0, steps)
     model = onnx.load_from_string(graph.content)
-    model.graph.value_info.extend(onnx.ValueInfoProto(name=name) for name in names)  # the extractor asks for it
-    part = onnx.utils.Extractor(model).extract_model(list(INPUTS), list(names))
+    model.graph.value_info.extend(
+        onnx.ValueInfoProto(name=name) for name in names.values()
+    )  # the extractor asks for it
+    part = onnx.utils.Extractor(model).extract_model(list(inputs(config)), list(names.values()))
     run = session(part.SerializeToString())
 
-    def first_step(inputs: Tensors) -> Tensors:
-        outputs = run({**inputs, INPUTS[0]: np.repeat(inputs[INPUTS[0]][np.newaxis], steps, axis=0)})
-        return dict(zip(OUTPUTS[1:], form.as_state(*(outputs[name] for name in names)), strict=True))
+    def first_step(given: Tensors) -> Tensors:
+        found = run({**given, X: np.repeat(given[X][np.newaxis], steps, axis=0)})
+        state = form.as_state({name: found[inside] for name, inside in names.items()})
+        return {next_name(name): tensor for name, tensor in state.items()}
 
     return first_step
 
 
-def convert(cell: NTMCell) -> onnx.ModelProto:
+def convert(network: Network) -> onnx.ModelProto:
     """Convert one step; B and N are left open under these names."""
     logging.getLogger("tf2onnx").setLevel(logging.ERROR)
-    step = step_function(cell)
-    model, _ = tf2onnx.convert.from_function(step, input_signature(cell.config), opset=OPSET)
+    step = step_function(network)
+    model, _ = tf2onnx.convert.from_function(step, input_signature(network.config), opset=OPSET)
     del model.opset_import[:]  # tf2onnx names sets that no node is of
     model.opset_import.append(helper.make_opsetid("", OPSET))
     graph = model.graph
-    graph.name, graph.doc_string = "ntm", "A Neural Turing Machine"
-    for values, names in ((graph.input, INPUTS), (graph.output, STEP_OUTPUTS)):
+    graph.name, graph.doc_string = network.config.model, f"One time step of a network: {network.config.kind}"
+    for values, shapes in ((graph.input, inputs(network.config)), (graph.output, outputs(network.config))):
         del values[:]
         values.extend(
-            helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shapes(cell.config)[name]) for name in names
+            helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape) for name, shape in shapes.items()
         )
     simplify(model)
-    _rename_nodes(graph, _readable_names(step.get_concrete_function(), cell))
-    _rename_constants(graph, {variable.name.removesuffix(":0") for variable in cell.variables})
+    _rename_nodes(graph, _readable_names(step.get_concrete_function(), network))
+    _rename_constants(graph, {variable.name.removesuffix(":0") for variable in network.variables})
     return model
 
 
@@ -166,19 +179,25 @@ def session(content: bytes, *, optimised: bool = True) -> Graph:
     return lambda inputs: dict(zip(names, made.run(names, dict(inputs)), strict=True))
 
 
-def _readable_names(function: Any, cell: NTMCell) -> dict[str, str]:
+def _readable_names(function: Any, network: Network) -> dict[str, str]:
     """What TensorFlow calls an operation -> what it is: a variable, or ``<function of ntm.models>/<operation>``."""
-    variables = {id(variable.handle): variable.name.removesuffix(":0") for variable in cell.variables}
+    variables = {id(variable.handle): variable.name.removesuffix(":0") for variable in network.variables}
     names = {}
     for handle, inside in function.graph.captures:
         for read in inside.consumers():
             names[read.name] = variables[id(handle)]
-    models = str(pathlib.Path(inspect.getfile(NTMCell)).parent)
+    models = str(pathlib.Path(inspect.getfile(Network)).parent)
+    firsts: dict[Any, str] = {}  # of several operations that compute the same, of which tf2onnx keeps any one
+    same: dict[str, str] = {}
     for operation in function.graph.get_operations():
+        seen = tuple((same[tensor.op.name], tensor.value_index) for tensor in operation.inputs)
+        own = "" if seen or operation.type == "Const" else operation.name  # the inputs of the step have no inputs
+        attributes = tuple(sorted((name, value.SerializeToString()) for name, value in operation.node_def.attr.items()))
+        same[operation.name] = firsts.setdefault((operation.type, own, seen, attributes), operation.name)
         callers = [frame.name for frame in operation.traceback if frame.filename.startswith(models)]
         named = [caller.strip("_") for caller in callers if caller.isidentifier() and caller not in _WHOLE_STEP]
         of = named[-1] if named else "cell" if callers else "step"
-        names.setdefault(operation.name, f"{of}/{operation.name}")
+        names.setdefault(operation.name, f"{of}/{same[operation.name]}")
     return names
 
 

@@ -18,9 +18,9 @@ import numpy as np
 import tensorflow as tf
 
 from ntm import text
-from ntm.export.step import least_locations, step_function
-from ntm.models import NTMCell
-from ntm.runtime.metadata import INPUTS, STEP_OUTPUTS, Metadata
+from ntm.export.step import step_function
+from ntm.models import Network
+from ntm.runtime.metadata import ADDS, MEMORY, Metadata, X, Y, next_name
 from ntm.tasks.task import Size, Task, corners, describe, draw
 
 TOLERANCE = 1e-5
@@ -30,8 +30,6 @@ LEAST_STEPS = 1000
 _SIDE_BY_SIDE, SEQUENCES = 4, 8
 # Sizes beyond the training's are compared up to so many steps.
 _MOST_STEPS = 500
-
-_X, _Y, _ADDS = INPUTS[0], STEP_OUTPUTS[0], STEP_OUTPUTS[-1]
 
 Tensors = Mapping[str, np.ndarray]
 Graph = Callable[[Tensors], Tensors]
@@ -78,7 +76,7 @@ class Agreement:
 
     def note_y(self, expected: np.ndarray, actual: np.ndarray, counts: np.ndarray | slice = slice(None)) -> None:
         """Take two values of y into account, and the bits of those that count."""
-        self.note(_Y, expected, actual)
+        self.note(Y, expected, actual)
         if expected.shape == actual.shape:
             differs = ((expected > 0.5) != (actual > 0.5)) & (np.abs(expected - 0.5) > TOLERANCE)
             self.differing_bits += int(np.count_nonzero(differs[counts]))
@@ -93,7 +91,7 @@ class Trajectory:
         x: all of them, ``[T, B, I]``; with zeros behind where a graph takes more steps than they have.
         counts: ``[T, B]``, whether the output counts.
         y: ``[T, B, O]``.
-        adds: ``[T, B, K, M]``.
+        adds: ``[T, B, K, M]``; None of a network without heads.
         states: the T + 1 states before each step and after the last, by the name of the input.
     """
 
@@ -101,7 +99,7 @@ class Trajectory:
     x: np.ndarray
     counts: np.ndarray
     y: np.ndarray
-    adds: np.ndarray
+    adds: np.ndarray | None
     states: list[dict[str, np.ndarray]]
 
 
@@ -133,12 +131,12 @@ def sizes_to_compare(task: Task, trained: Mapping[str, range]) -> list[Size]:
 
 
 def prove(
-    cell: NTMCell, task: Task, trained: Mapping[str, range], candidates: Iterable[Candidate]
+    network: Network, task: Task, trained: Mapping[str, range], candidates: Iterable[Candidate]
 ) -> dict[str, Agreement]:
     """Compare graphs with TensorFlow on sequences of a task, until ``LEAST_STEPS`` were compared.
 
     Args:
-        cell: the network. TensorFlow computes it in float64: in float32 it is itself wrong by up to the tolerance,
+        network: the network. TensorFlow computes it in float64: in float32 it is itself wrong by up to the tolerance,
             where heads use content addressing with a large strength and sharpen a lot.
         task: what it was trained on.
         trained: the sizes of the training.
@@ -147,29 +145,30 @@ def prove(
     candidates, sizes = list(candidates), sizes_to_compare(task, trained)
     agreements = {c.name: Agreement(None if c.quantised else TOLERANCE) for c in candidates}
     least = max(candidate.metadata.unroll for candidate in candidates)
-    reference = _in_float64(cell)
+    reference = _in_float64(network)
     rng = np.random.default_rng(0)
     rounds = -(-LEAST_STEPS // sum(map(task.steps, sizes)))
     for size in sizes * rounds:
-        trajectory = _trajectory(cell, reference, task, size, least, rng)
+        trajectory = _trajectory(network, reference, task, size, least, rng)
         for candidate in candidates:
             candidate.compare(trajectory, agreements[candidate.name])
     for candidate in candidates:
         if candidate.start is not None:
-            _compare_start(cell, candidate.start, agreements[candidate.name])
+            _compare_start(network, candidate.start, agreements[candidate.name])
         if candidate.quantised is not None:
             tested = [corners(trained)[0], *task.evaluation_sizes]
-            agreements[candidate.name].wrong_bits = count_wrong_bits(cell, task, candidate.quantised, tested)
+            agreements[candidate.name].wrong_bits = count_wrong_bits(network, task, candidate.quantised, tested)
     return agreements
 
 
 def compare_steps(trajectory: Trajectory, agreement: Agreement, step: Graph) -> None:
-    """Compare every output of a graph of one step, which takes the ``INPUTS`` and returns the ``STEP_OUTPUTS``."""
+    """Compare every output of a graph of one step, by name."""
     for t, x in enumerate(trajectory.x):
-        outputs = step({_X: x, **trajectory.states[t]})
-        agreement.note_y(trajectory.y[t], outputs[_Y], trajectory.counts[t])
-        agreement.note(_ADDS, trajectory.adds[t], outputs[_ADDS])
-        _note_state(agreement, trajectory.states[t + 1], outputs)
+        found = step({X: x, **trajectory.states[t]})
+        agreement.note_y(trajectory.y[t], found[Y], trajectory.counts[t])
+        if trajectory.adds is not None:
+            agreement.note(ADDS, trajectory.adds[t], found[ADDS])
+        _note_state(agreement, trajectory.states[t + 1], found)
     agreement.steps += len(trajectory.x)
 
 
@@ -195,15 +194,14 @@ def compare_chunks(
         for values in (trajectory.x, trajectory.counts)
     )
     state = _side_by_side(trajectory, starts)
-    actual, y = chunk({_X: x, **state}), []
+    actual, y = chunk({X: x, **state}), []
     for i, x_i in enumerate(x):
         at = [start + i for start in starts]
         expected = _side_by_side(trajectory, [t + 1 for t in at])
-        _note_state(agreement, expected, first({_X: x_i, **_side_by_side(trajectory, at)}))
-        y.append(step({_X: x_i, **state})[_Y])
-        outputs = first({_X: x_i, **state})
-        state = {name: outputs[f"next_{name}"] for name in state}
-    agreement.note_y(np.stack(y), actual[_Y], counts)
+        _note_state(agreement, expected, first({X: x_i, **_side_by_side(trajectory, at)}))
+        y.append(step({X: x_i, **state})[Y])
+        state = _next_state(first({X: x_i, **state}), state)
+    agreement.note_y(np.stack(y), actual[Y], counts)
     _note_state(agreement, state, actual)
     agreement.steps += unroll * len(starts)
 
@@ -211,40 +209,44 @@ def compare_chunks(
 def _side_by_side(trajectory: Trajectory, times: Iterable[int]) -> Tensors:
     """The states at these times as one batch."""
     states = [trajectory.states[t] for t in times]
-    return {name: np.concatenate([state[name] for state in states]) for name in INPUTS[1:]}
+    return {name: np.concatenate([state[name] for state in states]) for name in states[0]}
 
 
 def _note_state(agreement: Agreement, expected: Tensors, outputs: Tensors) -> None:
     for name, value in expected.items():
-        agreement.note(f"next_{name}", value, outputs[f"next_{name}"])
+        agreement.note(next_name(name), value, outputs[next_name(name)])
 
 
-def _compare_start(cell: NTMCell, start: Tensors, agreement: Agreement) -> None:
-    state = cell.initial_state(1, start["memory"].shape[2])
-    for name, expected in zip(INPUTS[1:], state, strict=True):
-        agreement.note(f"next_{name}", expected.numpy(), start[name])
+def _next_state(outputs: Tensors, state: Tensors) -> dict[str, np.ndarray]:
+    """The state to go on from, of what a step gives."""
+    return {name: outputs[next_name(name)] for name in state}
 
 
-def locations_for(cell: NTMCell, task: Task, size: Size) -> int:
+def _compare_start(network: Network, start: Tensors, agreement: Agreement) -> None:
+    locations = start[MEMORY].shape[2] if MEMORY in start else None
+    for name, expected in network.initial_state(1, locations).items():
+        agreement.note(next_name(name), expected.numpy(), start[name])
+
+
+def locations_for(network: Network, task: Task, size: Size) -> int:
     """N for sequences of a size."""
-    return max(task.memory_locations(size), least_locations(cell.config))
+    return max(task.memory_locations(size), int(network.config.least_locations))
 
 
-def count_wrong_bits(cell: NTMCell, task: Task, step: Graph, sizes: Iterable[Size]) -> dict[str, int]:
+def count_wrong_bits(network: Network, task: Task, step: Graph, sizes: Iterable[Size]) -> dict[str, int]:
     """Let a graph of one step run free; the bits that it gets wrong beyond those that TensorFlow does, by size."""
     excess = {}
     for size in sizes:
         batch = draw(task, np.random.default_rng(0), SEQUENCES, size)
         wrong = []
-        for run in (step, _as_graph(step_function(cell))):
-            initial = cell.initial_state(SEQUENCES, locations_for(cell, task, size))
-            state: Tensors = _as_numpy(dict(zip(INPUTS[1:], initial, strict=True)))
-            outputs = []
+        for run in (step, _as_graph(step_function(network))):
+            state = _as_numpy(network.initial_state(SEQUENCES, locations_for(network, task, size)))
+            bits = []
             for x in batch.x:
-                values = run({_X: x, **state})
-                state = {name: values[f"next_{name}"] for name in state}
-                outputs.append(values[_Y] > 0.5)
-            differs = (np.stack(outputs) != (batch.target > 0.5)) & (batch.mask[:, :, np.newaxis] > 0)
+                values = run({X: x, **state})
+                state = _next_state(values, state)
+                bits.append(values[Y] > 0.5)
+            differs = (np.stack(bits) != (batch.target > 0.5)) & (batch.mask[:, :, np.newaxis] > 0)
             wrong.append(int(np.count_nonzero(differs)))
             if not wrong[0]:
                 break
@@ -252,16 +254,15 @@ def count_wrong_bits(cell: NTMCell, task: Task, step: Graph, sizes: Iterable[Siz
     return excess
 
 
-def _in_float64(cell: NTMCell) -> Graph:
+def _in_float64(network: Network) -> Graph:
     """One step as TensorFlow computes it in float64; what it takes and returns is float32 all the same."""
-    exact = copy.copy(cell)
-    exact.hidden = [_cast(layer) for layer in cell.hidden]
-    exact.heads, exact.output = _cast(cell.heads), _cast(cell.output)
+    exact = copy.copy(network)
+    exact.layers, exact.output = [_cast(layer) for layer in network.layers], _cast(network.output)
     step = tf.function(step_function(exact).python_function, autograph=False)
 
     def run(inputs: Tensors) -> Tensors:
-        outputs = step(**{name: tf.constant(value, tf.float64) for name, value in inputs.items()})
-        return {name: tensor.numpy().astype(np.float32) for name, tensor in outputs.items()}
+        found = step(**{name: tf.constant(value, tf.float64) for name, value in inputs.items()})
+        return {name: tensor.numpy().astype(np.float32) for name, tensor in found.items()}
 
     return run
 
@@ -279,9 +280,10 @@ def _as_graph(step: Callable[..., Mapping[str, tf.Tensor]]) -> Graph:
 
 def table(agreements: Mapping[str, Agreement]) -> str:
     """The largest differences, one row a graph; a Markdown table that is easy to read as it stands."""
-    rows: list[tuple[str, ...]] = [("graph", "steps", *STEP_OUTPUTS, "differing bits", "wrong bits")]
+    names = dict.fromkeys(name for found in agreements.values() for name in found.difference)
+    rows: list[tuple[str, ...]] = [("graph", "steps", *names, "differing bits", "wrong bits")]
     for graph, found in agreements.items():
-        differences = (f"{found.difference[name]:.1e}" if name in found.difference else "" for name in STEP_OUTPUTS)
+        differences = (f"{found.difference[name]:.1e}" if name in found.difference else "" for name in names)
         wrong = f"{sum(found.wrong_bits.values()):,}" if found.wrong_bits else ""
         rows.append((graph, f"{found.steps:,}", *differences, f"{found.differing_bits:,}", wrong))
     if not any(row[-1] for row in rows[1:]):
@@ -290,22 +292,23 @@ def table(agreements: Mapping[str, Agreement]) -> str:
 
 
 def _trajectory(  # noqa: PLR0917
-    cell: NTMCell, step: Graph, task: Task, size: Size, least_steps: int, rng: np.random.Generator
+    network: Network, step: Graph, task: Task, size: Size, least_steps: int, rng: np.random.Generator
 ) -> Trajectory:
     """What TensorFlow makes of sequences of a size, in so many steps at least."""
     batch = draw(task, rng, _SIDE_BY_SIDE, size)
     padding = [(0, max(least_steps - len(batch.x), 0)), (0, 0)]
     x, counts = np.pad(batch.x, [*padding, (0, 0)]), np.pad(batch.mask, padding) > 0
-    sequences, locations = list(batch.x.transpose(1, 0, 2)), locations_for(cell, task, size)
-    state = _as_numpy(dict(zip(INPUTS[1:], cell.initial_state(_SIDE_BY_SIDE, locations), strict=True)))
+    sequences, locations = list(batch.x.transpose(1, 0, 2)), locations_for(network, task, size)
+    state = _as_numpy(network.initial_state(_SIDE_BY_SIDE, locations))
     states, y, adds = [state], [], []
     for x_t in x:
-        outputs = step({_X: x_t, **state})
-        state = {name: outputs[f"next_{name}"] for name in state}
-        y.append(outputs[_Y])
-        adds.append(outputs[_ADDS])
+        found = step({X: x_t, **state})
+        state = _next_state(found, state)
+        y.append(found[Y])
         states.append(state)
-    return Trajectory(sequences, x, counts, np.stack(y), np.stack(adds), states)
+        if ADDS in found:
+            adds.append(found[ADDS])
+    return Trajectory(sequences, x, counts, np.stack(y), np.stack(adds) if adds else None, states)
 
 
 def _as_numpy(tensors: Mapping[str, tf.Tensor]) -> dict[str, np.ndarray]:

@@ -14,7 +14,7 @@ from ntm.errors import ExportError, TaskError, explaining
 from ntm.export import card, onnx_format, options, savedmodel, tflite, triton
 from ntm.export.parity import Agreement, Candidate, prove, table
 from ntm.export.source import LOCATIONS, Source
-from ntm.runtime.metadata import Metadata, MetadataError
+from ntm.runtime.metadata import Metadata, MetadataError, StateTensor
 from ntm.tasks.catalogue import recorded
 from ntm.tasks.task import Task, check_fits, check_size, corners
 from ntm.training.run import TrainedRun, load_run
@@ -89,10 +89,11 @@ def publish(
         raise ExportError(f"unroll must be at least 1, not {unroll}")
     _check_free(folder, replace)
     trained, learned = _load(run, task)
-    locations = memory_locations or max(LOCATIONS, trained.cell.config.memory_locations)
+    least = trained.network.config.least_locations
+    locations = memory_locations or max(LOCATIONS, trained.network.config.memory_locations)
     source = Source(trained, learned, folder.name if model_name is None else model_name, unroll, locations)
     try:
-        least = len(source.metadata().initial_state.weights[0])
+        source.metadata()
     except MetadataError as error:
         raise ExportError(str(error)) from error
     if locations < least:
@@ -156,9 +157,19 @@ def verify(
 
 def _same(said: Metadata, expected: Metadata) -> bool:
     """Whether two say the same; the numbers of the initial state may differ by what two processors make of them."""
-    starts = (dataclasses.astuple(metadata.initial_state) for metadata in (said, expected))
-    close = all(np.shape(a) == np.shape(b) and np.allclose(a, b, rtol=1e-6) for a, b in zip(*starts, strict=True))
-    return close and dataclasses.replace(said, initial_state=expected.initial_state) == expected
+    if dataclasses.replace(said, state=expected.state) != expected or list(said.state) != list(expected.state):
+        return False
+    return all(_close(tensor, expected.state[name]) for name, tensor in said.state.items())
+
+
+def _close(said: StateTensor, expected: StateTensor) -> bool:
+    if said.shape != expected.shape or np.shape(said.first) != np.shape(expected.first):
+        return False
+    if isinstance(said.beyond, tuple) and isinstance(expected.beyond, tuple):
+        return np.allclose(said.first, expected.first, rtol=1e-6) and np.allclose(
+            said.beyond, expected.beyond, rtol=1e-6
+        )
+    return said.beyond == expected.beyond and np.allclose(said.first, expected.first, rtol=1e-6)
 
 
 def _candidates(folder: pathlib.Path) -> list[Candidate]:
@@ -179,14 +190,14 @@ def _load(run: str | os.PathLike[str] | TrainedRun, given: Task | str | None) ->
 
 def _check_fits(trained: TrainedRun, task: Task) -> None:
     """Refuse a task that has other sizes than the training had: its file may have changed since."""
-    network = trained.cell.config
+    network = trained.network.config
     check_fits(task, "the network", network.input_size, network.output_size)
     for size in corners(trained.config.training.ranges):
         check_size(task, size)
 
 
 def _measure(trained: TrainedRun, task: Task, candidates: Iterable[Candidate]) -> dict[str, Agreement]:
-    return prove(trained.cell, task, trained.config.training.ranges, candidates)
+    return prove(trained.network, task, trained.config.training.ranges, candidates)
 
 
 def _demand(agreements: Mapping[str, Agreement]) -> None:

@@ -15,8 +15,8 @@ import tensorflow as tf
 from ntm.export import parity
 from ntm.export.source import Source
 from ntm.export.step import step_function
-from ntm.models import NTMCell, NTMConfig, State
-from ntm.runtime.metadata import INPUTS, Metadata
+from ntm.models import Network, State
+from ntm.runtime.metadata import Metadata
 
 FILES = ("savedmodel",)
 _VERSION = pathlib.Path("savedmodel", "1")
@@ -26,7 +26,7 @@ _CARD = """\
 ### SavedModel
 
 `tf.saved_model.load("savedmodel/1").signatures` are `serving_default`, which takes whole sequences x, float32
-`[B, T, {inputs}]`, and gives y, alike `[B, T, {outputs}]`, with N = T or more; `step`, one time step; and
+`[B, T, {inputs}]`, and gives y, alike `[B, T, {outputs}]`{locations}; `step`, one time step; and
 `initial_state`, which takes the numbers `batch_size` and `memory_locations`. Its metadata is
 `assets.extra/metadata.json`. TensorFlow Serving serves the folder as it lies:
 
@@ -38,13 +38,13 @@ curl -d '{{"instances": [[{first}, {second}]]}}' localhost:8501/v1/models/ntm:pr
 
 def write(source: Source, folder: pathlib.Path) -> None:
     """Write the SavedModel."""
-    cell = source.run.cell
+    network = source.run.network
     module = tf.Module()
-    module.cell = cell  # what a function uses must belong to what is saved
+    module.network = network  # what a function uses must belong to what is saved
     signatures = {
-        "serving_default": run_function(cell),
-        "step": step_function(cell),
-        "initial_state": _initial_state_function(cell),
+        "serving_default": run_function(network),
+        "step": step_function(network),
+        "initial_state": _initial_state_function(network),
     }
     tf.saved_model.save(module, str(folder / _VERSION), signatures)
     (folder / _METADATA).parent.mkdir()
@@ -53,9 +53,12 @@ def write(source: Source, folder: pathlib.Path) -> None:
 
 def describe(source: Source, _: pathlib.Path) -> str:
     """What the model card says."""
-    config = source.run.cell.config
+    config = source.run.network.config
     zeros = [0.0] * config.input_size
-    return _CARD.format(inputs=config.input_size, outputs=config.output_size, first=[1.0, *zeros[1:]], second=zeros)
+    locations = "" if config.fixed_locations else ", with N = T or more"
+    return _CARD.format(
+        locations=locations, inputs=config.input_size, outputs=config.output_size, first=[1.0, *zeros[1:]], second=zeros
+    )
 
 
 def candidates(folder: pathlib.Path) -> list[parity.Candidate]:
@@ -63,7 +66,6 @@ def candidates(folder: pathlib.Path) -> list[parity.Candidate]:
     if not (folder / FILES[0]).exists():
         return []
     metadata = Metadata.from_props(json.loads((folder / _METADATA).read_text(encoding="utf-8")))
-    config = NTMConfig(**metadata.config)
     signatures = tf.saved_model.load(str(folder / _VERSION)).signatures
 
     def call(name: str, **inputs: Any) -> parity.Tensors:
@@ -73,7 +75,9 @@ def candidates(folder: pathlib.Path) -> list[parity.Candidate]:
     def compare_runs(trajectory: parity.Trajectory, agreement: parity.Agreement) -> None:
         """Each sequence with that by the other two signatures, of which the step is compared with TensorFlow."""
         for sequence in trajectory.sequences:
-            locations = max(len(sequence), config.memory_locations)
+            locations = metadata.memory_locations
+            if not metadata.fixed_locations:
+                locations = max(len(sequence), locations)
             state = call("initial_state", batch_size=1, memory_locations=locations)
             y = []
             for x in sequence:
@@ -84,26 +88,26 @@ def candidates(folder: pathlib.Path) -> list[parity.Candidate]:
             agreement.steps += len(y)
 
     compare_steps = functools.partial(parity.compare_steps, step=lambda inputs: call("step", **inputs))
-    start = call("initial_state", batch_size=1, memory_locations=config.memory_locations)
+    start = call("initial_state", batch_size=1, memory_locations=metadata.memory_locations)
     return [
         parity.Candidate("savedmodel step", metadata, compare_steps, start=start),
         parity.Candidate("savedmodel", metadata, compare_runs),
     ]
 
 
-def run_function(cell: NTMCell) -> Any:
+def run_function(network: Network) -> Any:
     """Whole sequences as a ``tf.function``: it takes x ``[B, T, I]`` and returns the probabilities y ``[B, T, O]``."""
-    config = cell.config
+    config, n = network.config, network.config.memory_locations
 
     def run(x: tf.Tensor) -> dict[str, tf.Tensor]:
         batch, steps = tf.unstack(tf.shape(x)[:2])
         x = tf.transpose(x, [1, 0, 2])  # [T, B, I]
 
         def step(t: tf.Tensor, state: State, logits: tf.TensorArray) -> tuple[tf.Tensor, State, tf.TensorArray]:
-            y, state = cell(x[t], state)
+            y, state = network(x[t], state)
             return t + 1, state, logits.write(t, y)
 
-        state = cell.initial_state(batch, tf.maximum(steps, config.memory_locations))
+        state = network.initial_state(batch, n if config.fixed_locations else tf.maximum(steps, n))
         logits = tf.TensorArray(tf.float32, steps, element_shape=[None, config.output_size])
         *_, logits = tf.while_loop(lambda t, *_: t < steps, step, (0, state, logits))
         return {"y": tf.sigmoid(tf.transpose(logits.stack(), [1, 0, 2]))}
@@ -111,10 +115,9 @@ def run_function(cell: NTMCell) -> Any:
     return tf.function(run, [tf.TensorSpec([None, None, config.input_size], tf.float32, "x")], autograph=False)
 
 
-def _initial_state_function(cell: NTMCell) -> Any:
+def _initial_state_function(network: Network) -> Any:
     def initial_state(batch_size: tf.Tensor, memory_locations: tf.Tensor) -> dict[str, tf.Tensor]:
-        state = cell.initial_state(batch_size, memory_locations)
-        return dict(zip(INPUTS[1:], state, strict=True))
+        return network.initial_state(batch_size, memory_locations)
 
     sizes = [tf.TensorSpec([], tf.int32, name) for name in ("batch_size", "memory_locations")]
     return tf.function(initial_state, sizes, autograph=False)

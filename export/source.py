@@ -35,16 +35,26 @@ class Source:
         """U of a graph."""
         return {STEP: 1, UNROLLED: self.unroll, SPARSE: SPARSE_UNROLL, BATCHED: BATCHED_UNROLL}[graph]
 
+    @property
+    def graphs(self) -> tuple[str, ...]:
+        """The ONNX graphs of the network: those of several steps are for networks with heads."""
+        return (STEP, UNROLLED, SPARSE, BATCHED) if self.run.network.config.heads else (STEP,)
+
     def metadata(self, graph: str = STEP, *, unroll: int | None = None) -> Metadata:
         """What an exported graph says of itself; ``unroll`` is its U, if it is not as usual."""
+        network = self.run.network
         return Metadata(
             graph=graph,
+            graphs=self.graphs,
             unroll=unroll or self.steps(graph),
             model_name=self.model_name,
             task={"name": self.task.name, "options": self.task.options},
-            config=dataclasses.asdict(self.run.cell.config),
-            content_addressing=self.run.cell.content_addressing,
-            initial_state=initial_state(self.run.cell),
+            network=network.config.model,
+            config=dataclasses.asdict(network.config),
+            parameters=network.parameters,
+            content_addressing=network.content_addressing,
+            state=initial_state(network),
+            least_locations=network.config.least_locations,
             training=self.run.summary,
             checkpoint_sha256=self.run.checkpoint_sha256,
         )

@@ -22,28 +22,28 @@ from onnx import numpy_helper
 from ntm.export import unrolled
 from ntm.export.graph import Graph, rewrite
 from ntm.export.unrolled import BatchFirst
-from ntm.models import NTMCell, addressing
-from ntm.runtime.metadata import NEGLIGIBLE, OUTPUTS
+from ntm.models import NTMCell, NTMConfig, addressing
+from ntm.runtime.metadata import MEMORY, NEGLIGIBLE, WEIGHTS, next_name
 
 
 def unroll(cell: NTMCell, steps: int, opset: int) -> onnx.ModelProto:
     """Write U steps of a network as a graph for large memories; it takes and returns what ``unrolled.unroll`` does."""
     graph = Graph()
     sparse = _Sparse(graph, cell)
-    rows, _ = sparse.unroll([state_after(i, steps) for i in range(steps)])
-    graph.node("Transpose", sparse.by_sequence(rows), perm=[0, 2, 1], name=OUTPUTS[1])
+    rows, _ = sparse.unroll([state_after(cell.config, i, steps) for i in range(steps)])
+    graph.node("Transpose", sparse.by_sequence(rows), perm=[0, 2, 1], name=next_name(MEMORY))
     return graph.model(cell, steps, opset)
 
 
-def state_after(step: int, steps: int) -> tuple[str, ...]:
-    """What the state after a step is called within a graph of so many; there the memory lies in rows."""
-    _, *others = unrolled.state_after(step, steps)
-    return (f"step_{step}/rows", *others)
+def state_after(config: NTMConfig, step: int, steps: int) -> dict[str, str]:
+    """What the tensors of the state after a step are called within a graph of so many; the memory lies in rows."""
+    return unrolled.state_after(config, step, steps) | {MEMORY: f"step_{step}/rows"}
 
 
-def as_state(rows: np.ndarray, weights: np.ndarray, reads: np.ndarray) -> tuple[np.ndarray, ...]:
+def as_state(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The state as the outputs have it, of what is so called."""
-    return rows.reshape(len(weights), -1, rows.shape[1]).transpose(0, 2, 1), weights, reads
+    rows, count = tensors[MEMORY], len(tensors[WEIGHTS])
+    return tensors | {MEMORY: rows.reshape(count, -1, rows.shape[1]).transpose(0, 2, 1)}
 
 
 class _Sparse(BatchFirst):
@@ -54,7 +54,7 @@ class _Sparse(BatchFirst):
         self.writers = [cell.config.write_heads]
 
     def lay_out(self, memory: str) -> tuple[str, ...]:
-        graph = self._graph
+        graph = self.graph
         graph.part = "sizes"
         batch = graph.node("Shape", memory, start=0, end=1)
         locations = graph.node("Shape", memory, start=2)
@@ -74,18 +74,18 @@ class _Sparse(BatchFirst):
 
     def _norm(self, rows: str, axis: int) -> str:
         """The norms of vectors along an axis, with the epsilon of Eq. (6)."""
-        graph = self._graph
+        graph = self.graph
         axes = graph.constant(f"axis_{axis}", [axis], np.int64)
         square = graph.node("ReduceSum", graph.node("Mul", rows, rows), axes, keepdims=0)
         return graph.node("Sqrt", graph.node("Add", square, graph.constant("norm_epsilon", addressing.NORM_EPSILON)))
 
     def by_sequence(self, rows: str) -> str:
         """The rows as ``[B, N, M]``."""
-        return self._graph.node("Reshape", rows, self._sizes_by_sequence)
+        return self.graph.node("Reshape", rows, self._sizes_by_sequence)
 
     def similarity(self, key: str, *memory: str) -> str:
         rows, norms = memory
-        graph = self._graph
+        graph = self.graph
         graph.part = "content"
         product = graph.node("MatMul", key, graph.node("Transpose", self.by_sequence(rows), perm=[0, 2, 1]))
         return graph.node("Div", product, graph.node("Reshape", norms, self._sizes_of_norms))
@@ -93,7 +93,7 @@ class _Sparse(BatchFirst):
     def write(self, hidden: str, memory: tuple[str, ...], weights: list[str], name: str) -> tuple[str, ...]:
         rows, norms = memory
         (w_of_all,) = weights
-        graph, writers = self._graph, self._config.write_heads
+        graph, writers = self.graph, self._config.write_heads
         graph.part = "write"
         one, two = (graph.constant(f"axis_{axis}", [axis], np.int64) for axis in (1, 2))
         looked_at = graph.node("MatMul", self._ones, graph.node("Reshape", w_of_all, self._sizes_of_writing))  # [N]
@@ -117,6 +117,6 @@ class _Sparse(BatchFirst):
         return rows, graph.node("ScatterND", norms, indices, self._norm(m, 2))
 
     def read(self, memory: str, weights: str, name: str) -> str:
-        graph = self._graph
+        graph = self.graph
         graph.part = "read"
         return graph.node("MatMul", weights, self.by_sequence(memory), name=name)

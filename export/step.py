@@ -1,61 +1,80 @@
 """One time step as a function of named tensors: what every format is made of, and what each is compared with."""
 
+import inspect
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
-from ntm.models import NTMCell, NTMConfig, State
-from ntm.runtime.metadata import INPUTS, STEP_OUTPUTS, InitialState
+from ntm.models import Network, NetworkConfig, NTMConfig, Shape
+from ntm.runtime.metadata import ADDS, LOCATIONS, UNIFORM, StateTensor, X, Y, next_name
 
 
-def shapes(config: NTMConfig) -> dict[str, tuple[str | int, ...]]:
-    """The shape of every input and output by name; ``"B"`` and ``"N"`` stand for the sizes left open."""
-    memory = ("B", config.memory_vector_size, "N")
-    weights = ("B", config.heads, "N")
-    reads = ("B", config.read_heads, config.memory_vector_size)
-    inputs = (("B", config.input_size), memory, weights, reads)
-    outputs = (("B", config.output_size), memory, weights, reads, ("B", config.write_heads, config.memory_vector_size))
-    return dict(zip((*INPUTS, *STEP_OUTPUTS), (*inputs, *outputs), strict=True))
+def inputs(config: NetworkConfig) -> dict[str, Shape]:
+    """The shape of every input by name; ``"B"`` and ``"N"`` stand for the sizes left open."""
+    return {X: ("B", config.input_size), **config.state_shapes}
 
 
-def step_function(cell: NTMCell) -> Any:
-    """The cell as a ``tf.function`` of the ``INPUTS`` that returns a dictionary of the ``STEP_OUTPUTS``.
+def outputs(config: NetworkConfig) -> dict[str, Shape]:
+    """The shape of every output by name, likewise."""
+    next_state = {next_name(name): shape for name, shape in config.state_shapes.items()}
+    adds = {ADDS: ("B", config.write_heads, config.memory_vector_size)} if isinstance(config, NTMConfig) else {}
+    return {Y: ("B", config.output_size), **next_state, **adds}
 
-    y holds probabilities: the sigmoid of the cell's logits.
+
+def step_function(network: Network) -> Any:
+    """The network as a ``tf.function`` of the ``inputs`` that returns a dictionary of the ``outputs``.
+
+    y holds probabilities: the sigmoid of the network's logits.
     """
+    names = list(inputs(network.config))
 
-    def step(x: tf.Tensor, memory: tf.Tensor, weights: tf.Tensor, reads: tf.Tensor) -> dict[str, tf.Tensor]:
-        logits, state, heads = cell.step_with_heads(x, State(memory, weights, reads))
-        adds = tf.transpose(heads.add, [0, 2, 1])  # [B, K, M]
-        return dict(zip(STEP_OUTPUTS, (tf.sigmoid(logits), *state, adds), strict=True))
+    def step(*tensors: tf.Tensor, **by_name: tf.Tensor) -> dict[str, tf.Tensor]:
+        state = dict(zip(names, tensors, strict=False)) | by_name
+        x = state.pop(X)
+        logits, next_state, heads = network.step_with_heads(x, state)
+        adds = {} if heads is None else {ADDS: tf.transpose(heads.add, [0, 2, 1])}  # [B, K, M]
+        return {Y: tf.sigmoid(logits), **{next_name(name): next_state[name] for name in state}, **adds}
 
-    return tf.function(step, input_signature=input_signature(cell.config), autograph=False)
+    # The names of the arguments, which tf.function asks for.
+    parameters = [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in names]
+    step.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    return tf.function(step, input_signature=input_signature(network.config), autograph=False)
 
 
-def input_signature(config: NTMConfig) -> list[tf.TensorSpec]:
-    """The specifications of the ``INPUTS``."""
+def input_signature(config: NetworkConfig) -> list[tf.TensorSpec]:
+    """The specifications of the ``inputs``."""
     return [
-        tf.TensorSpec([size if isinstance(size, int) else None for size in shapes(config)[name]], tf.float32, name)
-        for name in INPUTS
+        tf.TensorSpec([size if isinstance(size, int) else None for size in shape], tf.float32, name)
+        for name, shape in inputs(config).items()
     ]
 
 
-def least_locations(config: NTMConfig) -> int:
-    """The fewest memory locations that the network can be given."""
-    return config.memory_locations if config.learn_w_bias else max(config.shifts - 1, 1)
+def initial_state(network: Network) -> dict[str, StateTensor]:
+    """The state of one sequence before the first step, for any N, by name.
 
-
-def initial_state(cell: NTMCell) -> InitialState:
-    """The state of one sequence before the first step, for any N.
-
-    It holds the vector that fills every location, and the weightings up to the last location any head looks at, or up
-    to the fewest locations that an unrolled graph can shift over.
+    A tensor with locations holds numbers of their own for the first ones, up to the last that differs from those beyond
+    them.
     """
-    state = cell.initial_state(batch_size=1)
-    weights = state.weights[0].numpy()  # [R+K, N]
-    looked_at = max(weights.any(axis=0).nonzero()[0].max() + 1, cell.config.shifts - 1)
-    return InitialState(
-        memory=state.memory[0, :, 0].numpy().tolist(),
-        weights=weights[:, :looked_at].tolist(),
-        reads=state.reads[0].numpy().tolist(),
-    )
+    n = max(network.config.memory_locations, network.config.least_locations)
+    # Twice as many, to see what is beyond.
+    few, many = (network.initial_state(1, locations) for locations in (n, 2 * n))
+    return {
+        name: _tensor(shape[1:], few[name][0].numpy(), many[name][0].numpy())
+        for name, shape in network.config.state_shapes.items()
+    }
+
+
+def _tensor(shape: Shape, few: np.ndarray, many: np.ndarray) -> StateTensor:
+    if shape[-1] != LOCATIONS:
+        return StateTensor(shape, _numbers(few))
+    if not np.array_equal(few, many[:, : few.shape[1]]):  # it depends on N
+        return StateTensor(shape, _numbers(few[:, :0]), UNIFORM)
+    beyond = many[:, -1:]
+    first = np.flatnonzero((many != beyond).any(axis=0)).max(initial=-1) + 1
+    return StateTensor(shape, _numbers(many[:, :first]), tuple(beyond[:, 0].tolist()))
+
+
+def _numbers(array: np.ndarray) -> Any:
+    """An array as nested tuples."""
+    return tuple(map(tuple, array.tolist())) if array.ndim > 1 else tuple(array.tolist())

@@ -17,7 +17,7 @@ from ai_edge_litert.interpreter import Interpreter
 from ntm.export import parity
 from ntm.export.source import Source
 from ntm.export.step import step_function
-from ntm.models import NTMCell
+from ntm.models import Network
 from ntm.runtime.metadata import Metadata
 
 STEP, DYNAMIC_RANGE = FILES = ("step.tflite", "step_dynamic_range.tflite")
@@ -35,7 +35,7 @@ _QUANTISED_CARD = "`{file}` is the same with its large matrices in 8 bits."
 def write(source: Source, folder: pathlib.Path) -> None:
     """Write the step as it is, and quantised."""
     for file, weights in ((STEP, tf.float32), (DYNAMIC_RANGE, tf.int8)):
-        (folder / file).write_bytes(_described(convert(source.run.cell, weights), source.metadata()))
+        (folder / file).write_bytes(_described(convert(source.run.network, weights), source.metadata()))
 
 
 def describe(_: Source, folder: pathlib.Path) -> str:
@@ -49,10 +49,10 @@ def candidates(folder: pathlib.Path) -> list[parity.Candidate]:
     return [_candidate(folder / file) for file in FILES if (folder / file).exists()]
 
 
-def convert(cell: NTMCell, weights: tf.DType) -> bytes:
+def convert(network: Network, weights: tf.DType) -> bytes:
     """Convert one step, with its large matrices in float32, float16 or int8."""
-    function = step_function(cell).get_concrete_function()
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([function], cell)
+    function = step_function(network).get_concrete_function()
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([function], network)
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
     if weights != tf.float32:
         converter.optimizations = [tf.lite.Optimize.DEFAULT]

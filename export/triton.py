@@ -16,13 +16,12 @@ from ntm.export.source import Source
 from ntm.runtime import folder as model_folder
 from ntm.runtime import onnx_file
 from ntm.runtime.folder import Graph, ModelFolder
-from ntm.runtime.metadata import BATCHED, INPUTS, SPARSE, STEP, UNROLLED, Metadata
+from ntm.runtime.metadata import BATCHED, MEMORY, SPARSE, STEP, UNROLLED, Metadata, X, next_name
 from ntm.runtime.metadata import FILES as ONNX_FILES
 
 FILES = ("triton",)
 _CONFIG, _INITIAL_STATE = "config.pbtxt", "initial_state"  # as Triton wants them called
 _GRAPH = pathlib.Path("1", "model.onnx")  # of version 1
-_STATE = INPUTS[1:]
 
 # Sequences that one run of the graph takes, that may be under way at once, and microseconds until one that sends
 # nothing more is given up.
@@ -37,19 +36,20 @@ The NVIDIA Triton Inference Server serves the folder as it lies:
 tritonserver --model-repository="$PWD/triton"
 ```
 
-Its model `step` keeps the state of a sequence in the server, with N = {locations}. A client sends x, with a number for
+Its model `step` keeps the state of a sequence in the server{locations}. A client sends x, with a number for
 the sequence, and gets y; `sequence_start` goes with the first step, `sequence_end` with the last. A first step of
 zeros, say:
 
 ```sh
 curl -d '{{"parameters": {{"sequence_id": 1, "sequence_start": true, "sequence_end": false}}, "inputs": [{{"name": "x",
   "shape": [1, {inputs}], "datatype": "FP32", "data": {zeros}}}]}}' localhost:8000/v2/models/step/infer
-```
+```"""
+_CHUNKS_CARD = """\
+
 
 Its model `unrolled` is {unroll} time steps at once for any B and N, x `[{unroll}, B, {inputs}]` and y
 `[{unroll}, B, {outputs}]`, with the state in and out; `sparse` is {sparse_unroll}, for long sequences, and `batched`
-{batched_unroll}, for many short ones. `--memory-locations` of `ntm-export` sets N of `step`, `--unroll` the steps of
-`unrolled`."""
+{batched_unroll}, for many short ones. `--unroll` of `ntm-export` sets the steps of `unrolled`."""
 
 
 def write(source: Source, folder: pathlib.Path) -> None:
@@ -57,23 +57,25 @@ def write(source: Source, folder: pathlib.Path) -> None:
     repository = folder / FILES[0]
     repository.mkdir()
     onnx_format.write(source, repository)
-    for kind, file in ONNX_FILES.items():
+    for kind in source.graphs:
         graph = repository / kind / _GRAPH
         graph.parent.mkdir(parents=True)
-        (repository / file).rename(graph)
-    state = source.run.cell.initial_state(1, source.memory_locations)
+        (repository / ONNX_FILES[kind]).rename(graph)
+    state = source.run.network.initial_state(1, source.memory_locations)
     (repository / STEP / _INITIAL_STATE).mkdir()
-    for name, value in zip(_STATE, state, strict=True):
+    for name, value in state.items():
         (repository / STEP / _INITIAL_STATE / name).write_bytes(value.numpy().astype("<f4").tobytes())
-    for kind, text in _configs(map(source.metadata, ONNX_FILES), source.memory_locations).items():
+    for kind, text in _configs(map(source.metadata, source.graphs), source.memory_locations).items():
         (repository / kind / _CONFIG).write_text(text, encoding="utf-8")
 
 
 def describe(source: Source, _: pathlib.Path) -> str:
     """What the model card says."""
-    config = source.run.cell.config
-    return _CARD.format(
-        locations=source.memory_locations,
+    config = source.run.network.config
+    card = _CARD if len(source.graphs) == 1 else _CARD + _CHUNKS_CARD
+    locations = f", with N = {source.memory_locations} (`--memory-locations` of `ntm-export`)" if config.heads else ""
+    return card.format(
+        locations=locations,
         inputs=config.input_size,
         outputs=config.output_size,
         zeros=[0] * config.input_size,
@@ -88,14 +90,17 @@ def candidates(folder: pathlib.Path) -> list[parity.Candidate]:
     repository = folder / FILES[0]
     if not repository.exists():
         return []
-    graphs = ModelFolder(*(_read(repository / kind / _GRAPH, kind) for kind in ONNX_FILES))
-    states = {name: np.fromfile(repository / STEP / _INITIAL_STATE / name, "<f4") for name in _STATE}
-    locations = states["memory"].size // graphs.metadata.memory_vector_size
-    shapes = model_folder.shapes(graphs.metadata, 1, locations)
-    for kind, text in _configs((graph.metadata for graph in graphs), locations).items():
+    first = _read(repository / STEP / _GRAPH, STEP)
+    kinds = first.metadata.graphs
+    graphs = ModelFolder((first, *(_read(repository / kind / _GRAPH, kind) for kind in kinds[1:])))
+    tensors = first.metadata.state
+    states = {name: np.fromfile(repository / STEP / _INITIAL_STATE / name, "<f4") for name in tensors}
+    locations = states[MEMORY].size // len(tensors[MEMORY].first) if MEMORY in tensors else 1
+    shapes = model_folder.shapes(first.metadata, 1, locations)
+    for kind, text in _configs((graph.metadata for graph in graphs.graphs), locations).items():
         if (repository / kind / _CONFIG).read_text(encoding="utf-8") != text:
             raise ValueError(f"{kind}/{_CONFIG} is not that of its graph")
-    step, *chunks = onnx_format.to_compare(graphs, [f"triton {kind}" for kind in ONNX_FILES])
+    step, *chunks = onnx_format.to_compare(graphs, [f"triton {kind}" for kind in kinds])
     start = {name: value.reshape([size or -1 for size in shapes[name]]) for name, value in states.items()}
     return [dataclasses.replace(step, start=start), *chunks]
 
@@ -112,15 +117,15 @@ def _configs(graphs: Iterable[Metadata], locations: int) -> dict[str, str]:
     """The configurations of the models: messages ``ModelConfig`` of Triton in protobuf's text format."""
     step, *chunks = graphs
     shapes = {name: shape[1:] for name, shape in model_folder.shapes(step, 1, locations).items()}  # Triton adds B
-    next_states = {f"next_{name}" for name in _STATE}
+    next_states = set(map(next_name, step.state))
     configs = {
         STEP: _STEP_CONFIG.format(
             batch=_BATCH,
             sequences=_SEQUENCES,
             idle=_IDLE,
-            inputs=_tensors({name: shapes[name] for name in INPUTS if name not in _STATE}),
+            inputs=_tensors({X: shapes[X]}),
             outputs=_tensors({name: shapes[name] for name in step.outputs if name not in next_states}),
-            states=",\n".join(_STATE_CONFIG.format(name=name, dims=_dims(shapes[name])) for name in _STATE),
+            states=",\n".join(_STATE_CONFIG.format(name=name, dims=_dims(shapes[name])) for name in step.state),
         ),
     }
     for chunk in chunks:
@@ -129,7 +134,7 @@ def _configs(graphs: Iterable[Metadata], locations: int) -> dict[str, str]:
             for name, shape in model_folder.shapes(chunk).items()
         }
         configs[chunk.graph] = _CHUNK_CONFIG.format(
-            inputs=_tensors({name: any_size[name] for name in INPUTS}),
+            inputs=_tensors({name: any_size[name] for name in chunk.inputs}),
             outputs=_tensors({name: any_size[name] for name in chunk.outputs}),
         )
     return configs

@@ -25,9 +25,10 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
+from ntm.export.controllers import Layout, controller_nodes
 from ntm.export.graph import Graph, heads, matrix, orders, pieces
-from ntm.models import NTMCell, addressing
-from ntm.runtime.metadata import INPUTS, OUTPUTS
+from ntm.models import NTMCell, NTMConfig, addressing
+from ntm.runtime.metadata import MEMORY, READS, WEIGHTS, X, Y, next_name
 
 _NEVER = -1e4  # the logit of what has the weight 0
 
@@ -41,32 +42,33 @@ def unroll(cell: NTMCell, steps: int, opset: int) -> onnx.ModelProto:
         opset: of the graph.
 
     Returns:
-        The graph: the ``INPUTS`` and ``OUTPUTS`` of ``ntm.runtime.metadata``, x ``[U, B, I]`` and y ``[U, B, O]``.
-        N is at least S - 1. Its nodes are called ``step_<i>/<what it computes>/...``, or ``all/...`` where they
+        The graph: it takes x, ``[U, B, I]``, and the state; it gives y, ``[U, B, O]``, and the next state. N is at
+        least S - 1. Its nodes are called ``step_<i>/<what it computes>/...``, or ``all/...`` where they
         compute something for all steps.
     """
     graph = Graph()
-    _Unrolled(graph, cell).unroll([state_after(i, steps) for i in range(steps)])
+    _Unrolled(graph, cell).unroll([state_after(cell.config, i, steps) for i in range(steps)])
     return graph.model(cell, steps, opset)
 
 
-def state_after(step: int, steps: int) -> tuple[str, ...]:
-    """What the state after a step is called within a graph of so many."""
-    names = OUTPUTS[1:]
-    return names if step == steps - 1 else tuple(f"step_{step}/{name}" for name in names)
+def state_after(config: NTMConfig, step: int, steps: int) -> dict[str, str]:
+    """What the tensors of the state after a step are called within a graph of so many, by name."""
+    scope = "" if step == steps - 1 else f"step_{step}/"
+    return {name: f"{scope}{next_name(name)}" for name in config.state_shapes}
 
 
-def as_state(memory: np.ndarray, weights: np.ndarray, reads: np.ndarray) -> tuple[np.ndarray, ...]:
+def as_state(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The state as the outputs have it, of what is so called."""
-    return memory, weights, reads
+    return tensors
 
 
-class BatchFirst(abc.ABC):
+class BatchFirst(Layout):
     """The part of the network that does not depend on the layout of the memory, as nodes, method by method.
 
     A layout adds the rest. It holds the memory as one tensor or more.
     """
 
+    axis = 1
     writers: Sequence[int]  # how many write heads each tensor is for, of those that ``write`` takes
 
     @abc.abstractmethod
@@ -85,75 +87,74 @@ class BatchFirst(abc.ABC):
     def read(self, memory: str, weights: str, name: str) -> str:
         """Eq. (2): r[t], ``[B, R, M]``, from the first tensor of M[t]."""
 
-    def unroll(self, states: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
+    def unroll(self, states: Sequence[dict[str, str]]) -> tuple[str, ...]:
         """As many steps as there are states after them, to be called so; returns the memory after the last."""
-        graph = self._graph
-        x, memory_before, weights, reads = INPUTS
-        chunk = self.begin(x, len(states))
-        memory = self.lay_out(memory_before)
+        graph = self.graph
+        chunk = self.begin(X, len(states))
+        memory = self.lay_out(MEMORY)
+        before = {name: name for name in self._config.state_shapes}
         hidden_of_all, reads_of_all = [], []
         for i, (projected, state) in enumerate(zip(chunk, states, strict=True)):
-            graph.scope = f"step_{i}"
-            next_memory, next_weights, next_reads = state
-            hidden = self.controller(projected, reads)
+            graph.scope, graph.part = f"step_{i}", "controller"
+            hidden = self._controller.step(self, projected, self._flat(before[READS]), before, state)
             *keys, sharpening, mixture = self.addressing(hidden)
             similarities = [self.similarity(key, *memory) for key in keys]
-            weights = self.focus(similarities, weights, sharpening, mixture, next_weights)
-            reading, *writing = self.split(weights, *self.writers)
-            memory = self.write(hidden, memory, writing, next_memory)
-            reads = self.read(memory[0], reading, next_reads)
+            weights = self.focus(similarities, before[WEIGHTS], sharpening, mixture, state[WEIGHTS])
+            reading, *writing = self.split_weights(weights, *self.writers)
+            memory = self.write(hidden, memory, writing, state[MEMORY])
+            reads_of_all.append(self.read(memory[0], reading, state[READS]))
             hidden_of_all.append(hidden)
-            reads_of_all.append(reads)
+            before = state
         graph.scope = "all"
-        self.output(hidden_of_all, reads_of_all, OUTPUTS[0])
+        self.output(hidden_of_all, reads_of_all, Y)
         return memory
 
     def __init__(self, graph: Graph, cell: NTMCell) -> None:
-        self._graph = graph
+        self.graph = graph
         self._config, self._by_content = cell.config, cell.content_addressing
-        self._first, *self._hidden = [matrix(layer) for layer in cell.hidden]
+        self._controller = controller_nodes(cell)
         self._output = matrix(cell.output)
         parts, self._erase, self._add = heads(cell)
         self._addressing = _addressing(cell, parts)
 
+    def layer(self, name: str, weights: np.ndarray, x: str) -> str:
+        """X W + b; the last row of ``weights`` is b."""
+        return self._gemm(name, weights, x)
+
+    def first_layer(self, name: str, weights: np.ndarray, word: str, others: Sequence[str]) -> str:
+        """Likewise; ``word`` is what the input adds, with b."""
+        of_others = weights[self._config.input_size : -1]
+        return self._gemm(f"{name}/others", of_others, self.concat(others), word)
+
     def _gemm(self, name: str, weights: np.ndarray, x: str, bias: str | None = None) -> str:
         """X W + b; the last row of ``weights`` is b, unless ``bias`` is a tensor to add instead."""
         if bias is None:
-            bias = self._graph.constant(f"{name}/bias", weights[-1])
+            bias = self.graph.constant(f"{name}/bias", weights[-1])
             weights = weights[:-1]
-        return self._graph.node("Gemm", x, self._graph.constant(f"{name}/kernel", weights), bias)
+        return self.graph.node("Gemm", x, self.graph.constant(f"{name}/kernel", weights), bias)
 
     def begin(self, x: str, steps: int) -> list[str]:
-        """What is computed once a chunk; returns what each step's x adds to the first hidden layer, ``[B, H]``."""
-        graph, config = self._graph, self._config
+        """What is computed once a chunk; returns what each step's x adds to the first layer, ``[B, units]``."""
+        graph, config = self.graph, self._config
         graph.part = "sizes"
         self._pieces = pieces(graph, config.shifts) if config.shifts > 1 else ""
         graph.part = "controller"
         inputs = graph.reshape(x, -1, config.input_size)
-        of_x = np.vstack([self._first[: config.input_size], self._first[-1:]])
-        projected = self._gemm("hidden_0/x", of_x, inputs)  # [U * B, H]
+        first = self._controller.matrices[0]
+        of_x = np.vstack([first[: config.input_size], first[-1:]])
+        projected = self._gemm("first/x", of_x, inputs)  # [U * B, units]
         return graph.nodes("Split", projected, names=[None] * steps, axis=0, num_outputs=steps)
-
-    def controller(self, projected: str, reads: str) -> str:
-        """The hidden layers; reads is r[t-1], ``[B, R, M]``."""
-        graph = self._graph
-        graph.part = "controller"
-        of_reads = self._first[self._config.input_size : -1]
-        hidden = graph.node("Tanh", self._gemm("hidden_0/reads", of_reads, self._flat(reads), projected))
-        for i, layer in enumerate(self._hidden, 1):
-            hidden = graph.node("Tanh", self._gemm(f"hidden_{i}", layer, hidden))
-        return hidden
 
     def _flat(self, reads: str) -> str:
         """``[B, R, M]`` as ``[B, R * M]``."""
-        return self._graph.reshape(reads, -1, self._config.read_heads * self._config.memory_vector_size)
+        return self.graph.reshape(reads, -1, self._config.read_heads * self._config.memory_vector_size)
 
     def addressing(self, hidden: str) -> list[str]:
         """What the addressing is told: keys, ``[B, R+K, M]``, each as long as its strength; sharpening; mixture.
 
         There are no keys where content addressing is turned off.
         """
-        graph, count, m = self._graph, self._config.heads, self._config.memory_vector_size
+        graph, count, m = self.graph, self._config.heads, self._config.memory_vector_size
         graph.part = "heads"
         shifts = self._config.shifts * count
         sizes = [m, 1, 1, 2 * shifts] if self._by_content else [1, shifts]
@@ -169,7 +170,7 @@ class BatchFirst(abc.ABC):
 
     def focus(self, similarities: list[str], previous: str, sharpening: str, mixture: str, name: str) -> str:
         """Eq. (5) and (7) to (9): w[t] of all heads, ``[B, R+K, N]``, from beta K[k, M], if any, and w[t-1]."""
-        graph, count, shifts = self._graph, self._config.heads, self._config.shifts
+        graph, count, shifts = self.graph, self._config.heads, self._config.shifts
         graph.part = "content"  # Eq. (5)
         contents = [graph.node("Softmax", similarity, axis=2) for similarity in similarities]
         graph.part = "interpolation"
@@ -187,25 +188,25 @@ class BatchFirst(abc.ABC):
         gamma = graph.node("Add", graph.node("Softplus", sharpening), graph.constant("least_sharpening", 1.0))
         return graph.node("Softmax", graph.node("Mul", graph.node("Log", mixed), gamma), axis=2, name=name)
 
-    def split(self, weights: str, *sizes: int) -> list[str]:
+    def split_weights(self, weights: str, *sizes: int) -> list[str]:
         """The weightings of the read heads, ``[B, R, N]``, and those of the write heads in parts of these sizes."""
-        graph = self._graph
+        graph = self.graph
         graph.part = "write"
         split = graph.constant("heads/split", [self._config.read_heads, *sizes], np.int64)
         return graph.nodes("Split", weights, split, names=[None] * (1 + len(sizes)), axis=1)
 
     def erase_and_add(self, hidden: str, k: int) -> tuple[str, str]:
         """Erase and -add of write head k, ``[B, M]``."""
-        graph = self._graph
+        graph = self.graph
         graph.part = "write"
         erase = graph.node("Sigmoid", self._gemm(f"heads/erase_{k}", self._erase[k], hidden))
         return erase, graph.node("Tanh", self._gemm(f"heads/add_{k}", self._add[k], hidden))
 
     def output(self, hidden: list[str], reads: list[str], name: str) -> None:
         """The outputs of all steps, ``[U, B, O]``."""
-        graph, config = self._graph, self._config
+        graph, config = self.graph, self._config
         graph.part = "output"
-        units = config.controller_sizes[-1]
+        units = self._controller.sizes[-1]
         of_hidden, of_reads = np.vstack([self._output[:units], self._output[-1:]]), self._output[units:-1]
         said = self._gemm("output/hidden", of_hidden, graph.node("Concat", *hidden, axis=0))
         said = self._gemm("output/reads", of_reads, self._flat(graph.node("Concat", *reads, axis=0)), said)
@@ -224,9 +225,9 @@ class _Unrolled(BatchFirst):
 
     def begin(self, x: str, steps: int) -> list[str]:
         """What is computed once a chunk."""
-        graph = self._graph
+        graph = self.graph
         graph.part = "sizes"
-        batch = graph.node("Shape", INPUTS[1], start=0, end=1)
+        batch = graph.node("Shape", MEMORY, start=0, end=1)
         channels = graph.node("Mul", batch, graph.constant("M", [self._config.memory_vector_size], np.int64))
         self._zeros, self._ones = (
             graph.node("ConstantOfShape", channels, value=numpy_helper.from_array(np.array([value], np.float32)))
@@ -236,7 +237,7 @@ class _Unrolled(BatchFirst):
 
     def similarity(self, key: str, *memory: str) -> str:
         (m,) = memory
-        graph = self._graph
+        graph = self.graph
         graph.part = "content"
         ones = graph.constant("ones", np.ones([1, self._config.memory_vector_size]))
         square = graph.node("MatMul", ones, graph.node("Mul", m, m))  # [B, 1, N]
@@ -245,7 +246,7 @@ class _Unrolled(BatchFirst):
 
     def write(self, hidden: str, memory: tuple[str, ...], weights: list[str], name: str) -> tuple[str, ...]:
         (m,) = memory
-        graph, config = self._graph, self._config
+        graph, config = self.graph, self._config
         graph.part = "write"
         last = config.write_heads - 1
         adds = []
@@ -265,7 +266,7 @@ class _Unrolled(BatchFirst):
         return (m,)
 
     def read(self, memory: str, weights: str, name: str) -> str:
-        graph = self._graph
+        graph = self.graph
         graph.part = "read"
         return graph.node("MatMul", weights, graph.node("Transpose", memory, perm=[0, 2, 1]), name=name)
 

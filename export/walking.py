@@ -19,23 +19,26 @@ Inputs and outputs are those of ``unrolled.onnx``, and the same proof stands bef
 
 import numpy as np
 import onnx
+from onnx import numpy_helper
 
+from ntm.export import batched
 from ntm.export.batched import BatchLast, state_after
 from ntm.export.graph import Graph, rewrite
 from ntm.models import NTMCell
-from ntm.runtime.metadata import INPUTS, NEGLIGIBLE
+from ntm.runtime.metadata import MEMORY, NEGLIGIBLE, READS, WEIGHTS
 
 
 def unroll(cell: NTMCell, steps: int, opset: int) -> onnx.ModelProto:
     """Write U steps of a network without content addressing as a graph, with the interface of ``unrolled.unroll``."""
     graph = Graph()
-    _Walking(graph, cell).unroll([state_after(i, steps) for i in range(steps)])
+    _Walking(graph, cell).unroll([state_after(cell.config, i, steps) for i in range(steps)])
     return graph.model(cell, steps, opset)
 
 
-def as_state(memory: np.ndarray, weights: np.ndarray, reads: np.ndarray) -> tuple[np.ndarray, ...]:
+def as_state(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The state as the outputs have it, of what is so called."""
-    return memory.T, weights.T, np.moveaxis(reads, -1, 0)
+    locations_first = {name: np.moveaxis(tensors[name], 0, 1) for name in (MEMORY, WEIGHTS)}
+    return batched.as_state(tensors | locations_first)
 
 
 class _Walking(BatchLast):
@@ -50,31 +53,31 @@ class _Walking(BatchLast):
     def begin(self, steps: int) -> list[str]:
         """What is computed once a chunk; returns the inputs of each step, ``[I, B]``."""
         words = super().begin(steps)
-        graph = self._graph
+        graph = self.graph
         graph.part = "sizes"
-        batch, heads, self._locations = (graph.node("Shape", INPUTS[2], start=axis, end=axis + 1) for axis in range(3))
-        self._nowhere = graph.node("ConstantOfShape", graph.node("Concat", self._locations, heads, batch, axis=0))
+        zero = numpy_helper.from_array(np.zeros(1, np.float32))
+        batch, heads, self._locations = (graph.node("Shape", WEIGHTS, start=axis, end=axis + 1) for axis in range(3))
+        self._nowhere = graph.node(
+            "ConstantOfShape", graph.node("Concat", self._locations, heads, batch, axis=0), value=zero
+        )
         return words
 
-    def memory_step(
-        self, parameters: dict[str, str], memory: str, weights: str, state: tuple[str, ...]
-    ) -> tuple[str, str, str]:
-        graph = self._graph
-        next_memory, next_weights, next_reads = state
+    def memory_step(self, parameters: dict[str, str], memory: str, weights: str, state: dict[str, str]) -> None:
+        graph = self.graph
         locations = self._within_reach(weights)
         there = self.sharpen(self._shift(parameters, weights, locations), self.sharpening(parameters), 0)
         graph.part = "location"
         indices = graph.node("Unsqueeze", locations, self._axes[1])  # [A, 1]
-        weights = graph.node("ScatterND", self._nowhere, indices, there, name=next_weights)
-        reading, *writing = self.split(there, 1)
+        weights = graph.node("ScatterND", self._nowhere, indices, there, name=state[WEIGHTS])
+        reading, *writing = self.split_weights(there, 1)
         erases, adds = self.erase_and_add(parameters)
         memory_there = rewrite(graph, graph.node("Gather", memory, locations, axis=0), writing, erases, adds)
-        memory = graph.node("ScatterND", memory, indices, memory_there, name=next_memory)
-        return memory, weights, self._read(memory_there, reading, next_reads)
+        memory = graph.node("ScatterND", memory, indices, memory_there, name=state[MEMORY])
+        self._read(memory_there, reading, state[READS])
 
     def _within_reach(self, weights: str) -> str:
         """The locations to which a head may walk, ``[A]``, from w[t-1], ``[N, R+K, B]``."""
-        graph = self._graph
+        graph = self.graph
         graph.part = "location"
         axes = graph.constant("axes_of_looking", [1, 2], np.int64)
         looked_at = graph.node("ReduceSum", weights, axes, keepdims=0)  # [N]
@@ -86,7 +89,7 @@ class _Walking(BatchLast):
 
     def _shift(self, parameters: dict[str, str], weights: str, locations: str) -> str:
         """Eq. (8) there, but for a factor that Eq. (9) takes out again; ``[A, R+K, B]``."""
-        graph, shifts = self._graph, self._config.shifts
+        graph, shifts = self.graph, self._config.shifts
         steps = np.arange(shifts // 2, -(shifts // 2) - 1, -1)[:, np.newaxis]
         moved = graph.node("Add", locations, graph.constant("steps", steps, np.int64))
         come_from = graph.node("Mod", moved, self._locations)  # [S, A]
@@ -95,7 +98,7 @@ class _Walking(BatchLast):
 
     def _read(self, memory: str, weights: str, name: str) -> str:
         """Eq. (2), ``[R, M, B]``, from what M[t] holds there."""
-        graph = self._graph
+        graph = self.graph
         graph.part = "read"
         each = graph.node("Unsqueeze", weights, self._axes[2])  # [A, R, 1, B]
         return self._sum(graph.node("Mul", each, graph.node("Unsqueeze", memory, self._axes[1])), 0, name=name)

@@ -11,6 +11,7 @@ N       memory locations
 M       memory vector size
 S       shifts allowed, odd
 R, K    read heads, write heads
+H       numbers that the controller outputs
 R+K     all heads; the read heads come first
 ======  =============================================
 
@@ -18,7 +19,42 @@ The memory is held as ``[B, M, N]``, the transpose of the paper's N x M matrix: 
 innermost every operation of the addressing runs along contiguous numbers.
 """
 
-from ntm.models.cell import NTMCell, State
-from ntm.models.config import NTMConfig
+from typing import Any
 
-__all__ = ["NTMCell", "NTMConfig", "State"]
+from ntm.models.baseline import LSTMConfig, LSTMNetwork
+from ntm.models.cell import NTMCell
+from ntm.models.config import CONTROLLERS, NTMConfig, Shape
+from ntm.models.network import Network, State
+
+__all__ = [
+    "CONTROLLERS",
+    "NETWORKS",
+    "LSTMConfig",
+    "LSTMNetwork",
+    "NTMCell",
+    "NTMConfig",
+    "Network",
+    "NetworkConfig",
+    "Shape",
+    "State",
+    "make_network",
+]
+
+NetworkConfig = NTMConfig | LSTMConfig
+# The networks by the name of the model: the class of the configuration, and that of the network.
+NETWORKS: dict[str, tuple[type[Any], type[Network]]] = {
+    NTMConfig.model: (NTMConfig, NTMCell),
+    LSTMConfig.model: (LSTMConfig, LSTMNetwork),
+}
+
+
+def make_network(config: NetworkConfig, seed: int = 0, **biases: float) -> Network:
+    """A network with initial variables.
+
+    Args:
+        config: which one, and its sizes.
+        seed: the seed of the initial variables.
+        **biases: initial biases of the heads, as ``NTMCell`` takes them; a network without heads has no use for them.
+    """
+    _, network = NETWORKS[config.model]
+    return network(config, seed, **biases)

@@ -1,4 +1,4 @@
-"""One time step of the Neural Turing Machine with a feedforward controller."""
+"""One time step of the Neural Turing Machine."""
 
 import math
 from typing import NamedTuple
@@ -7,23 +7,20 @@ import numpy as np
 import tensorflow as tf
 
 from ntm.models import addressing
-from ntm.models.config import NTMConfig
+from ntm.models.config import CONSTANT, CONTROLLERS, LEARNED, UNIFORM, NTMConfig
+from ntm.models.controller import Apply, Controller
+from ntm.models.dense import Dense
 from ntm.models.memory import add, erase, read
+from ntm.models.network import Network, State
 
 # A small constant, not zero: every location starts alike, and no norm is zero (Collier & Beel 2018, arXiv:1807.08518).
 INITIAL_MEMORY = 1e-6
+# The standard deviation of a random initial memory, likewise, and of a learned one before training.
+_RANDOM_MEMORY, _UNLEARNED_MEMORY = 0.5, 1.0
 # The logit of g where content addressing is turned off: g is less than 1e-43.
 _NO_CONTENT = -100.0
 # Learned initial weightings begin near the first location: a uniform weighting would have no gradient.
 _W_BIAS = 5.0
-
-
-class State(NamedTuple):
-    """What the network carries from one step to the next."""
-
-    memory: tf.Tensor  # [B, M, N]
-    weights: tf.Tensor  # [B, R+K, N], the weightings of the read heads, then those of the write heads
-    reads: tf.Tensor  # [B, R, M]
 
 
 class Heads(NamedTuple):
@@ -38,14 +35,15 @@ class Heads(NamedTuple):
     add: tf.Tensor  # [B, M, K]
 
 
-class NTMCell(tf.Module):
-    """The network as a function of its input and its state: ``cell(x, state) -> (y, state)``.
+class NTMCell(Network):
+    """The Neural Turing Machine.
 
     At a step t the controller sees the input x[t] and the read vectors r[t-1]. All heads are addressed
     at once from M[t-1] (Eq. 5-9), then the write heads write (Eq. 3-4), then the read heads read the
-    memory M[t] just written (Eq. 2), and the output follows from the controller and the reads. The cell
-    itself changes nothing and keeps nothing: eager mode, tf.function, XLA, training and every export
-    use this one object.
+    memory M[t] just written (Eq. 2), and the output follows from the controller and the reads.
+
+    The state is the ``memory`` M[t], ``[B, M, N]``; the ``weights`` w[t], ``[B, R+K, N]``, those of the read heads
+    first; the ``reads`` r[t], ``[B, R, M]``; and what the controller carries.
 
     Args:
         config: the sizes.
@@ -55,7 +53,11 @@ class NTMCell(tf.Module):
             that its share is the same. Without it the weightings spread over all of the memory in a few steps, and the
             gradient vanishes.
         strength_bias: the initial bias of beta before its softplus. Above 0, heads tell locations apart sooner.
+        key_bias: the standard deviation of the initial biases of the keys. At 0, an input of zeros makes a key of
+            zeros, whose direction has no finite gradient.
     """
+
+    config: NTMConfig
 
     def __init__(
         self,
@@ -65,72 +67,104 @@ class NTMCell(tf.Module):
         gate_bias: float = 0.0,
         shift_bias: float = 1.0,
         strength_bias: float = 0.0,
+        key_bias: float = 0.0,
     ) -> None:
         super().__init__(name="ntm")
         self.config = config
-        sizes = (config.input_size + config.read_heads * config.memory_vector_size, *config.controller_sizes)
-        random = tf.random.Generator.from_seed(seed, alg="philox")
-        self.hidden = [_Dense(f"hidden_{i}", sizes[i], sizes[i + 1], random) for i in range(len(sizes) - 1)]
+        self._controller = CONTROLLERS[config.controller](config.controller_sizes)
+        *_, heads_shape, output_shape = config.matrix_shapes
         m = config.memory_vector_size
+        random = tf.random.Generator.from_seed(seed, alg="philox")
+        hidden = self._controller.make_layers(config.input_size + config.read_heads * m, random)
+        heads = Dense("heads", *heads_shape, random)
         addressing_size = m + 3 + config.shifts
-        heads_size = config.heads * addressing_size + config.write_heads * 2 * m
-        self.heads = _Dense("heads", sizes[-1], heads_size, random)
         first = addressing_size * np.arange(config.heads)  # column of each head
         self._gates = first + m + 1
-        bias = np.zeros(heads_size, np.float32)
+        bias = np.zeros(heads_shape[1], np.float32)
         bias[first + m], bias[self._gates] = strength_bias, gate_bias
         others, forward = config.shifts - 1, addressing_size - config.shifts // 2  # column of the shift by one
         if others:
             bias[first + forward] = shift_bias + math.log(others / 2)
-        self.heads.bias.assign(bias)
-        self.output = _Dense("output", sizes[-1] + config.read_heads * m, config.output_size, random)
-        self.r_bias = self.w_bias = self.m_bias = None
-        if config.learn_r_bias:
-            self.r_bias = tf.Variable(tf.zeros([config.read_heads, m]), name="r_bias")
-        if config.learn_w_bias:
-            self.w_bias = tf.Variable(_W_BIAS * tf.one_hot([0] * config.heads, config.memory_locations), name="w_bias")
-        if config.learn_m_bias:
-            self.m_bias = tf.Variable(tf.fill([m], INITIAL_MEMORY), name="m_bias")
+        if key_bias:
+            keys = (first[:, np.newaxis] + np.arange(m)).flatten()
+            bias[keys] = random.normal(keys.shape, 0.0, key_bias)
+        heads.bias.assign(bias)
+        self.layers = [*hidden, heads]
+        self.output = Dense("output", *output_shape, random)
+        self.initial_memory = self.initial_weights = self.initial_reads = None
+        if config.initial_memory != CONSTANT:
+            learned = config.initial_memory == LEARNED
+            values = random.normal([m, config.memory_locations], 0.0, _UNLEARNED_MEMORY if learned else _RANDOM_MEMORY)
+            self.initial_memory = tf.Variable(values, trainable=learned, name="initial_memory")
+        if config.initial_weights == LEARNED:
+            logits = _W_BIAS * tf.one_hot([0] * config.heads, config.memory_locations)
+            self.initial_weights = tf.Variable(logits, name="initial_weights")
+        if config.initial_reads == LEARNED:
+            self.initial_reads = tf.Variable(tf.zeros([config.read_heads, m]), name="initial_reads")
+
+    @property
+    def heads(self) -> Dense:
+        """The layer that tells the heads what to do."""
+        return self.layers[-1]
+
+    @property
+    def controller(self) -> Controller:
+        """The controller, whose layers are those before the heads'."""
+        return self._controller
+
+    @property
+    def visible(self) -> tuple[str, ...]:
+        """All but the memory, and what the controller keeps for itself."""
+        return ("weights", "reads", *self._controller.visible)
 
     def initial_state(self, batch_size: int | tf.Tensor, memory_locations: int | tf.Tensor | None = None) -> State:
         """The state before the first step.
 
         Args:
             batch_size: B.
-            memory_locations: N, by default the configuration's; no fewer than those if ``w_bias`` is learned.
+            memory_locations: N, by default the configuration's; no fewer than ``config.least_locations``.
         """
         config = self.config
         n = config.memory_locations if memory_locations is None else memory_locations
-        m_bias = tf.fill([config.memory_vector_size], INITIAL_MEMORY) if self.m_bias is None else self.m_bias
-        r_bias = tf.zeros([config.read_heads, config.memory_vector_size]) if self.r_bias is None else self.r_bias
-        if self.w_bias is None:
-            weights = tf.one_hot([0] * config.heads, n)
+        beyond = [[0, 0], [0, n - config.memory_locations]]
+        if self.initial_memory is None:
+            memory = tf.fill([config.memory_vector_size, n], INITIAL_MEMORY)
         else:
-            weights = tf.pad(tf.nn.softmax(self.w_bias), [[0, 0], [0, n - config.memory_locations]])
-        return State(
-            memory=tf.tile(tf.reshape(m_bias, [1, -1, 1]), [batch_size, 1, n]),
-            weights=tf.tile(weights[tf.newaxis], [batch_size, 1, 1]),
-            reads=tf.tile(r_bias[tf.newaxis], [batch_size, 1, 1]),
-        )
+            memory = tf.pad(self.initial_memory, beyond, constant_values=INITIAL_MEMORY)
+        if self.initial_weights is not None:
+            weights = tf.pad(tf.nn.softmax(self.initial_weights), beyond)
+        elif config.initial_weights == UNIFORM:
+            weights = tf.fill([config.heads, n], 1.0 / tf.cast(n, tf.float32))
+        else:
+            weights = tf.one_hot([0] * config.heads, n)
+        reads = tf.zeros([config.read_heads, config.memory_vector_size])
+        of_one = {
+            "memory": memory,
+            "weights": weights,
+            "reads": reads if self.initial_reads is None else self.initial_reads,
+        }
+        return {
+            **{name: tf.tile(tensor[tf.newaxis], [batch_size, 1, 1]) for name, tensor in of_one.items()},
+            **{name: tf.zeros([batch_size, size]) for name, size in self._controller.state_sizes.items()},
+        }
 
-    def __call__(self, x: tf.Tensor, state: State) -> tuple[tf.Tensor, State]:
-        """One time step.
+    def control(self, x: tf.Tensor, state: State, apply: Apply) -> tuple[list[tf.Tensor], State]:
+        """The controller's layers and the heads'; and what the controller carries to the next step."""
+        seen = tf.concat([x, self._flat(state["reads"])], axis=1)  # [B, I + R * M]
+        layers, carried = self._controller.step(seen, state, apply)
+        return [*layers, apply(len(layers), self._controller.output(layers, carried))], carried
 
-        Args:
-            x: the input, ``[B, I]``.
-            state: the state after the step before, or ``initial_state``.
+    def advance(self, layers: list[tf.Tensor], state: State) -> State:
+        """The step of the memory, as the heads are told."""
+        return self.memory_step(self.in_range(layers[-1]), state["memory"], state["weights"])
 
-        Returns:
-            y, ``[B, O]``: the logits of the output; and the state after this step.
-        """
-        return self.step_with_heads(x, state)[:2]
+    def output_input(self, layers: list[tf.Tensor], state: State) -> tf.Tensor:
+        """What the controller outputs and the read vectors r[t], ``[B, H + R * M]``."""
+        return tf.concat([self._controller.output(layers, state), self._flat(state["reads"])], axis=1)
 
-    def step_with_heads(self, x: tf.Tensor, state: State) -> tuple[tf.Tensor, State, Heads]:
-        """One time step, and a look inside: y and the state as above, and the parameters of the heads."""
-        hidden = self.controller(x, state.reads)[-1]
-        heads = self.in_range(self.heads(hidden))
-        state = self.memory_step(heads, state.memory, state.weights)
-        return self.output(self.output_input(hidden, state.reads)), state, heads
+    def heads_of(self, layers: list[tf.Tensor]) -> Heads:
+        """What the heads are told."""
+        return self.in_range(layers[-1])
 
     def turn_content_addressing_off(self) -> None:
         """Make g of Eq. (7) 0 for all heads, whatever the controller says: they use location addressing alone."""
@@ -145,17 +179,6 @@ class NTMCell(tf.Module):
         kernel, bias = (variable.numpy()[..., self._gates] for variable in (self.heads.kernel, self.heads.bias))
         return bool(np.any(kernel)) or not bool(np.all(bias <= _NO_CONTENT))
 
-    def controller_input(self, x: tf.Tensor, reads: tf.Tensor) -> tf.Tensor:
-        """What the controller sees: the input and the read vectors r[t-1], ``[B, I + R * M]``."""
-        return tf.concat([x, self._flat(reads)], axis=1)
-
-    def controller(self, x: tf.Tensor, reads: tf.Tensor) -> list[tf.Tensor]:
-        """The hidden layers' activations, each ``[B, units]``; x is ``[B, I]``, reads is r[t-1], ``[B, R, M]``."""
-        activations = [self.controller_input(x, reads)]
-        for layer in self.hidden:
-            activations.append(tf.tanh(layer(activations[-1])))
-        return activations[1:]
-
     def memory_step(self, heads: Heads, memory: tf.Tensor, weights: tf.Tensor) -> State:
         """Address, write and read: the step of the memory.
 
@@ -165,7 +188,7 @@ class NTMCell(tf.Module):
             weights: w[t-1], ``[B, R+K, N]``.
 
         Returns:
-            The state after the step.
+            The memory, the weightings and the read vectors after the step, by name.
         """
         config = self.config
         similarity = addressing.cosine_similarity(heads.key, memory)  # [B, R+K, N]
@@ -179,11 +202,7 @@ class NTMCell(tf.Module):
         for w, e in zip(tf.split(write_weights, config.write_heads, axis=1), erase_vectors, strict=True):
             memory = erase(memory, w, e)  # [B, M, N]
         memory = add(memory, write_weights, heads.add)  # [B, M, N]
-        return State(memory, weights, read(memory, read_weights))
-
-    def output_input(self, hidden: tf.Tensor, reads: tf.Tensor) -> tf.Tensor:
-        """What the output layer sees: the last hidden layer and the read vectors r[t], ``[B, H + R * M]``."""
-        return tf.concat([hidden, self._flat(reads)], axis=1)
+        return {"memory": memory, "weights": weights, "reads": read(memory, read_weights)}
 
     def _flat(self, reads: tf.Tensor) -> tf.Tensor:
         """``[B, R, M]`` as ``[B, R * M]``."""
@@ -212,16 +231,3 @@ class NTMCell(tf.Module):
             erase=tf.sigmoid(tf.reshape(erase_vectors, of_each_head)),
             add=tf.tanh(tf.reshape(add_vectors, of_each_head)),
         )
-
-
-class _Dense(tf.Module):
-    """x W + b, of Glorot-uniform W and zero b; the variables are named ``name/kernel`` and ``name/bias``."""
-
-    def __init__(self, name: str, inputs: int, outputs: int, random: tf.random.Generator) -> None:
-        super().__init__(name=name)
-        limit = (6.0 / (inputs + outputs)) ** 0.5
-        self.kernel = tf.Variable(random.uniform([inputs, outputs], -limit, limit), name=f"{name}/kernel")
-        self.bias = tf.Variable(tf.zeros([outputs]), name=f"{name}/bias")
-
-    def __call__(self, x: tf.Tensor) -> tf.Tensor:
-        return tf.matmul(x, self.kernel) + self.bias

@@ -1,46 +1,139 @@
 """The configuration of a Neural Turing Machine."""
 
 import dataclasses
+from collections.abc import Iterable
+from typing import Any, ClassVar
+
+from ntm.models.controller import Controller
+from ntm.models.feedforward import Feedforward
+from ntm.models.lstm import LSTM
+
+# A controller by name.
+CONTROLLERS: dict[str, type[Controller]] = {"feedforward": Feedforward, "lstm": LSTM}
+
+# The size of each axis: a number, or "B" or "N" where the size is left open.
+Shape = tuple[str | int, ...]
+
+CONSTANT, LEARNED, RANDOM = "constant", "learned", "random"
+FIRST, UNIFORM = "first", "uniform"
+ZERO = "zero"
+_CHOICES = {
+    "controller": tuple(CONTROLLERS),
+    "initial_memory": (CONSTANT, LEARNED, RANDOM),
+    "initial_weights": (FIRST, UNIFORM, LEARNED),
+    "initial_reads": (ZERO, LEARNED),
+}
 
 
 @dataclasses.dataclass(frozen=True)
 class NTMConfig:
     """What defines a network; two networks of equal configuration have variables of equal shapes.
 
-    ``memory_locations`` is only a default: no variable depends on it, unless ``learn_w_bias``, so every
-    ``initial_state`` may be given another.
+    Attributes:
+        input_size: I, numbers that the network sees at a step.
+        output_size: O, numbers that it outputs at a step.
+        memory_locations: N. It is only a default: every ``initial_state`` may be given another, no smaller than
+            ``least_locations``.
+        memory_vector_size: M.
+        shifts: S, odd: 3 allows -1, 0 and +1.
+        controller: a name of ``CONTROLLERS``.
+        controller_sizes: units of each layer of the controller; by default as the controller has it.
+        read_heads: R.
+        write_heads: K.
+        initial_memory: what the memory holds before the first step (Collier & Beel 2018, arXiv:1807.08518):
+            ``constant``, a small number; ``learned`` numbers; or ``random`` ones, which are not trained. The last two
+            are for N locations; any beyond them hold the constant.
+        initial_weights: where the heads look before the first step: at the ``first`` location, at all alike
+            (``uniform``), or where it is ``learned``, for N locations.
+        initial_reads: the read vectors before the first step: ``zero`` or ``learned``.
 
     Raises:
-        ValueError: a size is below 1, ``shifts`` is even, or there are fewer than S - 1 memory locations.
+        ValueError: a size is below 1, ``shifts`` is even, there are fewer than S - 1 memory locations, or a choice is
+            none of those above.
     """
 
-    input_size: int  # I, numbers that the network sees at a step
-    output_size: int  # O, numbers that it outputs at a step
-    memory_locations: int = 128  # N
-    memory_vector_size: int = 20  # M
-    shifts: int = 3  # S, odd: 3 allows -1, 0 and +1
-    controller_sizes: tuple[int, ...] = (100, 100, 100)  # units of each hidden layer
-    read_heads: int = 1  # R
-    write_heads: int = 1  # K
-    learn_r_bias: bool = False  # learn the read vectors before the first step
-    learn_w_bias: bool = False  # learn the weightings before the first step
-    learn_m_bias: bool = False  # learn the memory vector that fills the memory before the first step
+    input_size: int
+    output_size: int
+    memory_locations: int = 128
+    memory_vector_size: int = 20
+    shifts: int = 3
+    controller: str = "feedforward"
+    controller_sizes: tuple[int, ...] = ()
+    read_heads: int = 1
+    write_heads: int = 1
+    initial_memory: str = CONSTANT
+    initial_weights: str = FIRST
+    initial_reads: str = ZERO
+
+    model: ClassVar[str] = "ntm"
 
     def __post_init__(self) -> None:
+        for name, choices in _CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise ValueError(f"{name} must be {' or '.join(choices)}, not {getattr(self, name)}")
         # JSON has no tuples.
-        object.__setattr__(self, "controller_sizes", tuple(self.controller_sizes))
-        for name, size in dataclasses.asdict(self).items():
-            if isinstance(size, bool):
-                continue
-            sizes = size if isinstance(size, tuple) else (size,)
-            if not sizes or min(sizes) < 1:
-                raise ValueError(f"{name} must be at least 1, not {size}")
+        sizes = tuple(self.controller_sizes) or CONTROLLERS[self.controller].default_sizes
+        object.__setattr__(self, "controller_sizes", sizes)
+        check_sizes(self, (field.name for field in dataclasses.fields(self) if field.name not in _CHOICES))
         if self.shifts % 2 == 0:
             raise ValueError(f"shifts must be odd, not {self.shifts}")
         if self.memory_locations < self.shifts - 1:
             raise ValueError(f"memory_locations must be at least {self.shifts - 1}, not {self.memory_locations}")
 
     @property
+    def kind(self) -> str:
+        """What recipes and figures call such a network."""
+        return f"{self.model}-{self.controller}"
+
+    @property
     def heads(self) -> int:
         """R+K: read heads and write heads."""
         return self.read_heads + self.write_heads
+
+    @property
+    def matrix_shapes(self) -> list[tuple[int, int]]:
+        """Of every layer: the controller's, that of the heads, and the output's."""
+        controller, m = CONTROLLERS[self.controller](self.controller_sizes), self.memory_vector_size
+        of_reads, units = self.read_heads * m, controller.output_size
+        # Of each head a key, beta, g, gamma and s; of each write head e and a.
+        told = self.heads * (m + 3 + self.shifts) + self.write_heads * 2 * m
+        return [
+            *controller.matrix_shapes(self.input_size + of_reads),
+            (units, told),
+            (units + of_reads, self.output_size),
+        ]
+
+    @property
+    def state_shapes(self) -> dict[str, Shape]:
+        """Of the memory, the weightings, the read vectors, and what the controller carries."""
+        carried = CONTROLLERS[self.controller](self.controller_sizes).state_sizes
+        return {
+            "memory": ("B", self.memory_vector_size, "N"),
+            "weights": ("B", self.heads, "N"),
+            "reads": ("B", self.read_heads, self.memory_vector_size),
+            **{name: ("B", size) for name, size in carried.items()},
+        }
+
+    @property
+    def fixed_locations(self) -> bool:
+        """Whether the network is for one N: its locations are told apart before anything is written."""
+        return self.initial_memory != CONSTANT
+
+    @property
+    def least_locations(self) -> int:
+        """The fewest memory locations that the network can be given."""
+        by_location = self.fixed_locations or self.initial_weights == LEARNED
+        return self.memory_locations if by_location else max(self.shifts - 1, 1)
+
+
+def check_sizes(config: Any, names: Iterable[str]) -> None:
+    """Refuse sizes below 1.
+
+    Raises:
+        ValueError: says which.
+    """
+    for name in names:
+        size = getattr(config, name)
+        sizes = size if isinstance(size, tuple) else (size,)
+        if not sizes or min(sizes) < 1:
+            raise ValueError(f"{name} must be at least 1, not {size}")

@@ -142,7 +142,9 @@ def cases_of(
     memory_locations: int | None = None,
     seed: int = 0,
 ) -> list[Case]:
-    """A case for each size, by default those of the task; N is what the size needs and at least 128.
+    """A case for each size, by default those of the task.
+
+    N is what the size needs, and at least 128 unless the network is for one N.
 
     Raises:
         TaskError: a size is not the task's, or there is none.
@@ -151,7 +153,8 @@ def cases_of(
         sizes = task.evaluation_sizes
         if not sizes:
             raise TaskError(f"the task {task.name} has no evaluation_sizes: give a size")
-    least, cases = max(LEAST_LOCATIONS, metadata.least_locations), []
+    least = metadata.least_locations if metadata.fixed_locations else max(LEAST_LOCATIONS, metadata.least_locations)
+    cases = []
     for size in sizes:
         check_size(task, size)
         locations = memory_locations

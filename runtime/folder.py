@@ -26,12 +26,14 @@ class Graph(NamedTuple):
 
 
 class ModelFolder(NamedTuple):
-    """The graphs of one model, which agree in all but the steps they take."""
+    """The graphs of one model, which agree in all but the steps they take; that of one step is the first."""
 
-    step: Graph
-    unrolled: Graph
-    sparse: Graph
-    batched: Graph
+    graphs: tuple[Graph, ...]
+
+    @property
+    def step(self) -> Graph:
+        """The graph of one step."""
+        return self.graphs[0]
 
     @property
     def metadata(self) -> Metadata:
@@ -72,24 +74,28 @@ def read(model: str | os.PathLike[str]) -> ModelFolder:
         raise ModelError(f"cannot load the model {folder}: {str(error.strerror).lower()}") from error
     if not stat.S_ISDIR(mode):
         raise ModelError(f"{folder} is not a model folder")
-    graphs = ModelFolder(*(_read_graph(folder / file, kind) for kind, file in metadata.FILES.items()))
-    for graph in graphs[1:]:
-        if dataclasses.replace(graph.metadata, graph=STEP, unroll=1) != graphs.metadata:
-            raise ModelError(f"{graphs.step.path.name} and {graph.path.name} in {folder} are not of the same model")
-    return graphs
+    step = _read_graph(folder / metadata.FILES[STEP], STEP)
+    others = [_read_graph(folder / metadata.FILES[kind], kind) for kind in step.metadata.graphs[1:]]
+    for graph in others:
+        if dataclasses.replace(graph.metadata, graph=STEP, unroll=1) != step.metadata:
+            raise ModelError(f"{step.path.name} and {graph.path.name} in {folder} are not of the same model")
+    return ModelFolder((step, *others))
 
 
 def shapes(data: Metadata, batch: int | None = None, locations: int | None = None) -> dict[str, tuple[int | None, ...]]:
     """The shapes of the inputs and outputs of a graph by name; None where B or N is not given."""
     time = () if data.graph == STEP else (data.unroll,)
-    memory = (batch, data.memory_vector_size, locations)  # [B, M, N]
-    weights = (batch, data.heads, locations)  # [B, R+K, N]
-    reads = (batch, data.read_heads, data.memory_vector_size)  # [B, R, M]
-    adds = (batch, data.write_heads, data.memory_vector_size)  # [B, K, M]
-    inputs = ((*time, batch, data.input_size), memory, weights, reads)
-    outputs = ((*time, batch, data.output_size), memory, weights, reads, adds)
-    shape_of = dict(zip(metadata.INPUTS + metadata.STEP_OUTPUTS, inputs + outputs, strict=True))
-    return {name: shape_of[name] for name in metadata.INPUTS + data.outputs}
+    state: dict[str, tuple[int | None, ...]] = {
+        name: (batch, *(locations if isinstance(size, str) else size for size in tensor.shape))
+        for name, tensor in data.state.items()
+    }
+    return {
+        metadata.X: (*time, batch, data.input_size),
+        **state,
+        metadata.Y: (*time, batch, data.output_size),
+        **{metadata.next_name(name): shape for name, shape in state.items()},
+        **({metadata.ADDS: (batch, *data.adds_shape)} if metadata.ADDS in data.outputs else {}),
+    }
 
 
 def _read_graph(path: pathlib.Path, kind: str) -> Graph:
@@ -120,7 +126,7 @@ def _read_bytes(path: pathlib.Path) -> bytes:
 def _check_interface(header: onnx_file.Header, data: Metadata) -> None:
     """Names, types and shapes as the contract has them; an output may leave a size open, which then shows at run."""
     for what, tensors, names in (
-        ("inputs", header.inputs, metadata.INPUTS),
+        ("inputs", header.inputs, data.inputs),
         ("outputs", header.outputs, data.outputs),
     ):
         found = tuple(tensor.name for tensor in tensors)

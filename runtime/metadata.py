@@ -11,15 +11,15 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-SCHEMA_VERSION = "6"
+SCHEMA_VERSION = "7"
 
-# The files of a model folder by the kind of their graph, and the names of a graph's inputs and outputs, in order. A
-# graph of one step has one output more: what the write heads add to the memory, for those who look inside.
+# The files of a model folder by the kind of their graph; a model need not have all. A graph takes x and the state by
+# the names of its tensors, and gives y and the next state, as ``next_`` and the name. A graph of one step of a network
+# with heads has one output more: what the write heads add to the memory, for those who look inside.
 STEP, UNROLLED, SPARSE, BATCHED = "step", "unrolled", "sparse", "batched"
 FILES = {STEP: "step.onnx", UNROLLED: "unrolled.onnx", SPARSE: "sparse.onnx", BATCHED: "batched.onnx"}
-INPUTS = ("x", "memory", "weights", "reads")
-OUTPUTS = ("y", "next_memory", "next_weights", "next_reads")
-STEP_OUTPUTS = (*OUTPUTS, "adds")
+X, Y, ADDS = "x", "y", "adds"
+MEMORY, WEIGHTS, READS = "memory", "weights", "reads"  # of the state of a network with heads
 
 # The graph for large memories leaves out what heads look at with so small a weight; export/sparse.py says why it may.
 NEGLIGIBLE = 2.0**-28
@@ -27,34 +27,74 @@ NEGLIGIBLE = 2.0**-28
 # No network has a size beyond this; a damaged file may claim one, and must not make the runtime allocate it.
 LARGEST_SIZE = 1 << 20
 
-_SIZES = ("input_size", "output_size", "memory_locations", "memory_vector_size", "read_heads", "write_heads")
+# The axis of a shape that stands for the memory locations, and what each of N locations holds where that is 1/N.
+LOCATIONS, UNIFORM = "N", "1/N"
+# The most axes of a tensor of the state beside B, and the most tensors.
+_MOST_AXES, _MOST_TENSORS = 2, 16
 
 
 class MetadataError(ValueError):
     """Metadata that is not of this schema; the message is one line."""
 
 
+def next_name(name: str) -> str:
+    """What the output is called that holds a tensor of the next state."""
+    return f"next_{name}"
+
+
 @dataclasses.dataclass(frozen=True)
-class InitialState:
-    """The state before the first step, of one sequence and for any number N of locations.
+class StateTensor:
+    """One tensor of the state: its shape, and what it holds before the first step, for any N.
 
     Attributes:
-        memory: ``[M]``, the vector that fills every location.
-        weights: ``[R+K, P]``, each head's weighting of the first P locations, P <= N; it is zero beyond them.
-        reads: ``[R, M]``.
+        shape: the sizes of its axes but B, ``"N"`` for that of the locations, which is the last.
+        first: its numbers, of this shape but with P in the place of N: those of the first P locations, P <= N.
+        beyond: what every location beyond them holds, a number for each of the other axis, or ``"1/N"``; None where
+            the tensor has no axis of locations.
+
+    Raises:
+        MetadataError: they do not fit together.
     """
 
-    memory: tuple[float, ...]
-    weights: tuple[tuple[float, ...], ...]
-    reads: tuple[tuple[float, ...], ...]
+    shape: tuple[int | str, ...]
+    first: tuple[Any, ...]
+    beyond: tuple[float, ...] | str | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "memory", _vector(self.memory, "memory"))
-        for name in ("weights", "reads"):
-            rows = getattr(self, name)
-            if not _is_sequence(rows):
-                raise MetadataError(f"initial_state: {name} is not a list of lists")
-            object.__setattr__(self, name, tuple(_vector(row, name) for row in rows))
+        shape = self.shape
+        if not _is_sequence(shape) or not 1 <= len(shape) <= _MOST_AXES or not all(map(_is_axis, shape)):
+            raise MetadataError(f"state: a shape must be one or two sizes from 1 to {LARGEST_SIZE}, the last may be N")
+        object.__setattr__(self, "shape", tuple(shape))
+        if LOCATIONS in shape[:-1] or (self.by_location and len(shape) != _MOST_AXES):
+            raise MetadataError("state: N must be the last of two sizes")
+        if not _is_sequence(self.first):
+            raise MetadataError("state: first is not a list")
+        rows = self.first if len(shape) == _MOST_AXES else [self.first]
+        if len(rows) != (shape[0] if len(shape) == _MOST_AXES else 1):
+            raise MetadataError("state: first does not fit the shape")
+        rows = tuple(_vector(row, "first") for row in rows)
+        lengths = {len(row) for row in rows}
+        if len(lengths) != 1 or (not self.by_location and lengths != {shape[-1]}):
+            raise MetadataError("state: first does not fit the shape")
+        object.__setattr__(self, "first", rows if len(shape) == _MOST_AXES else rows[0])
+        if not self.by_location:
+            if self.beyond is not None:
+                raise MetadataError("state: beyond is for a tensor with N locations")
+        elif self.beyond != UNIFORM:
+            beyond = _vector(self.beyond, "beyond")
+            if len(beyond) != len(rows):
+                raise MetadataError("state: beyond does not fit the shape")
+            object.__setattr__(self, "beyond", beyond)
+
+    @property
+    def by_location(self) -> bool:
+        """Whether it has an axis of N locations."""
+        return self.shape[-1] == LOCATIONS
+
+    @property
+    def first_locations(self) -> int:
+        """P, the locations that have numbers of their own."""
+        return len(self.first[0]) if self.by_location else 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,12 +104,16 @@ class Metadata:
     Attributes:
         graph: ``"step"``; ``"unrolled"``, several steps at once; ``"sparse"``, several in a large memory of which they
             touch few locations; or ``"batched"``, several of many short sequences.
+        graphs: those that the model has, ``"step"`` first.
         unroll: U, the steps in the graph; 1 for ``"step"``.
         model_name: what the model is called, e.g. ``copy-8bit``.
         task: the ``name`` and the ``options`` of the task that it was trained on, of JSON types.
-        config: the fields of ``ntm.models.NTMConfig``, of JSON types.
+        network: ``"ntm"`` or ``"lstm"``, a name of ``ntm.models.NETWORKS``.
+        config: the fields of its configuration, of JSON types.
+        parameters: how many numbers the network has learned.
         content_addressing: whether a head may use content addressing; if not, all use location addressing alone.
-        initial_state: the state before the first step.
+        state: the tensors of the state by name, in the order of the graph's inputs.
+        least_locations: the fewest memory locations that a state may have.
         training: the summary of the training, of JSON types.
         checkpoint_sha256: the checksum of the checkpoint the graph was exported from, 64 hexadecimal digits.
 
@@ -78,12 +122,16 @@ class Metadata:
     """
 
     graph: str
+    graphs: tuple[str, ...]
     unroll: int
     model_name: str
     task: Mapping[str, Any]
+    network: str
     config: Mapping[str, Any]
+    parameters: int
     content_addressing: bool
-    initial_state: InitialState
+    state: Mapping[str, StateTensor]
+    least_locations: int
     training: Mapping[str, Any]
     checkpoint_sha256: str
 
@@ -97,11 +145,17 @@ class Metadata:
         task, options = self.task.get("name"), self.task.get("options")
         if not isinstance(task, str) or not task.strip() or not task.isprintable() or not isinstance(options, dict):
             raise MetadataError("task must have a printable name, and options")
-        for name in _SIZES:
-            size = self.config.get(name)
-            if not isinstance(size, int) or isinstance(size, bool) or not 1 <= size <= LARGEST_SIZE:
+        for name in ("input_size", "output_size"):
+            if not _is_size(self.config.get(name)):
                 raise MetadataError(f"config: {name} must be a whole number from 1 to {LARGEST_SIZE}")
-        self._check_initial_state()
+        for name in ("memory_locations", "read_heads"):  # of a network with heads
+            if not _is_size(self.config.get(name, 1)):
+                raise MetadataError(f"config: {name} must be a whole number from 1 to {LARGEST_SIZE}")
+        if not isinstance(self.network, str) or not self.network.isprintable():
+            raise MetadataError("network must be a printable name")
+        if not isinstance(self.parameters, int) or isinstance(self.parameters, bool) or self.parameters < 1:
+            raise MetadataError("parameters must be a whole number above 0")
+        self._check_state()
 
     @property
     def task_name(self) -> str:
@@ -125,50 +179,55 @@ class Metadata:
 
     @property
     def memory_locations(self) -> int:
-        """N, by default: a state may have another."""
-        return int(self.config["memory_locations"])
+        """N, by default: a state may have another. 1 where there is no memory."""
+        return max(int(self.config.get("memory_locations", 1)), self.least_locations)
 
     @property
-    def memory_vector_size(self) -> int:
-        """M."""
-        return int(self.config["memory_vector_size"])
+    def fixed_locations(self) -> bool:
+        """Whether the network is for its own N: its locations are told apart before anything is written."""
+        return not self.has_heads or self.state[MEMORY].first_locations > 0
+
+    @property
+    def has_heads(self) -> bool:
+        """Whether the network has a memory, and heads that write to it and read from it."""
+        return WEIGHTS in self.state
 
     @property
     def read_heads(self) -> int:
         """R."""
-        return int(self.config["read_heads"])
+        return int(self.config.get("read_heads", 0))
 
     @property
-    def write_heads(self) -> int:
-        """K."""
-        return int(self.config["write_heads"])
+    def adds_shape(self) -> tuple[int, int]:
+        """K and M, of what the write heads add to the memory."""
+        return int(self.state[WEIGHTS].shape[0]) - self.read_heads, int(self.state[MEMORY].shape[0])
 
     @property
-    def heads(self) -> int:
-        """R+K."""
-        return self.read_heads + self.write_heads
-
-    @property
-    def least_locations(self) -> int:
-        """P, the locations that the heads start from, or that they need to shift over: N is never below it."""
-        return len(self.initial_state.weights[0])
+    def inputs(self) -> tuple[str, ...]:
+        """The names of the graph's inputs, in order."""
+        return (X, *self.state)
 
     @property
     def outputs(self) -> tuple[str, ...]:
         """The names of the graph's outputs, in order."""
-        return STEP_OUTPUTS if self.graph == STEP else OUTPUTS
+        adds = (ADDS,) if self.graph == STEP and self.has_heads else ()
+        return (Y, *map(next_name, self.state), *adds)
 
     def to_props(self) -> dict[str, str]:
         """The ``metadata_props`` of an ONNX file."""
         return {
             "schema_version": SCHEMA_VERSION,
             "graph": self.graph,
+            "graphs": json.dumps(self.graphs),
             "unroll": str(self.unroll),
             "model_name": self.model_name,
             "task": json.dumps(self.task),
+            "network": self.network,
             "config": json.dumps(self.config),
+            "parameters": str(self.parameters),
             "content_addressing": json.dumps(self.content_addressing),
-            "initial_state": json.dumps(dataclasses.asdict(self.initial_state)),
+            "state": json.dumps({name: dataclasses.asdict(tensor) for name, tensor in self.state.items()}),
+            "least_locations": str(self.least_locations),
             "training": json.dumps(self.training),
             "checkpoint_sha256": self.checkpoint_sha256,
         }
@@ -190,18 +249,23 @@ class Metadata:
         for name in (field.name for field in dataclasses.fields(cls)):
             if name not in props:
                 raise MetadataError(f"it has no metadata {name!r}")
-        state = _object(_parse(props["initial_state"], "initial_state"), "initial_state")
-        if set(state) != {field.name for field in dataclasses.fields(InitialState)}:
-            raise MetadataError("initial_state: it must have memory, weights and reads, and nothing else")
-        unroll = props["unroll"]
+        state = {}
+        for name, parts in _object(_parse(props["state"], "state"), "state").items():
+            if set(_object(parts, f"state: {name}")) != {field.name for field in dataclasses.fields(StateTensor)}:
+                raise MetadataError(f"state: {name} must have shape, first and beyond, and nothing else")
+            state[name] = StateTensor(**parts)
         return cls(
             graph=props["graph"],
-            unroll=int(unroll) if unroll.isascii() and unroll.isdecimal() and len(unroll) < 10 else 0,
+            graphs=_parse(props["graphs"], "graphs"),
+            unroll=_whole(props["unroll"]),
             model_name=props["model_name"],
             task=_object(_parse(props["task"], "task"), "task"),
+            network=props["network"],
             config=_object(_parse(props["config"], "config"), "config"),
+            parameters=_whole(props["parameters"]),
             content_addressing=_parse(props["content_addressing"], "content_addressing"),
-            initial_state=InitialState(**state),
+            state=state,
+            least_locations=_whole(props["least_locations"]),
             training=_object(_parse(props["training"], "training"), "training"),
             checkpoint_sha256=props["checkpoint_sha256"],
         )
@@ -209,6 +273,11 @@ class Metadata:
     def _check_graph(self) -> None:
         if self.graph not in FILES:
             raise MetadataError(f"graph must be one of {', '.join(FILES)}")
+        graphs = self.graphs
+        known = _is_sequence(graphs) and all(isinstance(graph, str) and graph in FILES for graph in graphs)
+        if not known or len(set(graphs)) != len(graphs) or graphs[0] != STEP or self.graph not in graphs:
+            raise MetadataError(f"graphs must be of {', '.join(FILES)}, {STEP} first, with its own graph among them")
+        object.__setattr__(self, "graphs", tuple(graphs))
         if not (self.unroll == 1 if self.graph == STEP else 1 <= self.unroll <= LARGEST_SIZE):
             raise MetadataError("unroll must be 1 for a step and at least 1 for another graph")
         if not self.model_name.strip() or not self.model_name.isprintable():
@@ -216,19 +285,24 @@ class Metadata:
         if len(self.checkpoint_sha256) != 64 or set(self.checkpoint_sha256) - set("0123456789abcdef"):
             raise MetadataError("checkpoint_sha256 must be 64 hexadecimal digits")
 
-    def _check_initial_state(self) -> None:
-        state, m = self.initial_state, self.memory_vector_size
-        locations = {len(row) for row in state.weights}
-        fits = (
-            len(state.memory) == m
-            and len(state.weights) == self.heads
-            and len(locations) == 1
-            and 1 <= max(locations) <= self.memory_locations
-            and len(state.reads) == self.read_heads
-            and all(len(row) == m for row in state.reads)
-        )
-        if not fits:
-            raise MetadataError("initial_state does not fit the sizes of config")
+    def _check_state(self) -> None:
+        if not 1 <= len(self.state) <= _MOST_TENSORS:
+            raise MetadataError(f"state must have from 1 to {_MOST_TENSORS} tensors")
+        for name in self.state:
+            if not name.isidentifier() or name in (X, Y, ADDS) or name.startswith(next_name("")):
+                raise MetadataError("state: the name of a tensor is not one of a state")
+        if not _is_size(self.least_locations):
+            raise MetadataError(f"least_locations must be a whole number from 1 to {LARGEST_SIZE}")
+        if max(tensor.first_locations for tensor in self.state.values()) > self.least_locations:
+            raise MetadataError("state does not fit least_locations")
+        if self.has_heads:
+            shapes = {name: tensor.shape for name, tensor in self.state.items()}
+            memory, weights, reads = (shapes.get(name, ()) for name in (MEMORY, WEIGHTS, READS))
+            fits = len(memory) == len(weights) == len(reads) == _MOST_AXES
+            if not fits or reads != (self.read_heads, memory[0]) or not self.read_heads < int(weights[0]):
+                raise MetadataError("state does not fit config: memory, weights and reads")
+        elif self.content_addressing:
+            raise MetadataError("content_addressing is true, and there are no heads")
 
 
 def _json(value: Any) -> Any:
@@ -251,6 +325,19 @@ def _object(value: Any, name: str) -> dict[str, Any]:
     return value
 
 
+def _whole(text: str) -> int:
+    """A whole number, 0 where the text is none."""
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 10 else 0
+
+
+def _is_size(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= LARGEST_SIZE
+
+
+def _is_axis(value: Any) -> bool:
+    return value == LOCATIONS or _is_size(value)
+
+
 def _is_sequence(value: Any) -> bool:
     return isinstance(value, Sequence) and not isinstance(value, str)
 
@@ -259,5 +346,5 @@ def _vector(values: Any, name: str) -> tuple[float, ...]:
     numbers = _is_sequence(values) and all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
     # Compared, not converted: an integer may be too large for a float.
     if not numbers or not all(math.isfinite(v) if isinstance(v, float) else abs(v) < 1 << 100 for v in values):
-        raise MetadataError(f"initial_state: {name} holds something other than finite numbers")
+        raise MetadataError(f"state: {name} holds something other than finite numbers")
     return tuple(float(v) for v in values)

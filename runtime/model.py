@@ -8,7 +8,7 @@ the model's files.
 import os
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -16,7 +16,22 @@ import numpy.typing as npt
 
 from ntm.errors import ModelError
 from ntm.runtime import folder
-from ntm.runtime.metadata import INPUTS, NEGLIGIBLE, Metadata
+from ntm.runtime.metadata import (
+    ADDS,
+    BATCHED,
+    MEMORY,
+    NEGLIGIBLE,
+    READS,
+    SPARSE,
+    STEP,
+    UNIFORM,
+    UNROLLED,
+    WEIGHTS,
+    Metadata,
+    StateTensor,
+    X,
+    Y,
+)
 from ntm.tasks import copy as copying
 
 __all__ = ["Model", "ModelError", "State", "Trace", "load"]
@@ -35,12 +50,11 @@ Floats = npt.NDArray[np.float32]
 Words = TypeVar("Words", npt.NDArray[np.uint8], npt.NDArray[np.bool_])
 
 
-class State(NamedTuple):
-    """What the network carries from one step to the next."""
-
-    memory: Floats  # [B, M, N]
-    weights: Floats  # [B, R+K, N], the weightings of the read heads, then those of the write heads
-    reads: Floats  # [B, R, M]
+# What the network carries from one step to the next: arrays by name. Of an NTM that is the ``memory``, ``[B, M, N]``;
+# the ``weights``, ``[B, R+K, N]``, those of the read heads first; and the ``reads``, ``[B, R, M]``. An LSTM adds
+# ``hidden`` and ``cell``, ``[B, units]``.
+State = dict[str, Floats]
+GivenState = Mapping[str, npt.ArrayLike]
 
 
 class Trace(NamedTuple):
@@ -52,6 +66,7 @@ class Trace(NamedTuple):
     weights: Floats  # [T, R+K, N], the weightings of the read heads, then those of the write heads
     reads: Floats  # [T, R, M]
     memory: Floats  # [M, N], after the last step whose input is not zero
+    carried: dict[str, Floats]  # [T, units], by name: what the controller carries to the next step
 
 
 def load(
@@ -110,9 +125,11 @@ class Model:
         self._given_locations = memory_locations
         self._given_batch_size = batch_size
         self._check_locations(self.memory_locations)
-        sessions = [_Session(graph, threads, own_process=own_process) for graph in files]
-        self._step, self._unrolled, self._sparse, self._batched = sessions
-        self._most_steps = max(graph.metadata.unroll for graph in files)
+        self._sessions = {
+            graph.metadata.graph: _Session(graph, threads, own_process=own_process) for graph in files.graphs
+        }
+        self._step = self._sessions[STEP]
+        self._most_steps = max(graph.metadata.unroll for graph in files.graphs)
 
     @property
     def config(self) -> dict[str, Any]:
@@ -125,7 +142,11 @@ class Model:
         return self.metadata.memory_locations if self._given_locations is None else self._given_locations
 
     def locations_for(self, steps: int) -> int:
-        """N of a sequence of so many steps: what was asked for, or else enough for one location for each step."""
+        """N of a sequence of so many steps: what was asked for, or else enough for one location for each step.
+
+        A network that is for one N has that.
+        """
+        steps = 0 if self.metadata.fixed_locations else steps
         return self._given_locations or max(self.memory_locations, steps)
 
     def batch_size(self, memory_locations: int) -> int:
@@ -150,15 +171,9 @@ class Model:
         self._check_locations(locations)
         if batch_size < 0:
             raise ValueError(f"batch_size must be at least 0, not {batch_size}")
-        initial, m = self.metadata.initial_state, self.metadata.memory_vector_size
-        memory = np.empty((batch_size, m, locations), np.float32)
-        memory[:] = np.array(initial.memory, np.float32)[:, np.newaxis]
-        weights = self._initial_weights(batch_size, locations)
-        reads = np.empty((batch_size, self.metadata.read_heads, m), np.float32)
-        reads[:] = np.array(initial.reads, np.float32)
-        return State(memory, weights, reads)
+        return {name: _initial(tensor, batch_size, locations) for name, tensor in self.metadata.state.items()}
 
-    def step(self, x: npt.ArrayLike, state: State) -> tuple[Floats, State]:
+    def step(self, x: npt.ArrayLike, state: GivenState) -> tuple[Floats, State]:
         """One time step.
 
         Args:
@@ -176,10 +191,9 @@ class Model:
         batch = x.shape[0] if x.ndim else 0
         if x.shape != (batch, self.metadata.input_size):
             raise ValueError(f"x must have the shape {(batch, self.metadata.input_size)}, not {x.shape}")
-        y, *next_state, _ = self._step.run(x, *self._checked(state, batch))
-        return y, State(*next_state)
+        return self._step.run(x, self._checked(state, batch))[:2]
 
-    def run(self, x: npt.ArrayLike, state: State | None = None) -> tuple[Floats, State]:
+    def run(self, x: npt.ArrayLike, state: GivenState | None = None) -> tuple[Floats, State]:
         """Whole sequences, or the next steps of them, through the fastest graph.
 
         Args:
@@ -197,28 +211,26 @@ class Model:
         steps, batch, _ = x.shape
         if state is None:
             state = self.initial_state(batch, self.locations_for(steps))
-        state = self._checked(state, batch)
+        before = self._checked(state, batch)
         y = np.empty((steps, batch, self.metadata.output_size), np.float32)
-        after = State(*map(np.empty_like, state))
-        size = self.batch_size(state.memory.shape[2])
+        after = {name: np.empty_like(tensor) for name, tensor in before.items()}
+        size = self.batch_size(_locations(before))
         for start in range(0, batch, size):
             part = slice(start, start + size)
-            state_of_part = State(*(tensor[part] for tensor in state))
+            state_of_part = {name: tensor[part] for name, tensor in before.items()}
             at = 0
             while at < steps:
-                session = self._session(state_of_part.memory.shape[0], state_of_part.weights)
-                if at + session.metadata.unroll <= steps:
-                    end = at + session.metadata.unroll
-                    y[at:end, part], *next_state = session.run(np.ascontiguousarray(x[at:end, part]), *state_of_part)
-                else:  # fewer steps are left than the graph takes: one by one, so that the state is that of the last
-                    end = at + 1
-                    y[at, part], *next_state, _ = self._step.run(np.ascontiguousarray(x[at, part]), *state_of_part)
-                state_of_part, at = State(*next_state), end
-            for whole, tensor in zip(after, state_of_part, strict=True):
-                whole[part] = tensor
+                session = self._session(state_of_part)
+                if at + session.metadata.unroll > steps:  # more than are left: the state must be that of the last
+                    session = self._step
+                end = at + session.metadata.unroll
+                y[at:end, part], state_of_part = session.run_chunk(np.ascontiguousarray(x[at:end, part]), state_of_part)
+                at = end
+            for name, tensor in state_of_part.items():
+                after[name][part] = tensor
         return y, after
 
-    def chunks(self, x: npt.ArrayLike, state: State) -> Iterator[Floats]:
+    def chunks(self, x: npt.ArrayLike, state: GivenState) -> Iterator[Floats]:
         """Like ``run``, but the caller gets the output chunk by chunk, can stop, and does not get the state.
 
         Args:
@@ -242,10 +254,9 @@ class Model:
         """The outputs of so many steps; x has zeros behind them, to the end of any graph's last chunk."""
         start = 0
         while start < steps:
-            session = self._session(x.shape[1], state.weights)
+            session = self._session(state)
             end = start + session.metadata.unroll
-            y, *next_state = session.run(x[start:end], *state)
-            state = State(*next_state)
+            y, state = session.run_chunk(x[start:end], state)
             yield y[: steps - start]
             start = end
 
@@ -292,7 +303,7 @@ class Model:
             copied[start : start + size] = y[length + 1 :].transpose(1, 0, 2) > 0.5
         return copied
 
-    def trace(self, x: npt.ArrayLike, state: State) -> Trace:
+    def trace(self, x: npt.ArrayLike, state: GivenState) -> Trace:
         """Run one sequence step by step, and keep what can be seen inside the network.
 
         Args:
@@ -301,22 +312,24 @@ class Model:
 
         Raises:
             ValueError: a shape is not the model's.
-            ModelError: onnxruntime cannot run the graph.
+            ModelError: the network has no memory, or onnxruntime cannot run the graph.
         """
+        if not self.metadata.has_heads:
+            raise ModelError(f"the model {self.metadata.model_name} has no memory and no heads to trace")
         x = self._checked_inputs(x)
         if x.shape[1] != 1 or not len(x):
             raise ValueError(f"x must hold one sequence of a step at least, not {x.shape}")
-        state = self._checked(state, 1)
+        now = self._checked(state, 1)
         last_input = np.flatnonzero(x.any(axis=(1, 2))).max(initial=0)
-        rows, memory = [], state.memory
+        steps, memory = [], now[MEMORY]
         for t, x_t in enumerate(x):
-            y, *next_state, adds = self._step.run(x_t, *state)
-            state = State(*next_state)
-            rows.append((x_t[0], y[0], adds[0], state.weights[0], state.reads[0]))
+            y, now, adds = self._step.run(x_t, now)
+            steps.append({X: x_t, Y: y, ADDS: adds} | {name: now[name] for name in now if name != MEMORY})
             if t == last_input:
-                memory = state.memory
-        x, y, adds, weights, reads = (np.stack(column) for column in zip(*rows, strict=True))
-        return Trace(x, y, adds, weights, reads, memory[0])
+                memory = now[MEMORY]
+        rows = {name: np.stack([step[name][0] for step in steps]) for name in steps[0]}
+        x, y, adds, weights, reads = (rows.pop(name) for name in (X, Y, ADDS, WEIGHTS, READS))
+        return Trace(x, y, adds, weights, reads, memory[0], carried=rows)
 
     def prepare(self, batch_size: int, memory_locations: int) -> None:
         """Do now what ``run`` would do first when it is called with so many sequences, or one, and raise its errors.
@@ -325,39 +338,42 @@ class Model:
             ModelError: onnxruntime cannot load the graph.
         """
         for size in (min(batch_size, self.batch_size(memory_locations)), 1):  # a batch, and the least that may remain
-            self._session(size, self._initial_weights(1, memory_locations)).prepare()
+            self._session(self.initial_state(size, memory_locations)).prepare()
 
-    def _session(self, batch_size: int, weights: Floats) -> "_Session":
-        """The graph that is the fastest for so many sequences, as the heads now look: ``[B or 1, R+K, N]``."""
-        locations, by_content = weights.shape[2], self.metadata.content_addressing
-        if locations <= _BATCHED_LOCATIONS[by_content] and batch_size >= _BATCHED_RATIO[by_content] * locations:
-            return self._batched
-        if batch_size * locations < _SPARSE_LOCATIONS and batch_size < _SPARSE_SEQUENCES:
-            return self._unrolled
-        few = self._looked_at(weights) <= _SPARSE_SHARE[by_content] * locations
-        return self._sparse if few else self._unrolled
+    def _session(self, state: State) -> "_Session":
+        """The graph that is the fastest from this state on."""
+        sessions = self._sessions
+        if WEIGHTS not in state or len(sessions) == 1:
+            return sessions.get(UNROLLED, self._step)
+        weights = state[WEIGHTS]
+        batch_size, _, locations = weights.shape
+        by_content = self.metadata.content_addressing
+        fits = locations <= _BATCHED_LOCATIONS[by_content] and batch_size >= _BATCHED_RATIO[by_content] * locations
+        if fits and BATCHED in sessions:
+            return sessions[BATCHED]
+        large = batch_size * locations >= _SPARSE_LOCATIONS or batch_size >= _SPARSE_SEQUENCES
+        if large and SPARSE in sessions and self._looked_at(weights) <= _SPARSE_SHARE[by_content] * locations:
+            return sessions[SPARSE]
+        return sessions.get(UNROLLED, self._step)
 
     def _looked_at(self, weights: Floats) -> int:
         """The number of locations that heads look at, of all sequences together; see ``_SPARSE_LOCATIONS``."""
         looking = weights[:, self.metadata.read_heads :] if self.metadata.content_addressing else weights
         return int(np.count_nonzero(~(looking.sum((0, 1)) <= NEGLIGIBLE)))  # NaN counts, as in the graph
 
-    def _initial_weights(self, batch_size: int, locations: int) -> Floats:
-        first = np.array(self.metadata.initial_state.weights, np.float32)  # [R+K, P]
-        weights = np.zeros((batch_size, len(first), locations), np.float32)
-        weights[:, :, : first.shape[1]] = first
-        return weights
-
-    def _checked(self, state: State, batch_size: int) -> State:
+    def _checked(self, state: GivenState, batch_size: int) -> State:
         """A state for so many sequences, as onnxruntime takes it."""
-        arrays = [np.ascontiguousarray(value, np.float32) for value in state]
-        locations = arrays[0].shape[-1] if arrays[0].ndim else 0
+        names = self.metadata.state
+        if set(state) != set(names):
+            raise ValueError(f"the state must hold {', '.join(names)}, not {', '.join(state) or 'nothing'}")
+        arrays = {name: np.ascontiguousarray(state[name], np.float32) for name in names}
+        locations = _locations(arrays)
         self._check_locations(locations)
         expected = folder.shapes(self.metadata, batch_size, locations)
-        for name, value in zip(INPUTS[1:], arrays, strict=True):
+        for name, value in arrays.items():
             if value.shape != expected[name]:
                 raise ValueError(f"{name} must have the shape {expected[name]}, not {value.shape}")
-        return State(*arrays)
+        return arrays
 
     def _checked_inputs(self, x: npt.ArrayLike) -> Floats:
         x = np.asarray(x, np.float32)
@@ -379,6 +395,23 @@ class Model:
             raise ValueError(f"memory_locations must be at least {least}, not {locations}")
 
 
+def _initial(tensor: StateTensor, batch_size: int, locations: int) -> Floats:
+    """What a tensor of the state holds before the first step, ``[B, ...]``."""
+    first = np.array(tensor.first, np.float32)
+    if tensor.beyond is None:
+        return np.tile(first, (batch_size, *[1] * first.ndim))
+    values = np.empty((batch_size, len(tensor.first), locations), np.float32)
+    values[:] = 1 / locations if tensor.beyond == UNIFORM else np.array(tensor.beyond, np.float32)[:, np.newaxis]
+    values[:, :, : tensor.first_locations] = first
+    return values
+
+
+def _locations(state: State) -> int:
+    """N of a state; 1 where it has none."""
+    memory = state.get(MEMORY)
+    return memory.shape[-1] if memory is not None and memory.ndim else 1
+
+
 class _Session:
     """A graph and its onnxruntime session, which is made when it is first needed: that takes most of the loading."""
 
@@ -396,19 +429,27 @@ class _Session:
             if self._session is None:
                 self._session = self._make()
 
-    def run(self, *inputs: Floats) -> list[Floats]:
-        """Take the INPUTS to the graph's outputs, each in their order."""
+    def run(self, x: Floats, state: State) -> tuple[Floats, State, Floats | None]:
+        """y, the next state, and what the write heads add, where the graph says so."""
         self.prepare()
         try:
-            feed = dict(zip(INPUTS, inputs, strict=True))
-            outputs = self._session.run(self.metadata.outputs, feed, self._run_options)
+            outputs = self._session.run(self.metadata.outputs, {X: x, **state}, self._run_options)
         except Exception as error:  # of several classes without a common base
             raise ModelError(f"cannot run the model {self._graph.path}: {_first_line(error)}") from error
-        expected = folder.shapes(self.metadata, inputs[1].shape[0], inputs[1].shape[2])
+        expected = folder.shapes(self.metadata, x.shape[-2], _locations(state))
         for name, value in zip(self.metadata.outputs, outputs, strict=True):
             if value.shape != expected[name]:
                 raise ModelError(f"cannot run the model {self._graph.path}: its {name} is of shape {value.shape}")
-        return outputs  # type: ignore[no-any-return]
+        y, next_state = outputs[0], outputs[1 : len(state) + 1]
+        adds = outputs[-1] if len(outputs) > len(state) + 1 else None
+        return y, dict(zip(self.metadata.state, next_state, strict=True)), adds
+
+    def run_chunk(self, x: Floats, state: State) -> tuple[Floats, State]:
+        """The U steps of the graph, x ``[U, B, I]``: y, ``[U, B, O]``, and the state after the last."""
+        if self.metadata.graph == STEP:
+            y, state, _ = self.run(x[0], state)
+            return y[np.newaxis], state
+        return self.run(x, state)[:2]
 
     def _make(self) -> Any:
         import onnxruntime  # noqa: PLC0415  (as slow to import as all else together)

@@ -1,5 +1,6 @@
 """What the tests share: models without a training, and ntm-copy as a process."""
 
+import json
 import pathlib
 import shutil
 import signal
@@ -80,14 +81,25 @@ def edited_model(tiny_model: pathlib.Path, tmp_path: pathlib.Path) -> Callable[.
         props: Mapping[str, str] | None = None,
         weights: Callable[[Any], Any] | None = None,
         change: Callable[[onnx.ModelProto], object] | None = None,
+        first: Mapping[str, Any] | None = None,
     ) -> pathlib.Path:
-        """Replace properties of the metadata, apply a function to what is learned, or change anything else."""
+        """Replace properties of the metadata, apply a function to what is learned, or change anything else.
+
+        ``first`` is what tensors of the state hold before the first step, by name, at their first locations.
+        """
         folder = tmp_path / "edited"
         shutil.copytree(tiny_model, folder)
         for path in folder.iterdir():
             model = onnx.load_model(path)
             if props is not None:
                 onnx.helper.set_model_props(model, {p.key: p.value for p in model.metadata_props} | dict(props))
+            if first is not None:
+                state = json.loads(next(p.value for p in model.metadata_props if p.key == "state"))
+                for name, numbers in first.items():
+                    state[name]["first"] = numbers
+                least = max(len(tensor["first"][0]) for tensor in state.values() if tensor["shape"][-1] == "N")
+                changed_props = {"state": json.dumps(state), "least_locations": str(least)}
+                onnx.helper.set_model_props(model, {p.key: p.value for p in model.metadata_props} | changed_props)
             if weights is not None:
                 for tensor in model.graph.initializer:
                     if tensor.name in ("kernel", "bias"):

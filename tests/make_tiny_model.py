@@ -16,9 +16,12 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from ntm.runtime import onnx_file
-from ntm.runtime.metadata import FILES, INPUTS, OUTPUTS, STEP, STEP_OUTPUTS, InitialState, Metadata
+from ntm.runtime.metadata import FILES, STEP, Metadata, StateTensor
 
 UNROLL = 8
+INPUTS = ("x", "memory", "weights", "reads")
+OUTPUTS = ("y", "next_memory", "next_weights", "next_reads")
+STEP_OUTPUTS = (*OUTPUTS, "adds")
 
 
 def make_tiny_model(folder: pathlib.Path, bits: int = 8) -> None:
@@ -35,11 +38,30 @@ def make_tiny_model(folder: pathlib.Path, bits: int = 8) -> None:
         "write_heads": 1,
     }
     task = {"name": "copy", "options": {"bits": bits, "pattern": "random"}}
-    state = InitialState((0.0,) * (bits + 1), ((1.0,), (1.0,)), ((0.0,) * (bits + 1),))
+    m = bits + 1
+    state = {
+        "memory": StateTensor((m, "N"), ((),) * m, (0.0,) * m),
+        "weights": StateTensor((2, "N"), ((1.0,), (1.0,)), (0.0, 0.0)),
+        "reads": StateTensor((1, m), ((0.0,) * m,)),
+    }
     for kind in FILES:
         unroll = 1 if kind == STEP else UNROLL
         model = _model(kind, unroll, bits)
-        data = Metadata(kind, unroll, "tiny", task, config, True, state, {"by": "hand"}, "0" * 64)
+        data = Metadata(
+            graph=kind,
+            graphs=tuple(FILES),
+            unroll=unroll,
+            model_name="tiny",
+            task=task,
+            network="ntm",
+            config=config,
+            parameters=1,
+            content_addressing=True,
+            state=state,
+            least_locations=1,
+            training={"by": "hand"},
+            checkpoint_sha256="0" * 64,
+        )
         helper.set_model_props(model, data.to_props())
         (folder / FILES[kind]).write_bytes(onnx_file.sealed(model.SerializeToString()))
 

@@ -178,7 +178,7 @@ print(ntm.evaluate(sizes=[{"length": 5}], sequences=3)[0].perfect)
 def test_the_options_of_load(tiny_model: pathlib.Path) -> None:
     model = ntm.load(tiny_model, memory_locations=33, batch_size=5, threads=2)
     assert isinstance(model, ntm.Model)
-    assert model.initial_state(1).memory.shape == (1, 9, 33)
+    assert model.initial_state(1)["memory"].shape == (1, 9, 33)
     assert model.batch_size(1000) == 5
     assert ntm.load(str(tiny_model)).metadata == model.metadata
     with pytest.raises(ValueError, match="threads must be at least 1, not 0"):
@@ -238,13 +238,13 @@ def test_a_task_of_the_user_is_trained_exported_evaluated_and_served(tmp_path: p
     assert set(agreements) == {"step.onnx", "unrolled.onnx", "sparse.onnx", "batched.onnx"}
     model = ntm.load(tmp_path / "model")
     assert model.metadata.task == {"name": "Parity", "options": {"odd": False}}
-    assert model.config == dataclasses.asdict(run.cell.config) | {"controller_sizes": [20]}
+    assert model.config == dataclasses.asdict(run.network.config) | {"controller_sizes": [20]}
     with pytest.raises(ntm.TaskError, match="its task Parity is not built in"):
         ntm.evaluate(model)
     shortest, longest = ntm.evaluate(model, task, sequences=8)
     assert (shortest.case.size, longest.case.size) == ({"steps": 2}, {"steps": 5})
     x = longest.worst.x[:, np.newaxis]
-    state = run.cell.initial_state(1, longest.case.memory_locations)
+    state = run.network.initial_state(1, longest.case.memory_locations)
     for x_t, y_t in zip(x, longest.worst.y, strict=True):
-        logits, state = run.cell(x_t, state)
+        logits, state = run.network(x_t, state)
         np.testing.assert_allclose(y_t, 1 / (1 + np.exp(-logits.numpy()[0])), atol=1e-4)

@@ -1,135 +1,165 @@
 """Backpropagation through time, written for what a step costs.
 
 Automatic differentiation of a loop saves every intermediate result of every step and sums the gradient of every
-matrix in every step. Here the loops save the state and the controller's activations; the way back recomputes the
-memory's step from them, and leaves the errors of every layer behind, so that the gradient of each matrix is one
-product over all steps and sequences after the loop. The result is the same gradient (tests/training compares them).
+matrix in every step. Here the loops save the state and what every layer outputs before its activation; the way back
+recomputes the rest of a step from them, and leaves the errors of every layer behind, so that the gradient of each
+matrix is one product over all steps and sequences after the loop. The result is the same gradient (tests/training
+compares them), for every network of ``ntm.models``.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from ntm.models import NTMCell, State
+from ntm.models import Network, State
 
 
 class Unrolled(NamedTuple):
     """What the network did at each of T steps, B sequences side by side; it means nothing beyond their length."""
 
     logits: tf.Tensor  # [T, B, O]
-    weights: tf.Tensor  # [T, B, R+K, N], the weightings of all heads; zero beyond the length
-    strength: tf.Tensor  # [T, B, R+K, 1], beta
-    gate: tf.Tensor  # [T, B, R+K, 1], g
-    sharpening: tf.Tensor  # [T, B, R+K, 1], gamma
-    erase: tf.Tensor  # [T, B, M, K], e
-    add: tf.Tensor  # [T, B, M, K], a
+    state: State  # [T, B, ...], the visible tensors of the state after each step; zero beyond the length
+    heads: Any  # Heads, each [T, B, ...]; None where there are no heads
 
 
-def unroll(cell: NTMCell, x: tf.Tensor, length: tf.Tensor, memory_locations: int | None = None) -> Unrolled:
-    """Run the cell over the first steps of a sequence; differentiable once by its variables.
+def unroll(network: Network, x: tf.Tensor, length: tf.Tensor, memory_locations: int | None = None) -> Unrolled:
+    """Run the network over the first steps of a sequence; differentiable once by its variables.
 
     XLA compiles for one T; how many of the steps are taken need not be known before. What is not taken costs nothing.
 
     Args:
-        cell: the network.
+        network: the network.
         x: ``[T, B, I]``, T and B static.
         length: how many steps to take, at most T, ``[]``.
         memory_locations: N, by default the configuration's.
     """
     steps, batch = x.shape[0], x.shape[1]
-    state = cell.initial_state(batch, memory_locations)
-    layers = [*cell.hidden, cell.heads]
-    matrices = [layer.kernel.read_value() for layer in layers]
-    biases = [layer.bias.read_value() for layer in layers]
-    hidden, parameters, weights, reads = _recurrence(cell, x, length)(*state, *matrices, *biases)
-    reads = tf.reshape(reads, [steps * batch, *reads.shape[2:]])
-    logits = cell.output(cell.output_input(_rows(hidden), reads))
-    heads = cell.in_range(_rows(parameters))
-    of_heads = heads.strength, heads.gate, heads.sharpening, heads.erase, heads.add
-    return Unrolled(_steps(logits, steps), weights, *(_steps(rows, steps) for rows in of_heads))
+    initial = network.initial_state(batch, memory_locations)
+    matrices = [layer.kernel.read_value() for layer in network.layers]
+    biases = [layer.bias.read_value() for layer in network.layers]
+    layers, *visible = _recurrence(network, x, length, list(initial))(*initial.values(), *matrices, *biases)
+    rows = [_rows(layer) for layer in _layers(network, layers)]
+    state = dict(zip(network.visible, visible, strict=True))
+    rows_of_state = {name: tf.reshape(value, [steps * batch, *value.shape[2:]]) for name, value in state.items()}
+    logits = network.output(network.output_input(rows, rows_of_state))
+    heads = network.heads_of(rows)
+    if heads is not None:
+        heads = heads._make(_steps(parameter, steps) for parameter in heads)
+    return Unrolled(_steps(logits, steps), state, heads)
 
 
-def _recurrence(cell: NTMCell, x: tf.Tensor, length: tf.Tensor) -> Callable[..., tuple[tf.Tensor, ...]]:
+def _recurrence(
+    network: Network, x: tf.Tensor, length: tf.Tensor, names: Sequence[str]
+) -> Callable[..., list[tf.Tensor]]:
     """The part of the network that is a loop: a function of the initial state, the matrices and the biases.
 
-    It returns the last hidden layer ``[T, B, H]``, what the layer of the heads made of it, the weightings
-    ``[T, B, R+K, N]`` and the read vectors ``[T, B, R, M]`` of all steps, zero where none was taken, and knows its
-    gradient.
+    It returns what all layers output before their activation, ``[T, B, ...]`` side by side, and the visible part of
+    the states after all steps, zero where none was taken; and knows its gradient. The initial state is given in the
+    order of ``names``.
     """
-    steps, batch, inputs = x.shape
-    units = [*cell.config.controller_sizes, cell.heads.bias.shape[0]]
+    steps, batch, _ = x.shape
+    units = [layer.bias.shape[0] for layer in network.layers]
 
-    def stack(size: int, shape: list[int]) -> tf.TensorArray:
+    def stack(size: int, shape: Sequence[int]) -> tf.TensorArray:
         return tf.TensorArray(tf.float32, size, element_shape=shape)
 
     @tf.custom_gradient  # type: ignore[untyped-decorator]
-    def recurrence(memory: tf.Tensor, weights: tf.Tensor, reads: tf.Tensor, *variables: tf.Tensor):  # type: ignore[no-untyped-def]
-        matrices, biases = variables[: len(units)], variables[len(units) :]
+    def recurrence(*arguments: tf.Tensor):  # type: ignore[no-untyped-def]
+        initial: State = dict(zip(names, arguments[: len(names)], strict=True))
+        matrices, biases = arguments[len(names) : -len(units)], arguments[-len(units) :]
 
-        def forward(t: tf.Tensor, state: State, states: State, layers: tf.TensorArray) -> tuple[Any, ...]:
-            activations = []
-            activation = cell.controller_input(x[t], state.reads)
-            for matrix, bias in zip(matrices[:-1], biases[:-1], strict=True):
-                activation = tf.tanh(tf.matmul(activation, matrix) + bias)
-                activations.append(activation)
-            parameters = tf.matmul(activation, matrices[-1]) + biases[-1]
-            state = cell.memory_step(cell.in_range(parameters), state.memory, state.weights)
-            states = State(*(array.write(t + 1, tensor) for array, tensor in zip(states, state, strict=True)))
-            return t + 1, state, states, layers.write(t, tf.concat([*activations, parameters], axis=1))
+        def forward(t: tf.Tensor, state: State, states: Any, saved: tf.TensorArray) -> tuple[Any, ...]:
+            layers, state = network.step(x[t], state, lambda i, seen: tf.matmul(seen, matrices[i]) + biases[i])
+            states = {name: array.write(t + 1, state[name]) for name, array in states.items()}
+            return t + 1, state, states, saved.write(t, tf.concat(layers, axis=1))
 
-        initial = State(memory, weights, reads)
-        states = State(*(stack(steps + 1, tensor.shape).write(0, tensor) for tensor in initial))
-        _, _, states, layers = tf.while_loop(
+        arrays = {name: stack(steps + 1, tensor.shape).write(0, tensor) for name, tensor in initial.items()}
+        _, _, arrays, array = tf.while_loop(
             lambda t, *_: t < length,
             forward,
-            (0, initial, states, stack(steps, [batch, sum(units)])),
+            (0, initial, arrays, stack(steps, [batch, sum(units)])),
             maximum_iterations=steps,
         )
-        saved = State(*(array.stack() for array in states))  # of each, [t] is before step t, [t + 1] after it
-        saved_layers = layers.stack()
+        states = {name: array.stack() for name, array in arrays.items()}  # [t] is before step t, [t + 1] after it
+        saved = array.stack()
 
-        def gradient(
-            hidden_error: tf.Tensor, parameters_error: tf.Tensor, weights_error: tf.Tensor, reads_error: tf.Tensor
-        ) -> tuple[tf.Tensor, ...]:
+        def gradient(saved_error: tf.Tensor, *visible_errors: tf.Tensor) -> tuple[tf.Tensor, ...]:
             """From the errors of the results to those of all arguments."""
+            errors_of = dict(zip(network.visible, visible_errors, strict=True))
 
-            def backward(t: tf.Tensor, error: State, saved_deltas: tf.TensorArray) -> tuple[Any, ...]:
-                *layers, parameters = tf.split(saved_layers[t], units, axis=1)
-                before = parameters, saved.memory[t], saved.weights[t]
+            def backward(t: tf.Tensor, error: State, deltas: tf.TensorArray) -> tuple[Any, ...]:
+                before = {name: tensor[t] for name, tensor in states.items()}
+                known = tf.split(saved[t], units, axis=1)
+                probes = [tf.zeros_like(layer) for layer in known]
                 with tf.GradientTape() as tape:
-                    tape.watch(before)
-                    after = cell.memory_step(cell.in_range(parameters), *before[1:])
-                error = State(error.memory, error.weights + weights_error[t], error.reads + reads_error[t])
-                delta, memory_error, previous_weights_error = tape.gradient(after, before, output_gradients=error)
-                delta += parameters_error[t]
-                deltas = [delta]
-                delta = tf.matmul(delta, matrices[-1], transpose_b=True) + hidden_error[t]
-                for i in reversed(range(len(layers))):
-                    delta *= 1.0 - tf.square(layers[i])  # of tanh
-                    deltas.insert(0, delta)
-                    delta = tf.matmul(delta, matrices[i], transpose_b=True)
-                error = State(memory_error, previous_weights_error, tf.reshape(delta[:, inputs:], reads.shape))
-                return t - 1, error, saved_deltas.write(t, tf.concat(deltas, axis=1))
+                    tape.watch([before, probes])
+                    layers, after = network.step(x[t], before, _recalled(known, probes, matrices))
+                error = {name: error[name] + errors_of[name][t] if name in errors_of else error[name] for name in names}
+                targets = [*layers, *(after[name] for name in names)]
+                given = [*tf.split(saved_error[t], units, axis=1), *(error[name] for name in names)]
+                error, of_layers = tape.gradient(
+                    targets, [before, probes], given, unconnected_gradients=tf.UnconnectedGradients.ZERO
+                )
+                return t - 1, error, deltas.write(t, tf.concat(of_layers, axis=1))
 
-            nothing = State(*(tf.zeros_like(tensor) for tensor in initial))
-            _, error, saved_deltas = tf.while_loop(
+            nothing = {name: tf.zeros_like(tensor) for name, tensor in initial.items()}
+            _, error, array = tf.while_loop(
                 lambda t, *_: t >= 0,
                 backward,
                 (length - 1, nothing, stack(steps, [batch, sum(units)])),
                 maximum_iterations=steps,
             )
-            deltas = tf.split(_rows(saved_deltas.stack()), units, axis=1)
-            *layers, _ = tf.split(_rows(saved_layers), units, axis=1)
-            seen = tf.concat([_rows(x), tf.reshape(saved.reads[:-1], [steps * batch, -1])], axis=1)
-            by_matrix = [tf.matmul(a, d, transpose_a=True) for a, d in zip([seen, *layers], deltas, strict=True)]
+            deltas = tf.split(_rows(array.stack()), units, axis=1)
+            seen = _seen(network, x, {name: tensor[:-1] for name, tensor in states.items()}, saved)
+            by_matrix = [tf.matmul(a, d, transpose_a=True) for a, d in zip(seen, deltas, strict=True)]
             by_bias = [tf.reduce_sum(delta, axis=0) for delta in deltas]
-            return (*error, *by_matrix, *by_bias)
+            return (*(error[name] for name in names), *by_matrix, *by_bias)
 
-        hidden, parameters = tf.split(saved_layers, units, axis=2)[-2:]
-        return (hidden, parameters, saved.weights[1:], saved.reads[1:]), gradient
+        return (saved, *(states[name][1:] for name in network.visible)), gradient
 
     return recurrence  # type: ignore[no-any-return]
+
+
+def _recalled(
+    known: Sequence[tf.Tensor], probes: Sequence[tf.Tensor], matrices: Sequence[tf.Tensor]
+) -> Callable[[int, tf.Tensor], tf.Tensor]:
+    """The layers on the way back: what they output is known, and the gradient by a probe is the error of its layer."""
+
+    def apply(i: int, seen: tf.Tensor) -> tf.Tensor:
+        @tf.custom_gradient  # type: ignore[untyped-decorator]
+        def layer(seen: tf.Tensor, probe: tf.Tensor):  # type: ignore[no-untyped-def]  # noqa: ARG001
+            return tf.identity(known[i]), lambda delta: (tf.matmul(delta, matrices[i], transpose_b=True), delta)
+
+        return layer(seen, probes[i])
+
+    return apply
+
+
+def _seen(network: Network, x: tf.Tensor, before: State, saved: tf.Tensor) -> list[tf.Tensor]:
+    """What every layer has seen at all steps, ``[T * B, ...]``, from the states before them and what the layers output.
+
+    Args:
+        network: the network.
+        x: ``[T, B, I]``.
+        before: ``[T, B, ...]``.
+        saved: ``[T, B, ...]``, what all layers output.
+    """
+    known = [_rows(layer) for layer in _layers(network, saved)]
+    seen: list[tf.Tensor] = []
+
+    def apply(i: int, seen_by_layer: tf.Tensor) -> tf.Tensor:
+        seen.append(seen_by_layer)
+        return known[i]
+
+    rows = {name: tf.reshape(tensor, [-1, *tensor.shape[2:]]) for name, tensor in before.items()}
+    network.control(_rows(x), rows, apply)
+    return seen
+
+
+def _layers(network: Network, together: tf.Tensor) -> list[tf.Tensor]:
+    """What each layer outputs, ``[T, B, units]``, of what all do side by side."""
+    return tf.split(together, [layer.bias.shape[0] for layer in network.layers], axis=2)  # type: ignore[no-any-return]
 
 
 def _steps(rows: tf.Tensor, steps: int) -> tf.Tensor:

@@ -1,4 +1,4 @@
-"""``ntm-train``: train a Neural Turing Machine on a task."""
+"""``ntm-train``: train a Neural Turing Machine, or an LSTM, on a task."""
 
 import json
 import math
@@ -15,7 +15,7 @@ from ntm.errors import require  # noqa: E402
 
 _COMMAND = "ntm-train"
 
-# Of the controller: hidden layers, and units in each.
+# Of a controller or an LSTM: layers, and units in each.
 _MOST_LAYERS, _MOST_UNITS = 16, 1 << 12
 _RECIPE = "by the recipe"
 _LIST = "help"  # the name of a task that lists the tasks instead
@@ -105,6 +105,26 @@ def train(
             show_default=_RECIPE,
         ),
     ] = None,
+    model: Annotated[
+        str | None,
+        Option(metavar="MODEL", help="The network: ntm, or lstm, which has no memory matrix.", show_default="ntm"),
+    ] = None,
+    controller: Annotated[
+        str | None,
+        Option(metavar="KIND", help="The controller of an NTM: feedforward or lstm.", show_default="feedforward"),
+    ] = None,
+    controller_sizes: Annotated[
+        str | None,
+        Option(
+            metavar="H,...",
+            help="Units of each layer of the controller.",
+            show_default="100,100,100, or 100 of an LSTM",
+        ),
+    ] = None,
+    layer_sizes: Annotated[
+        str | None,
+        Option(metavar="H,...", help="Units of each layer of --model lstm.", show_default="256,256,256"),
+    ] = None,
     memory_locations: Annotated[
         int | None,
         Option(
@@ -127,12 +147,26 @@ def train(
     write_heads: Annotated[
         int | None, Option(min=1, max=1 << 6, metavar="K", help="Write heads.", show_default=_RECIPE)
     ] = None,
-    controller_sizes: Annotated[
-        str | None, Option(metavar="H,...", help="Units of each hidden layer.", show_default="100,100,100")
+    initial_memory: Annotated[
+        str | None,
+        Option(
+            metavar="KIND",
+            help="What the memory holds before the first step: constant, learned or random numbers.",
+            show_default=_RECIPE,
+        ),
     ] = None,
-    learn_r_bias: Annotated[bool | None, Option("--learn-r-bias", help="Learn the initial read vectors.")] = None,
-    learn_w_bias: Annotated[bool | None, Option("--learn-w-bias", help="Learn the initial weightings.")] = None,
-    learn_m_bias: Annotated[bool | None, Option("--learn-m-bias", help="Learn the initial memory vector.")] = None,
+    initial_weights: Annotated[
+        str | None,
+        Option(
+            metavar="KIND",
+            help="Where the heads look before the first step: first (location), uniform or learned.",
+            show_default=_RECIPE,
+        ),
+    ] = None,
+    initial_reads: Annotated[
+        str | None,
+        Option(metavar="KIND", help="The read vectors before the first step: zero or learned.", show_default=_RECIPE),
+    ] = None,
     xla: Annotated[
         bool | None, Option("--xla/--no-xla", help="Compile the training step with XLA.", show_default="xla")
     ] = None,
@@ -172,10 +206,13 @@ def train(
         "shifts": shifts,
         "read_heads": read_heads,
         "write_heads": write_heads,
-        "controller_sizes": None if controller_sizes is None else parse_sizes(controller_sizes),
-        "learn_r_bias": learn_r_bias,
-        "learn_w_bias": learn_w_bias,
-        "learn_m_bias": learn_m_bias,
+        "model": model,
+        "controller": controller,
+        "controller_sizes": None if controller_sizes is None else parse_sizes("controller-sizes", controller_sizes),
+        "layer_sizes": None if layer_sizes is None else parse_sizes("layer-sizes", layer_sizes),
+        "initial_memory": initial_memory,
+        "initial_weights": initial_weights,
+        "initial_reads": initial_reads,
         "xla": xla,
     }
     options = {name: value for name, value in options.items() if value is not None}
@@ -221,8 +258,8 @@ def train(
     return console.OK if trained.converged else console.WRONG
 
 
-def parse_sizes(text: str) -> tuple[int, ...]:
-    """Read ``100,100,100``.
+def parse_sizes(option: str, text: str) -> tuple[int, ...]:
+    """Read ``100,100,100``, the value of an option.
 
     Raises:
         CommandError: it is something else.
@@ -232,8 +269,7 @@ def parse_sizes(text: str) -> tuple[int, ...]:
         size.isascii() and size.isdecimal() and len(size) < 10 and 1 <= int(size) <= _MOST_UNITS for size in sizes
     ):
         raise console.CommandError(
-            f"controller-sizes must be up to {_MOST_LAYERS} numbers from 1 to {_MOST_UNITS} with commas between, "
-            f"not {text}"
+            f"{option} must be up to {_MOST_LAYERS} numbers from 1 to {_MOST_UNITS} with commas between, not {text}"
         )
     return tuple(map(int, sizes))
 

@@ -25,6 +25,8 @@ _RANGES: tuple[tuple[tuple[str, ...], Callable[[float], bool], str], ...] = (
             "writing_penalty",
             "content_penalty",
             "sharpness_penalty",
+            "drift_penalty",
+            "key_bias",
             "setback",
         ),
         lambda value: 0 <= value < math.inf,
@@ -37,7 +39,7 @@ _RANGES: tuple[tuple[tuple[str, ...], Callable[[float], bool], str], ...] = (
     ),
     (("clip_norm",), lambda value: 0 < value < math.inf, "above 0 and finite"),
     (("average_decay",), lambda value: 0 <= value < 1, "at least 0 and below 1"),
-    (("gate_bias", "shift_bias", "strength_bias"), math.isfinite, "finite"),
+    (("gate_bias", "content_gate_bias", "shift_bias", "strength_bias"), math.isfinite, "finite"),
     (("seed",), lambda value: 0 <= value < 2**31, f"from 0 to {2**31 - 1}"),
 )
 
@@ -95,15 +97,19 @@ class TrainingConfig:
         clip_norm: the largest global norm of the gradient.
         average_decay: a batch, of the averaged variables that are the result.
         addressing: what a start prefers, ``"location"`` or ``"content"``; every restart takes the next one. A start
-            that prefers location addressing begins with gates almost closed, and has penalties; the other begins with
-            gates half open, and has none.
+            that prefers location addressing begins with gates almost closed, the other with gates half open or more.
+            Each has penalties of its own.
         gate_bias: where location addressing is preferred, the initial bias of the logit of g.
         content_penalty: there, nats per unit of g. This and the next two are less for more than 8 outputs.
         writing_penalty: there, nats per unit of what is written in the output phase.
         blur_penalty: there, nats per unit of blur, while annealing.
-        sharpness_penalty: whatever is preferred, nats per unit of the squares by which gamma is above 3 and beta above
-            6. Sharper heads magnify rounding, so that another runtime differs from TensorFlow.
-        strength_bias: where content addressing is preferred, the initial bias of beta before its softplus.
+        sharpness_penalty: where content addressing is preferred, nats per unit of the squares by which gamma is above 3
+            and beta above 6. Sharper heads magnify rounding, so that another runtime differs from TensorFlow.
+        drift_penalty: of an LSTM, nats per unit of the squares by which its cells change from step to step. An LSTM
+            that counts the steps in its cells errs where there are more of them than in training.
+        content_gate_bias: where content addressing is preferred, the initial bias of the logit of g.
+        key_bias: there, the standard deviation of the initial biases of the keys.
+        strength_bias: there, the initial bias of beta before its softplus.
         shift_bias: the initial bias of the logit of the shift forward.
         train_locations: further N; the N of a batch is drawn from the network's and these.
         variant: other options of the task, which make sequences that are hard and rare.
@@ -144,6 +150,9 @@ class TrainingConfig:
     writing_penalty: float = 0.1
     blur_penalty: float = 0.02
     sharpness_penalty: float = 0.0
+    drift_penalty: float = 0.0
+    content_gate_bias: float = 0.0
+    key_bias: float = 0.0
     strength_bias: float = 0.0
     shift_bias: float = 1.0
     train_locations: tuple[int, ...] = ()

@@ -5,6 +5,8 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from ntm.training.backpropagation import Unrolled
+
 # A head needs no larger beta and gamma to look at one location.
 _STRONG, _SHARP = 6.0, 3.0
 
@@ -32,6 +34,26 @@ def wrong_bits(logits: tf.Tensor, batch: Sequences) -> tf.Tensor:
     """The outputs of each sequence on the wrong side of a probability of 0.5, over the output phase, ``[B]``."""
     wrong = tf.cast((logits > 0.0) != (batch.target > 0.5), tf.float32)
     return tf.reduce_sum(wrong * batch.mask[:, :, tf.newaxis], axis=[0, 2])
+
+
+def penalties(unrolled: Unrolled, batch: Sequences) -> tf.Tensor:
+    """Of content addressing, of writing in the output phase, of blur, of sharpness and of drift, ``[5]``.
+
+    A penalty is 0 where the network has not what it is for.
+    """
+    heads, state = unrolled.heads, unrolled.state
+    moved = drift(state["cell"], batch) if "cell" in state else tf.constant(0.0)
+    if heads is None:
+        return tf.stack([0.0, 0.0, 0.0, 0.0, moved])
+    return tf.stack(
+        [
+            content_addressing(heads.gate, batch),
+            writing(heads.erase, heads.add, batch),
+            blur(state["weights"], batch),
+            sharpness(heads.strength, heads.sharpening, batch),
+            moved,
+        ]
+    )
 
 
 def blur(weights: tf.Tensor, batch: Sequences) -> tf.Tensor:
@@ -79,6 +101,18 @@ def sharpness(strength: tf.Tensor, sharpening: tf.Tensor, batch: Sequences) -> t
     taken = tf.cast(tf.range(strength.shape[0]) < batch.steps, tf.float32)  # [T]
     beyond = tf.square(tf.nn.relu(strength - _STRONG)) + tf.square(tf.nn.relu(sharpening - _SHARP))
     return tf.reduce_sum(taken * tf.reduce_mean(beyond, axis=[1, 2, 3])) / tf.reduce_sum(taken)
+
+
+def drift(cell: tf.Tensor, batch: Sequences) -> tf.Tensor:
+    """How much an LSTM's cells change from step to step, the mean of (c[t] - c[t-1])^2, ``[]``.
+
+    Args:
+        cell: c, ``[T, B, units]``.
+        batch: what the network has seen.
+    """
+    taken = tf.cast(tf.range(1, cell.shape[0]) < batch.steps, tf.float32)  # [T - 1]
+    moved = tf.reduce_mean(tf.square(cell[1:] - cell[:-1]), axis=[1, 2])
+    return tf.reduce_sum(taken * moved) / tf.maximum(tf.reduce_sum(taken), 1.0)
 
 
 def relies_on_content(gate: tf.Tensor, batch: Sequences) -> tf.Tensor:

@@ -24,11 +24,12 @@ import numpy as np
 
 from ntm.errors import RunError, explaining
 from ntm.files import atomic_output
-from ntm.models import NTMCell, NTMConfig
+from ntm.models import NETWORKS, Network, NetworkConfig, make_network
 from ntm.training.config import Lesson, TrainingConfig
 
 CONFIG, HISTORY, CHECKPOINT = "config.json", "history.jsonl", "checkpoint.npz"
 _MODEL, _STATE, _SUMMARY = "model/", "state/", "summary"
+_KIND = "model"  # of the network: a name of ``NETWORKS``
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,14 +38,14 @@ class RunConfig:
 
     task: str  # its name
     task_options: Mapping[str, Any]  # of JSON types
-    network: NTMConfig
+    network: NetworkConfig
     training: TrainingConfig
 
     def as_dict(self) -> dict[str, Any]:
         """The parts by name, of JSON types."""
         return {
             "task": {"name": self.task, "options": dict(self.task_options)},
-            "network": dataclasses.asdict(self.network),
+            "network": {_KIND: self.network.model} | dataclasses.asdict(self.network),
             "training": dataclasses.asdict(self.training),
         }
 
@@ -53,7 +54,7 @@ class RunConfig:
 class TrainedRun:
     """A trained network: what a run folder holds."""
 
-    cell: NTMCell
+    network: Network
     config: RunConfig
     summary: dict[str, Any]  # of JSON types: what the training has reached
     checkpoint_sha256: str
@@ -114,7 +115,8 @@ def load_config(folder: pathlib.Path) -> RunConfig:
     """
     with _reading(folder / CONFIG):
         config = _parsed((folder / CONFIG).read_bytes())
-        network, training = NTMConfig(**config["network"]), TrainingConfig(**config["training"])
+        make_config, _ = NETWORKS[config["network"].pop(_KIND)]
+        network, training = make_config(**config["network"]), TrainingConfig(**config["training"])
         return RunConfig(config["task"]["name"], config["task"]["options"], network, training)
 
 
@@ -189,15 +191,15 @@ def load_run(folder: pathlib.Path) -> TrainedRun:
     """
     config = load_config(folder)
     arrays, summary, checksum = _load_checkpoint(folder)
-    values, cell = _of(arrays, _MODEL), NTMCell(config.network)
-    variables = {variable.name.removesuffix(":0"): variable for variable in cell.trainable_variables}
+    values, network = _of(arrays, _MODEL), make_network(config.network)
+    variables = {variable.name.removesuffix(":0"): variable for variable in network.variables}
     if {name: (value.shape, value.dtype) for name, value in values.items()} != {
         name: (tuple(variable.shape), variable.dtype.as_numpy_dtype) for name, variable in variables.items()
     }:
         raise RunError(f"cannot read {folder / CHECKPOINT}: its network is not that of {CONFIG}")
     for name, variable in variables.items():
         variable.assign(values[name])
-    return TrainedRun(cell, config, summary, checksum)
+    return TrainedRun(network, config, summary, checksum)
 
 
 def _parsed(content: bytes) -> dict[str, Any]:
@@ -212,11 +214,18 @@ def _parsed(content: bytes) -> dict[str, Any]:
         raise ValueError(f"it is not JSON: {error}") from error
     if not isinstance(config, dict):
         raise ValueError("it is not a JSON object")
-    for part, kind in (("task", _Task), ("network", NTMConfig), ("training", TrainingConfig)):
+    for part in ("task", "network", "training"):
         if not isinstance(config.get(part), dict):
             raise ValueError(f"it has no {part!r}")
-        hints = typing.get_type_hints(kind)
+    model = config["network"].get(_KIND)
+    if not isinstance(model, str) or model not in NETWORKS:
+        raise ValueError(f"{_KIND!r} of 'network' must be {' or '.join(NETWORKS)}, not {json.dumps(model):.40}")
+    make_config, _ = NETWORKS[model]
+    for part, kind in (("task", _Task), ("network", make_config), ("training", TrainingConfig)):
+        hints = _field_types(kind)
         for name, value in config[part].items():
+            if (part, name) == ("network", _KIND):
+                continue
             if name not in hints:
                 raise ValueError(f"this release knows no {name!r} of {part!r}")
             expected, fits = _KINDS[hints[name]]
@@ -234,6 +243,12 @@ class _Task:
 
     name: str
     options: Mapping[str, Any]
+
+
+def _field_types(kind: type) -> dict[str, Any]:
+    """The type of every field."""
+    hints = typing.get_type_hints(kind)
+    return {field.name: hints[field.name] for field in dataclasses.fields(kind)}
 
 
 def _required(kind: type) -> set[str]:
@@ -263,7 +278,7 @@ def _is_list_of_lessons(value: Any) -> bool:
 
 
 def _is_lesson(value: Any) -> bool:
-    hints = typing.get_type_hints(Lesson)
+    hints = _field_types(Lesson)
     known = isinstance(value, dict) and _required(Lesson) <= set(value) <= set(hints)
     return known and all(_KINDS[hints[name]][1](field) for name, field in value.items())
 

@@ -109,7 +109,7 @@ def _resumed(folder: pathlib.Path, given: Task | str | None, options: dict[str, 
         raise RunError(f"cannot resume {folder}: {error}") from error
     if task.options != config.task_options:
         raise RunError(f"--resume keeps the options of {folder}: {dict(config.task_options)}, not {task.options}")
-    own = dataclasses.asdict(config.network) | dataclasses.asdict(config.training)
+    own = {"model": config.network.model} | dataclasses.asdict(config.network) | dataclasses.asdict(config.training)
     options = dict(options)
     most = options.pop("max_batches", config.training.max_batches)
     for name, value in options.items():
@@ -203,6 +203,7 @@ class _Training:
             batches=trainer.progress.batches,
             sequences=trainer.sequences,
             content_addressing_off=trainer.progress.content_off,
+            parameters=trainer.parameters,
             seed=self._config.training.seed,
             tensorflow=tf.__version__,
         )

@@ -1,7 +1,6 @@
 """The training of a network on a task: one compiled step, and the schedule that calls it."""
 
 import dataclasses
-import itertools
 import math
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -9,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from ntm.models import NTMCell, NTMConfig
+from ntm.models import Network, NetworkConfig, make_network
 from ntm.tasks.task import Task
 from ntm.training import losses
 from ntm.training.backpropagation import unroll
@@ -30,7 +29,8 @@ _FEW_OUTPUTS = 8  # up to so many, penalties are what the recipe says
 # While annealing, the learning rate falls as 1/t: to its half after so many batches.
 _HALVING_BATCHES = 200
 # Converged: this many fresh sequences with N as configured, and as many with another N, pass the check. A network that
-# makes use of the length of the circle of locations passes with one N only. The other N is this times the former.
+# makes use of the length of the circle of locations passes with one N only. The other N is this times the former; a
+# network that is for one N is not checked with another.
 _CHECK_SEQUENCES, _OTHER_LOCATIONS = 1_000, 1.5
 # Numbers in the memories of the sequences that are checked side by side.
 _CHECKED_AT_ONCE = 1 << 22
@@ -96,18 +96,24 @@ class Trainer:
         TaskError: the task breaks its contract.
     """
 
-    def __init__(self, network: NTMConfig, config: TrainingConfig, task: Task) -> None:
+    def __init__(self, network: NetworkConfig, config: TrainingConfig, task: Task) -> None:
         self.config = config
         self.progress = Progress()
         self._locations = network.memory_locations, *config.train_locations
-        self._check_locations = network.memory_locations, math.ceil(_OTHER_LOCATIONS * network.memory_locations)
+        n = network.memory_locations
+        self._check_locations = (n,) if network.fixed_locations else (n, math.ceil(_OTHER_LOCATIONS * n))
         self._task, self._data = task, Data(task, config)
-        self._cell, self._averaged = self._new_cell(network), self._new_cell(network)
-        self._optimizer = Adam(list(self._cell.trainable_variables), config.clip_norm, config.average_decay)
+        self._network, self._averaged = self._new_network(network), self._new_network(network)
+        self._optimizer = Adam(list(self._network.trainable_variables), config.clip_norm, config.average_decay)
         # Where the loss was lowest.
         self._snapshot = [tf.Variable(value, trainable=False) for value in self._tensors()] if config.setback else []
         self._step = tf.function(self._train_step, jit_compile=config.xla, autograph=False)
         self._examine = tf.function(self._run, self._signature(network), autograph=False)
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers the network learns."""
+        return self._network.parameters
 
     @property
     def sequences(self) -> int:
@@ -159,15 +165,15 @@ class Trainer:
         """What this start prefers."""
         return self.config.addressing[self.progress.restarts % len(self.config.addressing)]
 
-    def _penalties(self) -> tuple[float, float, float]:
-        """Of content addressing, of writing in the output phase, and of blur; for the next step."""
+    def _penalties(self) -> tuple[float, float, float, float, float]:
+        """As ``losses.penalties`` has them; for the next step."""
         config = self.config
         if self._addressing != LOCATION:
-            return 0.0, 0.0, 0.0
+            return 0.0, 0.0, 0.0, config.sharpness_penalty, config.drift_penalty
         # The more outputs, the less the loss of each of them counts.
         share = min(1.0, _FEW_OUTPUTS / self._task.output_size)
         blur = config.blur_penalty if self.annealing else 0.0
-        return share * config.content_penalty, share * config.writing_penalty, share * blur
+        return share * config.content_penalty, share * config.writing_penalty, share * blur, 0.0, config.drift_penalty
 
     def _advance(self, step: Step, loss: float) -> None:
         """Count a batch, and begin annealing, go back or restart where it is time to; the loss is above the optimal."""
@@ -257,7 +263,7 @@ class Trainer:
 
     def _examined(self, batch: Padded, memory_locations: int) -> Iterator[list[np.ndarray]]:
         """Of the sequences, some at a time, wrong bits, cost, and whether they were output by content addressing."""
-        size = max(1, _CHECKED_AT_ONCE // (self._averaged.config.memory_vector_size * memory_locations))
+        size = max(1, _CHECKED_AT_ONCE // _state_numbers(self._network.config, memory_locations))
         for start in range(0, batch.x.shape[1], size):
             part = *(array[:, start : start + size] for array in batch[:3]), batch.steps
             yield [tensor.numpy() for tensor in self._examine(*map(tf.constant, part), tf.constant(memory_locations))]
@@ -271,8 +277,10 @@ class Trainer:
             found = self.check()
         return found
 
-    def result(self) -> NTMCell:
+    def result(self) -> Network:
         """The averaged network."""
+        for variable, value in zip(self._averaged.variables, self._network.variables, strict=True):
+            variable.assign(value)  # those that are not trained too
         for variable, value in zip(self._averaged.trainable_variables, self._average(), strict=True):
             variable.assign(value)
         if self.progress.content_off:
@@ -287,23 +295,29 @@ class Trainer:
     def _restart(self) -> None:
         old = self.progress
         self.progress = Progress(batches=old.batches, restarts=old.restarts + 1, checks=old.checks)
-        fresh = self._new_cell(self._cell.config)
-        for variable, value in zip(self._cell.trainable_variables, fresh.trainable_variables, strict=True):
+        fresh = self._new_network(self._network.config)
+        for variable, value in zip(self._network.variables, fresh.variables, strict=True):
             variable.assign(value)
         self._optimizer.reset()
 
-    def _new_cell(self, network: NTMConfig) -> NTMCell:
+    def _new_network(self, network: NetworkConfig) -> Network:
         """A network to begin with, or to begin with again."""
         restarts, config = self.progress.restarts, self.config
         # After a restart far from the first variables of the other seeds.
         seed = config.seed + ((restarts + 1) << 32) if restarts else config.seed
-        biases = (config.gate_bias, 0.0) if self._addressing == LOCATION else (0.0, config.strength_bias)
-        gate_bias, strength_bias = biases
-        return NTMCell(network, seed, gate_bias=gate_bias, shift_bias=config.shift_bias, strength_bias=strength_bias)
+        if self._addressing == LOCATION:
+            biases = {"gate_bias": config.gate_bias}
+        else:
+            biases = {
+                "gate_bias": config.content_gate_bias,
+                "key_bias": config.key_bias,
+                "strength_bias": config.strength_bias,
+            }
+        return make_network(network, seed, shift_bias=config.shift_bias, **biases)
 
     def variables(self) -> dict[str, np.ndarray]:
         """The averaged network's variables by name."""
-        return {v.name.removesuffix(":0"): v.numpy() for v in self.result().trainable_variables}
+        return {v.name.removesuffix(":0"): v.numpy() for v in self.result().variables}
 
     def state(self) -> dict[str, np.ndarray]:
         """All that training needs to go on, by name."""
@@ -316,7 +330,7 @@ class Trainer:
         self.progress = Progress(**progress)
 
     def _tensors(self) -> list[tf.Variable]:
-        return [*self._cell.trainable_variables, *self._optimizer.state]
+        return [*self._network.variables, *self._optimizer.state]
 
     def _average(self) -> list[tf.Tensor]:
         return self._optimizer.unflatten(self._optimizer.average)
@@ -333,20 +347,13 @@ class Trainer:
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         batch = Sequences(x, target, mask, steps)
         with tf.GradientTape() as tape:
-            logits, weights, strength, gate, sharpening, erase, add = unroll(self._cell, x, steps, memory_locations)
-            value = losses.loss(logits, batch)
-            penalised = (
-                losses.content_addressing(gate, batch),
-                losses.writing(erase, add, batch),
-                losses.blur(weights, batch),
-            )
-            objective = value + tf.reduce_sum(penalties * tf.stack(penalised))
-            if self.config.sharpness_penalty:
-                objective += self.config.sharpness_penalty * losses.sharpness(strength, sharpening, batch)
-        self._optimizer.apply(tape.gradient(objective, self._cell.trainable_variables), learning_rate)
-        return value, losses.wrong_bits(logits, batch), losses.cost(logits, batch)
+            unrolled = unroll(self._network, x, steps, memory_locations)
+            value = losses.loss(unrolled.logits, batch)
+            objective = value + tf.reduce_sum(penalties * losses.penalties(unrolled, batch))
+        self._optimizer.apply(tape.gradient(objective, self._network.trainable_variables), learning_rate)
+        return value, losses.wrong_bits(unrolled.logits, batch), losses.cost(unrolled.logits, batch)
 
-    def _signature(self, network: NTMConfig) -> list[tf.TensorSpec]:
+    def _signature(self, network: NetworkConfig) -> list[tf.TensorSpec]:
         """Of ``_run``: one compiled function for any B and N."""
         steps = self._data.steps
         shapes = [steps, None, network.input_size], [steps, None, network.output_size], [steps, None]
@@ -356,19 +363,20 @@ class Trainer:
         self, x: tf.Tensor, target: tf.Tensor, mask: tf.Tensor, steps: tf.Tensor, memory_locations: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """Of the averaged network: wrong bits and cost, and whether it has output by content, each ``[B]``."""
-        cell, size = self._averaged, tf.shape(x)[1]
-        reading = slice(None, cell.config.read_heads)
+        network, size = self._averaged, tf.shape(x)[1]
+        read_heads = network.config.read_heads
 
         def step(t: tf.Tensor, state: Any, logits: tf.TensorArray, gates: tf.TensorArray) -> tuple[Any, ...]:
-            y, state, heads = cell.step_with_heads(x[t], state)
-            return t + 1, state, logits.write(t, y), gates.write(t, heads.gate[:, reading])
+            y, state, heads = network.step_with_heads(x[t], state)
+            gate = tf.zeros([size, 0, 1]) if heads is None else heads.gate[:, :read_heads]
+            return t + 1, state, logits.write(t, y), gates.write(t, gate)
 
         # Steps that are not taken stay zero.
         arrays = [
             tf.TensorArray(tf.float32, x.shape[0], element_shape=[None, *shape])
-            for shape in ([cell.config.output_size], [cell.config.read_heads, 1])
+            for shape in ([network.config.output_size], [read_heads, 1])
         ]
-        state = cell.initial_state(size, memory_locations)
+        state = network.initial_state(size, memory_locations)
         *_, logits, gates = tf.while_loop(lambda t, *_: t < steps, step, (0, state, *arrays))
         batch, outputs = Sequences(x, target, mask, steps), logits.stack()
         return (
@@ -378,13 +386,19 @@ class Trainer:
         )
 
 
-def least_bytes(network: NTMConfig, config: TrainingConfig, task: Task) -> int:
+def least_bytes(network: NetworkConfig, config: TrainingConfig, task: Task) -> int:
     """The memory that a training takes at the least: for the states and activations of all steps, and the variables."""
-    locations = network.memory_locations, *config.train_locations
-    m, n = network.memory_vector_size, max(locations)
-    sizes = (network.input_size + network.read_heads * m, *network.controller_sizes, network.heads * m)
-    kept = m * n + network.heads * n + sum(sizes)  # numbers a step of a sequence
+    locations = max(network.memory_locations, *config.train_locations, 0)
+    kept = _state_numbers(network, locations) + sum(outputs for _, outputs in network.matrix_shapes)
     steps = Data(task, config).steps * config.batch_size
     # The variables, their average, that in the network that is checked, two moments and the gradient.
-    variables = 6 * sum(inputs * outputs for inputs, outputs in itertools.pairwise(sizes))
+    variables = 6 * sum(inputs * outputs for inputs, outputs in network.matrix_shapes)
     return 4 * (steps * kept + variables)
+
+
+def _state_numbers(network: NetworkConfig, locations: int) -> int:
+    """The numbers in the state of one sequence."""
+    shapes = (
+        [locations if size == "N" else int(size) for size in shape[1:]] for shape in network.state_shapes.values()
+    )
+    return sum(map(math.prod, shapes))

@@ -12,23 +12,45 @@ import pytest
 
 from ntm import console
 from ntm.export import command, parity, publish
-from ntm.models import NTMCell, NTMConfig
+from ntm.models import NETWORKS, Network, NTMCell
+from ntm.models import make_network as initial_network
 from ntm.tasks import Copy, Task
 from ntm.training.config import TrainingConfig
 from ntm.training.run import RunConfig, TrainedRun, save_checkpoint, save_config
 
+# Small ones of each model.
+SIZES: dict[str, dict[str, Any]] = {
+    "ntm": {"memory_vector_size": 6, "controller_sizes": (20, 20)},
+    "lstm": {"layer_sizes": (6, 5)},
+}
+
 
 @pytest.fixture(scope="session")
-def make_cell() -> Callable[..., NTMCell]:
+def make_network() -> Callable[..., Network]:
     """Make a network for a task that was never trained, but decides: hardly a bit is a matter of rounding."""
 
-    def make(task: Task, *, seed: int = 0, content_addressing: bool = True, **sizes: Any) -> NTMCell:
-        options: dict[str, Any] = {"memory_vector_size": 6, "controller_sizes": (20, 20)} | sizes
-        cell, random = NTMCell(NTMConfig(task.input_size, task.output_size, **options)), np.random.default_rng(seed)
-        for variable in cell.trainable_variables:
+    def make(
+        task: Task, *, model: str = "ntm", seed: int = 0, content_addressing: bool = True, **sizes: Any
+    ) -> Network:
+        config, _ = NETWORKS[model]
+        network = initial_network(config(task.input_size, task.output_size, **SIZES[model] | sizes))
+        random = np.random.default_rng(seed)
+        for variable in network.trainable_variables:
             variable.assign(random.normal(size=variable.shape, scale=0.5 if "bias" in variable.name else 0.3))
         if not content_addressing:
-            cell.turn_content_addressing_off()
+            network.turn_content_addressing_off()
+        return network
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_cell(make_network: Callable[..., Network]) -> Callable[..., NTMCell]:
+    """Make such a Neural Turing Machine."""
+
+    def make(task: Task, **options: Any) -> NTMCell:
+        cell = make_network(task, **options)
+        assert isinstance(cell, NTMCell)
         return cell
 
     return make
@@ -38,10 +60,10 @@ def make_cell() -> Callable[..., NTMCell]:
 def trained() -> Callable[..., TrainedRun]:
     """Make of a network what a training on a task returns."""
 
-    def make(cell: NTMCell, task: Task, summary: dict[str, Any] | None = None) -> TrainedRun:
+    def make(network: Network, task: Task, summary: dict[str, Any] | None = None) -> TrainedRun:
         sizes = {name: (min(values), max(values)) for name, values in task.training_sizes.items()}
-        config = RunConfig(task.name, task.options, cell.config, TrainingConfig(sizes=sizes))
-        return TrainedRun(cell, config, {} if summary is None else summary, "0" * 64)
+        config = RunConfig(task.name, task.options, network.config, TrainingConfig(sizes=sizes))
+        return TrainedRun(network, config, {} if summary is None else summary, "0" * 64)
 
     return make
 
@@ -50,10 +72,10 @@ def trained() -> Callable[..., TrainedRun]:
 def save_run(trained: Callable[..., TrainedRun]) -> Callable[..., pathlib.Path]:
     """Write the run folder that a training of a network on a task leaves behind."""
 
-    def save(folder: pathlib.Path, cell: NTMCell, task: Task, summary: dict[str, Any] | None = None) -> pathlib.Path:
-        variables = {variable.name.removesuffix(":0"): variable.numpy() for variable in cell.trainable_variables}
+    def save(folder: pathlib.Path, network: Network, task: Task, summary: dict[str, Any] | None = None) -> pathlib.Path:
+        variables = {variable.name.removesuffix(":0"): variable.numpy() for variable in network.variables}
         folder.mkdir()
-        save_config(folder, trained(cell, task).config)
+        save_config(folder, trained(network, task).config)
         save_checkpoint(folder, variables, {}, {"batches": 7} if summary is None else summary)
         return folder
 

@@ -6,7 +6,7 @@ import pathlib
 import numpy as np
 
 from ntm.export import card
-from ntm.runtime.metadata import FILES, InitialState
+from ntm.runtime.metadata import FILES, StateTensor
 from ntm.tasks import Copy
 from ntm.training.run import load_run
 
@@ -66,9 +66,29 @@ def test_every_section_is_there_once(exported: pathlib.Path) -> None:
 
 def test_card_tells_learned_numbers_to_the_last_bit() -> None:
     learned = np.array([0.1234567, 1 / 3], np.float32)
-    memory, reads = (float(learned[0]),), (float(learned[0]), float(learned[1]))
-    initial = InitialState(memory=memory, weights=((1.0, 0.0),), reads=(reads,))
-    rows = card._initial_state(initial)
-    assert "1 times 0.1234567 |" in rows
+    of_one, of_both = (float(learned[0]),), (float(learned[0]), float(learned[1]))
+    state = {
+        "memory": StateTensor((1, "N"), ((),), of_one),
+        "weights": StateTensor((1, "N"), ((1.0, 0.0),), (0.0,)),
+        "reads": StateTensor((1, 2), (of_both,)),
+    }
+    rows = card._initial_state(state)
+    assert "| memory | each of the N locations holds 1 times 0.1234567 |" in rows
     told = json.loads(rows.rpartition("reads of head 0 | ")[2].removesuffix(" |"))
     assert np.array_equal(np.array(told, np.float32), learned)
+
+
+def test_card_tells_the_state_of_every_kind() -> None:
+    state = {
+        "memory": StateTensor((1, "N"), ((0.5, 0.25),), (1.0,)),
+        "weights": StateTensor((2, "N"), ((), ()), "1/N"),
+        "reads": StateTensor((1, 1), ((0.0,),)),
+        "hidden": StateTensor((3,), (0.0, 0.0, 0.0)),
+    }
+    assert card._initial_state(state).splitlines() == [
+        "| memory | its first 2 locations hold the vectors of `state` in the metadata; each of the others holds "
+        "1 times 1.0 |",
+        "| weights | 1/N everywhere |",
+        "| reads of head 0 | 1 times 0.0 |",
+        "| hidden | 3 times 0.0 |",
+    ]

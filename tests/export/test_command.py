@@ -35,7 +35,8 @@ def test_only_the_formats_asked_for_are_there(
     assert names == {"card.md", "step.tflite", "step_dynamic_range.tflite", "triton"}
     assert "dims: [ 6, 33 ]" in (out / "triton" / "step" / "config.pbtxt").read_text()
     text = (out / "card.md").read_text()
-    assert "Its model `step` keeps the state of a sequence in the server, with N = 33." in text
+    kept = "Its model `step` keeps the state of a sequence in the server, with N = 33 (`--memory-locations` of"
+    assert kept in text
     assert [line for line in text.splitlines() if line.startswith("### ")] == ["### TF-Lite", "### Triton"]
 
 
@@ -139,7 +140,10 @@ def test_check_refuses_what_is_damaged_or_of_another_checkpoint(  # noqa: PLR091
 @pytest.mark.parametrize(
     ("name", "change"),
     [
-        ("initial_state", {"memory": [0.5] * 6}),
+        ("state", {"memory": {"shape": [6, "N"], "first": [[]] * 6, "beyond": [0.5] * 6}}),
+        ("graphs", ["step"]),
+        ("parameters", 7),
+        ("least_locations", 3),
         ("training", {"batches": 8}),
         ("config", {"shifts": 5}),
         ("task", {"options": {"bits": 5, "pattern": "text"}}),
@@ -152,14 +156,15 @@ def test_check_refuses_false_metadata(  # noqa: PLR0917
     tmp_path: pathlib.Path,
     capsys: pytest.CaptureFixture[str],
     name: str,
-    change: dict[str, Any],
+    change: Any,
 ) -> None:
     lying = tmp_path / "lying"
     shutil.copytree(exported, lying)
     path = lying / "savedmodel" / "1" / "assets.extra" / "metadata.json"
     properties = json.loads(path.read_text())
-    said = json.dumps(json.loads(properties[name]) | change)
-    path.write_text(json.dumps(properties | {name: said}))
+    said = json.loads(properties[name])
+    said = said | change if isinstance(said, dict) else change
+    path.write_text(json.dumps(properties | {name: json.dumps(said)}))
     assert ntm_export(run, "--check", lying) == 2
     error = capsys.readouterr().err
     assert error.startswith("ntm-export: error: what savedmodel step in ")

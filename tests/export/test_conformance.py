@@ -1,4 +1,4 @@
-"""The conformance matrix: one network in every way it can be computed, a thousand steps long, tensor by tensor."""
+"""The conformance matrix: every network in every way it can be computed, a thousand steps long, tensor by tensor."""
 
 import pathlib
 from collections.abc import Callable, Mapping
@@ -12,27 +12,44 @@ from ai_edge_litert.interpreter import Interpreter
 from ntm.export import onnx_format, parity, savedmodel, tflite
 from ntm.export.source import BATCHED_UNROLL, SPARSE_UNROLL, Source
 from ntm.export.step import step_function
-from ntm.models import NTMCell
-from ntm.runtime.metadata import INPUTS, OUTPUTS, STEP_OUTPUTS
+from ntm.models import Network, NTMCell
 from ntm.tasks import Copy
 from ntm.training.run import TrainedRun
 
 LENGTH, BATCH, LOCATIONS, UNROLL = 500, 2, 12, 13  # 1,001 steps are 77 chunks of 13
 TASK = Copy(bits=5)
-SIZES: dict[str, dict[str, int]] = {
+HEADS = {"read_heads": 2, "write_heads": 2}
+# Those with a memory, each with content addressing and without.
+SIZES: dict[str, dict[str, Any]] = {
     "S3-R1-K1": {},
-    "S5-R2-K2": {"shifts": 5, "read_heads": 2, "write_heads": 2},
+    "S5-R2-K2": {"shifts": 5, **HEADS},
+    "LSTM-R1-K1, learned memory": {
+        "controller": "lstm",
+        "controller_sizes": (12,),
+        "memory_locations": LOCATIONS,
+        "initial_memory": "learned",
+    },
+    "LSTM-of-two-layers-R2-K2, random memory, uniform weights": {
+        "controller": "lstm",
+        "controller_sizes": (9, 8),
+        "memory_locations": LOCATIONS,
+        "initial_memory": "random",
+        "initial_weights": "uniform",
+        **HEADS,
+    },
 }
 OFF = ", content addressing off"
+WITH_MEMORY = [*SIZES, *(name + OFF for name in SIZES)]
+BASELINE = "LSTM"
 
 Tensors = Mapping[str, Any]
 Step = Callable[[Tensors], Tensors]
 
 
-class Network(NamedTuple):
+class Case(NamedTuple):
     """A network, the folder of its export, and what eager mode makes of the sequences x, ``[T, B, I]``."""
 
-    cell: NTMCell
+    network: Network
     folder: pathlib.Path
     x: np.ndarray
     state: dict[str, np.ndarray]
@@ -43,31 +60,34 @@ def roll_out(step: Step, x: np.ndarray, state: Tensors) -> dict[str, np.ndarray]
     """Every output of every step, or chunk of steps, along a new first axis."""
     steps = []
     for x_t in x:
-        outputs = step({INPUTS[0]: x_t, **state})
+        outputs = step({"x": x_t, **state})
         steps.append(outputs)
-        state = {name: outputs[f"next_{name}"] for name in INPUTS[1:]}
-    names = [name for name in STEP_OUTPUTS if name in steps[0]]
-    return {name: np.stack([np.asarray(outputs[name]) for outputs in steps]) for name in names}
+        state = {name: outputs[f"next_{name}"] for name in state}
+    return {name: np.stack([np.asarray(outputs[name]) for outputs in steps]) for name in steps[0]}
 
 
-@pytest.fixture(scope="module", params=[*SIZES, *(name + OFF for name in SIZES)])
-def network(
+@pytest.fixture(scope="module", params=[*WITH_MEMORY, BASELINE])
+def case(
     request: pytest.FixtureRequest,
-    make_cell: Callable[..., NTMCell],
+    make_network: Callable[..., Network],
     trained: Callable[..., TrainedRun],
     tmp_path_factory: pytest.TempPathFactory,
-) -> Network:
-    cell = make_cell(TASK, **SIZES[request.param.removesuffix(OFF)])
+) -> Case:
+    if request.param == BASELINE:
+        network = make_network(TASK, model="lstm")
+    else:
+        network = make_network(TASK, **SIZES[request.param.removesuffix(OFF)])
     if request.param.endswith(OFF):
-        use_location_addressing(cell)
-    folder = tmp_path_factory.mktemp(request.param)
-    source = Source(trained(cell, TASK), TASK, "conformance", UNROLL)
+        assert isinstance(network, NTMCell)
+        use_location_addressing(network)
+    folder = tmp_path_factory.mktemp("export")
+    source = Source(trained(network, TASK), TASK, "conformance", UNROLL)
     for module in (onnx_format, savedmodel, tflite):
         module.write(source, folder)
     x = TASK.batch(np.random.default_rng(0), BATCH, {"length": LENGTH}).x
-    state = {name: value.numpy() for name, value in zip(INPUTS[1:], cell.initial_state(BATCH, LOCATIONS), strict=True)}
-    eager = step_function(cell).python_function
-    return Network(cell, folder, x, state, roll_out(lambda inputs: eager(**inputs), x, state))
+    state = {name: value.numpy() for name, value in network.initial_state(BATCH, LOCATIONS).items()}
+    eager = step_function(network).python_function
+    return Case(network, folder, x, state, roll_out(lambda inputs: eager(**inputs), x, state))
 
 
 def use_location_addressing(cell: NTMCell) -> None:
@@ -76,7 +96,7 @@ def use_location_addressing(cell: NTMCell) -> None:
     Without content addressing nothing brings a weighting back that a rounding has changed; less sensitive kernels and
     decided shifts keep the roundings small.
     """
-    for layer in (*cell.hidden, cell.heads, cell.output):
+    for layer in (*cell.layers, cell.output):
         layer.kernel.assign(layer.kernel * (2 / 3))
     cell.turn_content_addressing_off()
     each = cell.config.memory_vector_size + 3 + cell.config.shifts
@@ -86,54 +106,54 @@ def use_location_addressing(cell: NTMCell) -> None:
     cell.heads.bias.assign(bias)
 
 
-def as_function(network: Network) -> Step:
-    function = step_function(network.cell)
+def as_function(case: Case) -> Step:
+    function = step_function(case.network)
     return lambda inputs: function(**inputs)
 
 
-def as_xla(network: Network) -> Step:
-    function = tf.function(step_function(network.cell).python_function, jit_compile=True, autograph=False)
+def as_xla(case: Case) -> Step:
+    function = tf.function(step_function(case.network).python_function, jit_compile=True, autograph=False)
     return lambda inputs: function(**{name: tf.constant(value) for name, value in inputs.items()})
 
 
-def as_savedmodel(network: Network) -> Step:
-    loaded = tf.saved_model.load(str(network.folder / "savedmodel" / "1"))
-    step = loaded.signatures["step"]
-    return lambda inputs: {**step(**{name: tf.constant(value) for name, value in inputs.items()}), "": loaded}
+def as_savedmodel(case: Case) -> Step:
+    loaded = tf.saved_model.load(str(case.folder / "savedmodel" / "1"))
+    return lambda inputs: loaded.signatures["step"](**{name: tf.constant(value) for name, value in inputs.items()})
 
 
-def as_onnx(network: Network) -> Step:
-    return onnx_format.session((network.folder / "step.onnx").read_bytes())
+def as_onnx(case: Case) -> Step:
+    return onnx_format.session((case.folder / "step.onnx").read_bytes())
 
 
-def as_onnx_not_optimised(network: Network) -> Step:
-    return onnx_format.session((network.folder / "step.onnx").read_bytes(), optimised=False)
+def as_onnx_not_optimised(case: Case) -> Step:
+    return onnx_format.session((case.folder / "step.onnx").read_bytes(), optimised=False)
 
 
-def as_tflite(network: Network) -> Step:
-    runner = Interpreter(str(network.folder / "step.tflite")).get_signature_runner("step")
+def as_tflite(case: Case) -> Step:
+    runner = Interpreter(str(case.folder / "step.tflite")).get_signature_runner("step")
     return lambda inputs: runner(**inputs)
 
 
 @pytest.mark.parametrize(
     "implementation", [as_function, as_xla, as_savedmodel, as_onnx, as_onnx_not_optimised, as_tflite]
 )
-def test_step_is_the_same_everywhere(network: Network, implementation: Callable[[Network], Step]) -> None:
-    assert_equal(roll_out(implementation(network), network.x, network.state), network.expected)
+def test_step_is_the_same_everywhere(case: Case, implementation: Callable[[Case], Step]) -> None:
+    assert_equal(roll_out(implementation(case), case.x, case.state), case.expected)
 
 
+@pytest.mark.parametrize("case", WITH_MEMORY, indirect=True)
 @pytest.mark.parametrize("optimised", [True, False])
 @pytest.mark.parametrize(
     ("file", "unroll"), [("unrolled.onnx", UNROLL), ("sparse.onnx", SPARSE_UNROLL), ("batched.onnx", BATCHED_UNROLL)]
 )
-def test_graphs_of_several_steps_are_the_same(network: Network, file: str, unroll: int, optimised: bool) -> None:
-    graph = onnx_format.session((network.folder / file).read_bytes(), optimised=optimised)
-    steps = len(network.x) // unroll * unroll
-    chunks = network.x[:steps].reshape(-1, unroll, *network.x.shape[1:])
-    actual = roll_out(graph, chunks, network.state)
-    y = actual.pop("y").reshape(steps, *network.expected["y"].shape[1:])
-    states = {name: network.expected[name][unroll - 1 :: unroll] for name in OUTPUTS[1:]}
-    assert_equal({"y": y, **actual}, {"y": network.expected["y"][:steps], **states})
+def test_graphs_of_several_steps_are_the_same(case: Case, file: str, unroll: int, optimised: bool) -> None:
+    graph = onnx_format.session((case.folder / file).read_bytes(), optimised=optimised)
+    steps = len(case.x) // unroll * unroll
+    chunks = case.x[:steps].reshape(-1, unroll, *case.x.shape[1:])
+    actual = roll_out(graph, chunks, case.state)
+    y = actual.pop("y").reshape(steps, *case.expected["y"].shape[1:])
+    states = {f"next_{name}": case.expected[f"next_{name}"][unroll - 1 :: unroll] for name in case.state}
+    assert_equal({"y": y, **actual}, {"y": case.expected["y"][:steps], **states})
 
 
 def assert_equal(actual: Tensors, expected: Tensors) -> None:
@@ -144,24 +164,23 @@ def assert_equal(actual: Tensors, expected: Tensors) -> None:
     np.testing.assert_array_equal(actual["y"] > 0.5, expected["y"] > 0.5)
 
 
-@pytest.mark.parametrize(("length", "locations"), [(7, 128), (70, 141)])
-def test_savedmodel_runs_whole_sequences_in_as_many_locations_as_steps(
-    network: Network, length: int, locations: int
-) -> None:
-    """But in no fewer than the network's own, 128."""
-    loaded = tf.saved_model.load(str(network.folder / "savedmodel" / "1"))
+@pytest.mark.parametrize("length", [7, 70])
+def test_savedmodel_runs_whole_sequences_in_as_many_locations_as_steps(case: Case, length: int) -> None:
+    """But in no fewer than the network's own."""
+    loaded = tf.saved_model.load(str(case.folder / "savedmodel" / "1"))
     x = TASK.batch(np.random.default_rng(1), 3, {"length": length}).x
-    state = loaded.signatures["initial_state"](batch_size=tf.constant(3), memory_locations=tf.constant(locations))
-    outputs = roll_out(as_function(network), x, state)
+    locations = tf.constant(max(2 * length + 1, case.network.config.memory_locations))
+    state = loaded.signatures["initial_state"](batch_size=tf.constant(3), memory_locations=locations)
+    outputs = roll_out(as_function(case), x, state)
     whole = loaded.signatures["serving_default"](x=tf.constant(x.swapaxes(0, 1)))
     assert set(whole) == {"y"}
     np.testing.assert_allclose(whole["y"], outputs["y"].swapaxes(0, 1), rtol=0, atol=5e-6)
 
 
-def test_tflite_can_be_resized(network: Network) -> None:
+def test_tflite_can_be_resized(case: Case) -> None:
     """As from C++ or Java: resized, allocated, set, invoked."""
-    interpreter = Interpreter(str(network.folder / "step.tflite"))
-    inputs = {INPUTS[0]: network.x[0], **network.state}
+    interpreter = Interpreter(str(case.folder / "step.tflite"))
+    inputs = {"x": case.x[0], **case.state}
     details = {detail["name"].split("_")[-1].split(":")[0]: detail for detail in interpreter.get_input_details()}
     for name, value in inputs.items():
         interpreter.resize_tensor_input(details[name]["index"], value.shape)
@@ -170,4 +189,4 @@ def test_tflite_can_be_resized(network: Network) -> None:
         interpreter.set_tensor(details[name]["index"], value)
     interpreter.invoke()
     shapes = sorted(tuple(detail["shape"]) for detail in interpreter.get_output_details())
-    assert shapes == sorted(network.expected[name][0].shape for name in STEP_OUTPUTS)
+    assert shapes == sorted(values[0].shape for values in case.expected.values())

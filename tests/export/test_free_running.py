@@ -10,10 +10,9 @@ import tensorflow as tf
 from ntm.export import savedmodel, tflite
 from ntm.export.onnx_format import session
 from ntm.export.source import Source
-from ntm.export.step import step_function
+from ntm.export.step import outputs, step_function
 from ntm.models import NTMCell, NTMConfig
 from ntm.runtime import folder
-from ntm.runtime.metadata import INPUTS, STEP_OUTPUTS
 from ntm.tasks import Copy
 from ntm.training.run import TrainedRun
 
@@ -35,18 +34,18 @@ def cell(bundled_variables: dict[str, np.ndarray]) -> NTMCell:
 def differences(expected_step: Step, actual_step: Step, cell: NTMCell) -> tuple[dict[str, float], int, int]:
     """Run two steps side by side, each on its own state: the largest differences, wrong and differing bits."""
     x, target, _ = Copy().batch(np.random.default_rng(3), BATCH, {"length": LENGTH})
-    state = {name: t.numpy() for name, t in zip(INPUTS[1:], cell.initial_state(BATCH, LENGTH + 2), strict=True)}
+    state = {name: t.numpy() for name, t in cell.initial_state(BATCH, LENGTH + 2).items()}
     expected = actual = state
-    largest, said, recalled = dict.fromkeys(STEP_OUTPUTS, 0.0), [], []
+    largest, said, recalled = dict.fromkeys(outputs(cell.config), 0.0), [], []
     for x_t in x:
         mine = {name: np.asarray(t) for name, t in expected_step(x_t, expected).items()}
         theirs = {name: np.asarray(t) for name, t in actual_step(x_t, actual).items()}
-        for name in STEP_OUTPUTS:
+        for name in largest:
             largest[name] = max(largest[name], float(np.abs(mine[name] - theirs[name]).max()))
         said.append(mine["y"] > 0.5)
         recalled.append(theirs["y"] > 0.5)
-        expected = {name: mine[f"next_{name}"] for name in INPUTS[1:]}
-        actual = {name: theirs[f"next_{name}"] for name in INPUTS[1:]}
+        expected = {name: mine[f"next_{name}"] for name in state}
+        actual = {name: theirs[f"next_{name}"] for name in state}
     differing = int(np.count_nonzero(np.stack(said)[LENGTH + 1 :] != np.stack(recalled)[LENGTH + 1 :]))
     wrong = int(np.count_nonzero(np.stack(recalled)[LENGTH + 1 :] != (target[LENGTH + 1 :] > 0.5)))
     return largest, differing, wrong

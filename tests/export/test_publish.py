@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import onnx
@@ -18,11 +19,11 @@ from ntm import console
 from ntm.errors import ExportError
 from ntm.export import onnx_format, publish
 from ntm.export.source import Source
-from ntm.models import NTMCell, NTMConfig
+from ntm.models import Network, NTMCell, NTMConfig
 from ntm.runtime.metadata import FILES, Metadata
 from ntm.runtime.model import load
 from ntm.tasks import Copy
-from ntm.training.run import load_run
+from ntm.training.run import TrainedRun, load_run
 
 
 def test_an_export_is_whole_and_nothing_else_is_left(exported: pathlib.Path) -> None:
@@ -65,6 +66,101 @@ def test_names_and_shapes_are_the_contract(exported: pathlib.Path, file: str) ->
     assert shapes(graph.output) == {"y": [*time, "B", 5], **next_state, **adds}
 
 
+# The names of inputs and outputs by network; a step also has those that are last.
+INTERFACES: dict[str, tuple[dict[str, Any], tuple[str, ...], tuple[str, ...], tuple[str, ...]]] = {
+    "feedforward controller": (
+        {},
+        ("x", "memory", "weights", "reads"),
+        ("y", "next_memory", "next_weights", "next_reads"),
+        ("adds",),
+    ),
+    "LSTM controller": (
+        {"controller": "lstm"},
+        ("x", "memory", "weights", "reads", "hidden", "cell"),
+        ("y", "next_memory", "next_weights", "next_reads", "next_hidden", "next_cell"),
+        ("adds",),
+    ),
+    "LSTM": ({"model": "lstm"}, ("x", "hidden", "cell"), ("y", "next_hidden", "next_cell"), ()),
+}
+
+
+@pytest.mark.parametrize(("options", "inputs", "outputs", "of_step"), INTERFACES.values(), ids=INTERFACES)
+def test_names_are_the_contract_of_every_network(  # noqa: PLR0917
+    make_network: Callable[..., Network],
+    trained: Callable[..., TrainedRun],
+    tmp_path: pathlib.Path,
+    options: dict[str, Any],
+    inputs: tuple[str, ...],
+    outputs: tuple[str, ...],
+    of_step: tuple[str, ...],
+) -> None:
+    task = Copy(bits=3)
+    onnx_format.write(Source(trained(make_network(task, **options), task), task, "tiny", 2), tmp_path)
+    files = {"step.onnx", "unrolled.onnx", "sparse.onnx", "batched.onnx"} if of_step else {"step.onnx"}
+    assert {path.name for path in tmp_path.iterdir()} == files
+    for path in tmp_path.iterdir():
+        model = onnx.load(path)
+        expected = outputs + of_step if path.name == "step.onnx" else outputs
+        assert tuple(value.name for value in model.graph.input) == inputs
+        assert tuple(value.name for value in model.graph.output) == expected
+        metadata = Metadata.from_props({prop.key: prop.value for prop in model.metadata_props})
+        assert (metadata.inputs, metadata.outputs) == (inputs, expected)
+
+
+FOUR_HEADS = {"read_heads": 2, "write_heads": 2}
+NETWORKS: dict[str, dict[str, Any]] = {
+    "LSTM controller": {"controller": "lstm", "controller_sizes": (9,)},
+    "LSTM controller, four heads": {"controller": "lstm", "controller_sizes": (9,), **FOUR_HEADS},
+    "LSTM controller of two layers": {"controller": "lstm", "controller_sizes": (9, 8)},
+    "LSTM controller of two layers, four heads": {"controller": "lstm", "controller_sizes": (9, 8), **FOUR_HEADS},
+    "learned memory": {"memory_locations": 6, "initial_memory": "learned"},
+    "random memory": {"memory_locations": 6, "initial_memory": "random"},
+    "uniform weights": {"initial_weights": "uniform"},
+    "LSTM controller, all learned": {
+        "controller": "lstm",
+        "memory_locations": 6,
+        "initial_memory": "learned",
+        "initial_weights": "learned",
+        "initial_reads": "learned",
+    },
+    "LSTM": {"model": "lstm", "layer_sizes": (6, 5)},
+}
+
+
+@pytest.mark.usefixtures("short_gate")
+@pytest.mark.filterwarnings("ignore:not published, since not as good")
+@pytest.mark.parametrize("options", NETWORKS.values(), ids=NETWORKS)
+def test_every_network_is_published_in_every_format(
+    make_network: Callable[..., Network],
+    trained: Callable[..., TrainedRun],
+    tmp_path: pathlib.Path,
+    options: dict[str, Any],
+) -> None:
+    task = Copy(bits=3)
+    network = make_network(task, **options)
+    found = publish.publish(trained(network, task), tmp_path / "out", publish.FORMATS, unroll=4)
+    graphs = {"step.onnx", "savedmodel step", "savedmodel", "step.tflite", "triton step"}
+    if network.config.heads:
+        graphs |= {f"{kind}.onnx" for kind in ("unrolled", "sparse", "batched")}
+        graphs |= {f"triton {kind}" for kind in ("unrolled", "sparse", "batched")}
+    assert set(found) - {"step_dynamic_range.tflite"} == graphs  # which is there only if it is as good
+    for graph in graphs - {"savedmodel"}:
+        assert set(found[graph].difference) >= {"y", *(f"next_{name}" for name in network.config.state_shapes)}
+    assert all(agreement.holds for agreement in found.values())
+    assert set(publish.verify(trained(network, task), tmp_path / "out")) == set(found)
+    model, x = load(tmp_path / "out"), task.batch(np.random.default_rng(0), 2, {"length": 5}).x
+    state, expected = model.initial_state(2, 11), network.initial_state(2, 11)
+    assert list(state) == list(expected)
+    for name, value in expected.items():
+        np.testing.assert_allclose(state[name], value, rtol=1e-6, err_msg=name)
+    y, state = model.run(x, state)
+    for x_t, y_t in zip(x, y, strict=True):
+        logits, expected = network(x_t, expected)
+        np.testing.assert_allclose(y_t, 1 / (1 + np.exp(-logits.numpy())), rtol=0, atol=1e-5)
+    for name, value in expected.items():
+        np.testing.assert_allclose(state[name], value, rtol=0, atol=1e-5, err_msg=name)
+
+
 @pytest.mark.parametrize("file", ["step.onnx", "unrolled.onnx", "sparse.onnx", "batched.onnx"])
 def test_graphs_stand_the_full_check_and_every_shape_follows(exported: pathlib.Path, file: str) -> None:
     model = onnx.load(exported / file)
@@ -87,7 +183,7 @@ def test_names_of_nodes_tell_where_they_come_from(exported: pathlib.Path) -> Non
         assert {node.name.split("/")[0] for node in graph.node} == {"all", *(f"step_{i}" for i in range(steps))}
     assert constants >= {"hidden_0/kernel", "hidden_1/bias", "heads/kernel", "output/kernel"}
     parts = {
-        "hidden_0/reads/kernel",
+        "hidden_0/others/kernel",
         "hidden_1/bias",
         "heads/addressing/kernel",
         "heads/add_0/bias",
@@ -104,7 +200,7 @@ def test_the_step_is_converted_alike_in_every_process(run: pathlib.Path, exporte
         import pathlib, sys
         from ntm.export import onnx_format
         from ntm.training.run import load_run
-        print(onnx_format.convert(load_run(pathlib.Path(sys.argv[1])).cell).SerializeToString().hex())"""
+        print(onnx_format.convert(load_run(pathlib.Path(sys.argv[1])).network).SerializeToString().hex())"""
     converted = [
         subprocess.run(
             [sys.executable, "-c", code, run],
@@ -125,7 +221,7 @@ def test_metadata_round_trips(run: pathlib.Path, exported: pathlib.Path, file: s
     trained = load_run(run)
     assert metadata == Source(trained, Copy(bits=5), "tiny-copy", 8).metadata(file.removesuffix(".onnx"))
     assert metadata.task == {"name": "copy", "options": {"bits": 5, "pattern": "random"}}
-    assert NTMConfig(**metadata.config) == trained.cell.config
+    assert NTMConfig(**metadata.config) == trained.network.config
     assert metadata.training == {"batches": 7}
 
 
@@ -141,16 +237,15 @@ def test_runtime_starts_where_the_network_starts(
         memory_vector_size=4,
         controller_sizes=(5,),
         read_heads=2,
-        learn_r_bias=learned,
-        learn_w_bias=learned,
-        learn_m_bias=learned,
+        **(dict.fromkeys(("initial_memory", "initial_weights", "initial_reads"), "learned") if learned else {}),
     )
     run = save_run(tmp_path / "run", cell, task)
     publish.publish(run, tmp_path / "out", ["onnx"], unroll=2)
     actual = load(tmp_path / "out").initial_state(batch_size=3, memory_locations=9)
     expected = cell.initial_state(batch_size=3, memory_locations=9)
-    for a, e in zip(actual, expected, strict=True):
-        np.testing.assert_allclose(a, e, rtol=1e-6)
+    assert list(actual) == list(expected) == ["memory", "weights", "reads"]
+    for name, value in expected.items():
+        np.testing.assert_allclose(actual[name], value, rtol=1e-6, err_msg=name)
     with contextlib.nullcontext() if not learned else pytest.raises(ExportError, match="at least 6 memory locations"):
         publish.publish(run, tmp_path / "triton", ["triton"], unroll=2, memory_locations=5)
 

@@ -15,7 +15,7 @@ from ntm.export import savedmodel
 from ntm.export.source import Source
 from ntm.export.step import step_function
 from ntm.models import NTMCell
-from ntm.runtime.metadata import INPUTS, STEP_OUTPUTS, Metadata
+from ntm.runtime.metadata import Metadata
 from ntm.tasks import Copy
 from ntm.training.run import TrainedRun
 
@@ -54,7 +54,7 @@ def source(make_cell: Callable[..., NTMCell], trained: Callable[..., TrainedRun]
 
 @pytest.fixture(scope="module")
 def cell(source: Source) -> NTMCell:
-    return source.run.cell
+    return source.run.network
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +74,7 @@ def test_tensorflow_alone_loads_it_and_runs_it(cell: NTMCell, folder: pathlib.Pa
     step = step_function(cell)
     for result in results.values():
         x = np.array(result["x"], np.float32)  # [B, T, I]
-        state = dict(zip(INPUTS[1:], cell.initial_state(len(x), max(x.shape[1], 6)), strict=True))
+        state = cell.initial_state(len(x), max(x.shape[1], 6))
         y = []
         for x_t in x.swapaxes(0, 1):
             outputs = step(x_t, **state)
@@ -101,8 +101,8 @@ def test_tensorflow_serving_finds_a_version_and_its_signatures(folder: pathlib.P
     for tensor, width in ((whole.inputs["x"], 4), (whole.outputs["y"], 3)):
         assert tensor.dtype == types_pb2.DT_FLOAT
         assert [size.size for size in tensor.tensor_shape.dim] == [-1, -1, width]  # [B, T, I] and [B, T, O]
-    assert set(step.inputs) == set(INPUTS)
-    assert set(step.outputs) == set(STEP_OUTPUTS)
+    assert set(step.inputs) == {"x", "memory", "weights", "reads"}
+    assert set(step.outputs) == {"y", "next_memory", "next_weights", "next_reads", "adds"}
 
 
 def test_metadata_round_trips(source: Source, folder: pathlib.Path) -> None:

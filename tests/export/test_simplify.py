@@ -104,7 +104,7 @@ def test_what_is_an_output_stays() -> None:
 
 def test_nothing_is_left_to_simplify_in_a_converted_step() -> None:
     cell = NTMCell(NTMConfig(input_size=9, output_size=8, shifts=5, read_heads=2, write_heads=2))
-    for layer in (*cell.hidden, cell.heads, cell.output):
+    for layer in (*cell.layers, cell.output):
         layer.bias.assign_add(tf.ones_like(layer.bias))  # tf2onnx leaves out a bias of zero
     operations = [n.op_type for n in onnx_format.convert(cell).graph.node]
     layers = len(cell.config.controller_sizes) + 2

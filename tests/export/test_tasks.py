@@ -55,7 +55,7 @@ def case(
     options, inputs, outputs = OPTIONS[request.param]
     task = find(request.param, options)
     cell = make_cell(task, seed=1, memory_vector_size=5, controller_sizes=(8,))
-    cell.hidden[0].kernel.assign(12 * cell.hidden[0].kernel)  # so that y depends on the last digit of x
+    cell.layers[0].kernel.assign(12 * cell.layers[0].kernel)  # so that y depends on the last digit of x
     run = trained(cell, task)
     folder = tmp_path_factory.mktemp("exports") / request.param
     with pytest.MonkeyPatch.context() as monkeypatch:

@@ -25,10 +25,11 @@ SIZES: dict[str, dict[str, Any]] = {
         "memory_locations": 6,
         "read_heads": 2,
         "write_heads": 2,
-        "learn_r_bias": True,
-        "learn_w_bias": True,
-        "learn_m_bias": True,
+        "initial_memory": "learned",
+        "initial_weights": "learned",
+        "initial_reads": "learned",
     },
+    "LSTM controller": {"controller": "lstm"},
 }
 UNROLL, LOCATIONS = 4, 9
 
@@ -64,9 +65,11 @@ def configured(tensors: Any, *batch: int) -> dict[str, list[int]]:
     return {tensor.name: [*batch, *tensor.dims] for tensor in tensors}
 
 
-def test_the_repository_is_laid_out_as_triton_wants_it(repository: pathlib.Path) -> None:
+def test_the_repository_is_laid_out_as_triton_wants_it(cell: NTMCell, repository: pathlib.Path) -> None:
     files = {path.relative_to(repository).as_posix() for path in repository.rglob("*") if path.is_file()}
+    carried = ("hidden", "cell") if cell.config.controller == "lstm" else ()
     assert files == {
+        *(f"step/initial_state/{name}" for name in carried),
         "step/config.pbtxt",
         "step/1/model.onnx",
         "step/initial_state/memory",

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from ntm.export import batched, onnx_format, parity, sparse, unrolled, walking
 from ntm.export.graph import Graph
 from ntm.export.onnx_format import OPSET
-from ntm.models import NTMCell, NTMConfig, State
-from ntm.runtime.metadata import INPUTS, NEGLIGIBLE, OUTPUTS
+from ntm.models import NTMCell, NTMConfig
+from ntm.runtime.metadata import NEGLIGIBLE, next_name
 
 Unroll = Callable[[NTMCell, int, int], onnx.ModelProto]
 
@@ -34,6 +34,7 @@ NODES = {
 }
 DEFAULT = NTMConfig(input_size=9, output_size=8)
 SMALL = NTMConfig(input_size=4, output_size=3, memory_vector_size=4, controller_sizes=(5,))
+LSTM = dataclasses.replace(SMALL, controller="lstm")
 CONFIGS = {
     "default": DEFAULT,
     "one layer": SMALL,
@@ -43,6 +44,16 @@ CONFIGS = {
     "R=2": dataclasses.replace(SMALL, read_heads=2),
     "K=2": dataclasses.replace(SMALL, write_heads=2),
     "R=2, K=3, S=5": dataclasses.replace(SMALL, read_heads=2, write_heads=3, shifts=5),
+    "LSTM": LSTM,
+    "LSTM, R=2, K=2": dataclasses.replace(LSTM, read_heads=2, write_heads=2),
+    "LSTM of two layers": dataclasses.replace(LSTM, controller_sizes=(5, 6)),
+    "LSTM of two layers, R=2, K=3, S=5": dataclasses.replace(
+        LSTM, controller_sizes=(5, 6), read_heads=2, write_heads=3, shifts=5
+    ),
+    "learned memory": dataclasses.replace(SMALL, memory_locations=8, initial_memory="learned"),
+    "random memory, uniform weights": dataclasses.replace(
+        SMALL, memory_locations=8, initial_memory="random", initial_weights="uniform"
+    ),
 }
 
 
@@ -96,6 +107,10 @@ def shifting(config: NTMConfig, *, by_content: bool = True) -> NTMCell:
     return cell
 
 
+def initial_state(cell: NTMCell, batch: int, locations: int) -> dict[str, np.ndarray]:
+    return {name: value.numpy() for name, value in cell.initial_state(batch, locations).items()}
+
+
 def compare(form: Unroll, cell: NTMCell, steps: int, batch: int, locations: int, *, chunks: int = 3) -> None:
     """Run such a graph beside the converted step; each chunk starts from the state of the steps."""
     model = form(cell, steps, OPSET)
@@ -103,14 +118,13 @@ def compare(form: Unroll, cell: NTMCell, steps: int, batch: int, locations: int,
     chunk = onnx_format.session(model.SerializeToString())
     step = onnx_format.session(onnx_format.convert(cell).SerializeToString())
     random = np.random.default_rng(1)
-    initial = cell.initial_state(batch, locations)
-    state = {name: value.numpy() for name, value in zip(INPUTS[1:], initial, strict=True)}
+    state = initial_state(cell, batch, locations)
     for _ in range(chunks):
         x = random.integers(0, 2, [steps, batch, cell.config.input_size]).astype(np.float32)
         actual = chunk({"x": x, **state})
         for t in range(steps):
             expected = step({"x": x[t], **state})
-            state = {name: expected[f"next_{name}"] for name in INPUTS[1:]}
+            state = {name: expected[f"next_{name}"] for name in state}
             np.testing.assert_allclose(actual["y"][t], expected["y"], rtol=0, atol=5e-6, err_msg=f"y of step {t}")
         for name in state:
             np.testing.assert_allclose(actual[f"next_{name}"], state[name], rtol=0, atol=5e-6, err_msg=name)
@@ -127,7 +141,7 @@ def test_b_and_n_are_open(form: Unroll, batch: int, locations: int, by_content: 
     compare(form, randomised(CONFIGS["R=2, K=3, S=5"], by_content=by_content), 2, batch, locations)
 
 
-@pytest.mark.parametrize("name", ["default", "R=2, K=3, S=5", "no shifts"])
+@pytest.mark.parametrize("name", ["default", "R=2, K=3, S=5", "no shifts", "LSTM of two layers"])
 def test_b_and_n_may_be_fixed(form: Unroll, name: str, by_content: bool) -> None:
     """As a program does that always takes the same; onnxruntime then computes all sizes while it loads the graph."""
     cell, steps, batch, locations = randomised(CONFIGS[name], by_content=by_content), 2, 3, 12
@@ -136,11 +150,11 @@ def test_b_and_n_may_be_fixed(form: Unroll, name: str, by_content: bool) -> None
     options.add_free_dimension_override_by_name("B", batch)
     options.add_free_dimension_override_by_name("N", locations)
     fixed = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
-    state = {key: value.numpy() for key, value in zip(INPUTS[1:], cell.initial_state(batch, locations), strict=True)}
+    state = initial_state(cell, batch, locations)
     inputs = {"x": np.ones([steps, batch, cell.config.input_size], np.float32), **state}
-    actual = dict(zip(OUTPUTS, fixed.run(list(OUTPUTS), inputs), strict=True))
     for output, expected in onnx_format.session(graph)(inputs).items():
-        np.testing.assert_allclose(actual[output], expected, rtol=0, atol=1e-6, err_msg=output)
+        (actual,) = fixed.run([output], inputs)
+        np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-6, err_msg=output)
 
 
 @pytest.mark.parametrize("name", ["one layer", "S=5"])
@@ -161,7 +175,7 @@ def test_weights_of_zero_stay_zero_and_make_no_nan(form: Unroll, by_content: boo
     assert cell.content_addressing is by_content
     compare(form, cell, 2, batch=4, locations=9, chunks=10)
     chunk = onnx_format.session(form(cell, 2, OPSET).SerializeToString())
-    state = {name: value.numpy() for name, value in zip(INPUTS[1:], cell.initial_state(4, 9), strict=True)}
+    state = initial_state(cell, 4, 9)
     weights = chunk({"x": np.ones([2, 4, cell.config.input_size], np.float32), **state})["next_weights"]
     np.testing.assert_array_equal(weights, np.broadcast_to(np.eye(9)[2], weights.shape))
 
@@ -201,8 +215,8 @@ def test_a_gate_is_never_more_than_open(form: Unroll, bias: float) -> None:
         "weights": np.tile(np.eye(locations, dtype=np.float32)[2], [1, cell.config.heads, 1]),
         "reads": np.zeros([1, 1, 4], np.float32),
     }
-    state = State(*(tf.constant(inputs[name]) for name in INPUTS[1:]))
-    expected = cell(tf.constant(inputs["x"][0]), state)[1].weights.numpy()
+    state = {name: tf.constant(value) for name, value in inputs.items() if name != "x"}
+    expected = cell(tf.constant(inputs["x"][0]), state)[1]["weights"].numpy()
     chunk = onnx_format.session(form(cell, 1, OPSET).SerializeToString())
     step = onnx_format.session(onnx_format.convert(cell).SerializeToString())
     for actual in (chunk(inputs), step({**inputs, "x": inputs["x"][0]})):
@@ -226,16 +240,18 @@ def test_every_step_is_the_same_nodes(form: Unroll, by_content: bool) -> None:
     assert {seven[f"step_{i}"] for i in range(7)} == {seven["step_0"]}
 
 
-def test_interface_is_the_contract(form: Unroll, by_content: bool) -> None:
-    graph = form(randomised(DEFAULT, by_content=by_content), 3, OPSET).graph
-    assert tuple(value.name for value in graph.input) == INPUTS
-    assert tuple(value.name for value in graph.output) == OUTPUTS
+@pytest.mark.parametrize(("config", "carried"), [(DEFAULT, ()), (CONFIGS["LSTM"], ("hidden", "cell"))])
+def test_interface_is_the_contract(form: Unroll, by_content: bool, config: NTMConfig, carried: tuple[str, ...]) -> None:
+    graph = form(randomised(config, by_content=by_content), 3, OPSET).graph
+    outputs = ("y", "next_memory", "next_weights", "next_reads", *map(next_name, carried))
+    assert tuple(value.name for value in graph.input) == ("x", "memory", "weights", "reads", *carried)
+    assert tuple(value.name for value in graph.output) == outputs
     names = [node.name for node in graph.node]
     assert len(set(names)) == len(names)
     used = {tensor for node in graph.node for tensor in node.input}
     assert {constant.name for constant in graph.initializer} <= used
     shared = {tensor for node in graph.node if node.name.startswith("all/") for tensor in node.output}
-    assert shared <= used | set(OUTPUTS)
+    assert shared <= used | set(outputs)
 
 
 def optimised(form: Unroll, steps: int, folder: pathlib.Path, *, by_content: bool = True) -> list[onnx.NodeProto]:
@@ -312,19 +328,19 @@ def test_the_graph_for_large_memories_writes_to_what_is_looked_at(
     np.testing.assert_allclose(memory[:, :, written], expected["next_memory"][:, :, written], rtol=0, atol=1e-6)
     if not by_content:
         assert not actual["next_weights"][:, :, left].any()
-    for output in OUTPUTS:
-        np.testing.assert_allclose(actual[output].reshape(expected[output].shape), expected[output], rtol=0, atol=2e-6)
+    for output, value in actual.items():
+        np.testing.assert_allclose(value.reshape(expected[output].shape), expected[output], rtol=0, atol=2e-6)
 
 
 def test_a_sequence_of_nan_leaves_the_others_alone(by_content: bool) -> None:
     """Where the sparse graph decides for all sequences at once."""
     config, step, chunk = sparse_graphs("one layer", by_content=by_content)
-    state = {name: value.numpy() for name, value in zip(INPUTS[1:], NTMCell(config).initial_state(3, 5), strict=True)}
+    state = initial_state(NTMCell(config), 3, 5)
     state["weights"] = state["weights"].copy()
     state["weights"][1] = np.nan
     inputs = {"x": np.ones([3, config.input_size], np.float32), **state}
     expected, actual = step(inputs), chunk({**inputs, "x": inputs["x"][np.newaxis]})
-    for name in OUTPUTS[1:]:
+    for name in map(next_name, state):
         np.testing.assert_allclose(actual[name], expected[name], rtol=0, atol=1e-6, err_msg=name)
     assert np.isnan(actual["y"][0, 1]).all()
     assert not np.isnan(actual["y"][0, ::2]).any()

@@ -359,8 +359,7 @@ def test_wrong_usage(ntm_eval: Eval, arguments: list[str], message: str) -> None
 
 
 def test_fewer_locations_than_the_heads_start_from(ntm_eval: Eval, edited_model: Callable[..., pathlib.Path]) -> None:
-    initial = f'{{"memory": {[0.0] * 9}, "weights": {[[0.5, 0.5]] * 2}, "reads": {[[0.0] * 9]}}}'
-    result = ntm_eval("--model", edited_model(props={"initial_state": initial}), "--memory-locations", "1")
+    result = ntm_eval("--model", edited_model(first={"weights": [[0.5, 0.5]] * 2}), "--memory-locations", "1")
     assert_trouble(result, "memory_locations must be at least 2, not 1")
 
 

@@ -406,8 +406,7 @@ def test_the_locations_of_a_case(tiny_model: pathlib.Path, edited_model: Callabl
     assert locations(ntm.load(tiny_model), given=50) == [50] * 4
     config = dict(ntm.load(tiny_model).config, memory_locations=300)
     weights = [[1 / 300] * 300] * 2  # its heads start from everywhere
-    initial = {"memory": [0.0] * 9, "weights": weights, "reads": [[0.0] * 9]}
-    wide = edited_model(props={"config": json.dumps(config), "initial_state": json.dumps(initial)})
+    wide = edited_model(props={"config": json.dumps(config)}, first={"weights": weights})
     assert locations(ntm.load(wide)) == [300, 300, 300, 1002]
 
 
@@ -425,7 +424,8 @@ def test_an_interrupt_stops_it_at_once(tiny_model: pathlib.Path) -> None:
     """What is under way ends at its next chunk, and what has not begun never begins."""
 
     model, chunks = ntm.load(tiny_model), 0
-    run = model._sparse.run
+    sparse = model._sessions["sparse"]
+    run = sparse.run
 
     def interrupt(_: float) -> None:
         if chunks:
@@ -436,7 +436,7 @@ def test_an_interrupt_stops_it_at_once(tiny_model: pathlib.Path) -> None:
         chunks += 1
         return run(*inputs)
 
-    model._sparse.run = count  # type: ignore[method-assign]
+    sparse.run = count  # type: ignore[method-assign, assignment]
     before = threading.active_count()
     with pytest.raises(KeyboardInterrupt):
         run_case(model, Copy(), Case({"length": 20_000}, 20_002, 100), threads=2, report=interrupt)

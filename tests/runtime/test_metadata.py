@@ -6,20 +6,28 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ntm.runtime.metadata import InitialState, Metadata, MetadataError
+from ntm.runtime.metadata import Metadata, MetadataError, StateTensor
 
 PROPS = {
-    "schema_version": "6",
+    "schema_version": "7",
     "graph": "unrolled",
+    "graphs": '["step", "unrolled"]',
     "unroll": "32",
     "model_name": "copy-8bit",
     "task": '{"name": "copy", "options": {"bits": 8, "pattern": "random"}}',
+    "network": "ntm",
     "config": (
         '{"input_size": 9, "output_size": 8, "memory_locations": 4, "memory_vector_size": 2, "read_heads": 1, '
         '"write_heads": 1}'
     ),
+    "parameters": "17",
     "content_addressing": "true",
-    "initial_state": '{"memory": [1e-06, 0], "weights": [[1.0], [1.0]], "reads": [[0.0, 0.0]]}',
+    "state": (
+        '{"memory": {"shape": [2, "N"], "first": [[], []], "beyond": [1e-06, 0]}, '
+        '"weights": {"shape": [2, "N"], "first": [[1.0], [1.0]], "beyond": [0.0, 0.0]}, '
+        '"reads": {"shape": [1, 2], "first": [[0.0, 0.0]], "beyond": null}}'
+    ),
+    "least_locations": "2",
     "training": "{}",
     "checkpoint_sha256": "0123456789abcdef" * 4,
 }
@@ -43,23 +51,37 @@ def metadata(draw: st.DrawFn) -> Metadata:
     def vectors(rows: int, columns: int) -> Any:
         return draw(st.lists(st.lists(numbers, min_size=columns, max_size=columns), min_size=rows, max_size=rows))
 
-    graph = draw(st.sampled_from(["step", "unrolled", "sparse", "batched"]))
+    kinds = ["step", *draw(st.lists(st.sampled_from(["unrolled", "sparse", "batched"]), unique=True))]
+    graph = draw(st.sampled_from(kinds))
+    state = {
+        "memory": StateTensor((m, "N"), vectors(m, p), vectors(1, m)[0]),
+        "weights": StateTensor((r + k, "N"), vectors(r + k, p), vectors(1, r + k)[0]),
+        "reads": StateTensor((r, m), vectors(r, m)),
+    }
+    if draw(st.booleans()):
+        state["weights"] = StateTensor((r + k, "N"), ((),) * (r + k), "1/N")
+    if draw(st.booleans()):
+        state["cell"] = StateTensor((p,), vectors(1, p)[0])
+    if draw(st.booleans()):
+        state = {"hidden": StateTensor((m,), vectors(1, m)[0])}  # without heads
     return Metadata(
         graph=graph,
+        graphs=tuple(kinds),
         unroll=1 if graph == "step" else draw(st.integers(1, 1000)),
         model_name=draw(st.from_regex(r"[a-z0-9-]+", fullmatch=True)),
         task={"name": draw(names), "options": draw(st.dictionaries(st.text(), json_values))},
+        network=draw(names),
         config={
             "input_size": draw(sizes),
             "output_size": draw(sizes),
             "memory_locations": p + draw(st.integers(0, 1000)),
-            "memory_vector_size": m,
             "read_heads": r,
-            "write_heads": k,
             "controller_sizes": (3, 4),
         },
-        content_addressing=draw(st.booleans()),
-        initial_state=InitialState(vectors(1, m)[0], vectors(r + k, p), vectors(r, m)),
+        parameters=draw(st.integers(1, 10**8)),
+        content_addressing=len(state) > 1 and draw(st.booleans()),
+        state=state,
+        least_locations=p + draw(st.integers(0, 3)),
         training=draw(st.dictionaries(st.text(), json_values)),
         checkpoint_sha256=draw(st.from_regex(r"[0-9a-f]{64}", fullmatch=True)),
     )
@@ -139,14 +161,19 @@ def _config(**changes: Any) -> str:
 
 
 def _state(**changes: Any) -> str:
-    return json.dumps(json.loads(PROPS["initial_state"]) | changes)
+    """The state with changes to its tensors by name."""
+    state = json.loads(PROPS["state"])
+    return json.dumps(
+        {name: state.get(name, {}) | change for name, change in changes.items()}
+        | {name: tensor for name, tensor in state.items() if name not in changes}
+    )
 
 
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("schema_version", "5"),
-        ("schema_version", "7"),
+        ("schema_version", "6"),
+        ("schema_version", "8"),
         ("schema_version", ""),
         ("graph", "loop"),
         ("graph", "step"),  # of 32 steps
@@ -171,7 +198,18 @@ def _state(**changes: Any) -> str:
         ("config", _config(read_heads=True)),
         ("config", _config(memory_locations=0)),
         ("config", _config(memory_locations=10**12)),
-        ("config", _config(memory_vector_size=3)),
+        ("graphs", "[]"),
+        ("graphs", '"step"'),
+        ("graphs", '["unrolled", "step"]'),
+        ("graphs", '["step", "sparse"]'),  # its own is missing
+        ("graphs", '["step", "unrolled", "unrolled"]'),
+        ("graphs", '["step", "unrolled", "loop"]'),
+        ("graphs", '["step", ["unrolled"]]'),
+        ("network", "two\nlines"),
+        ("parameters", "0"),
+        ("parameters", "many"),
+        ("least_locations", "0"),
+        ("least_locations", "-1"),
         ("task", ""),
         ("task", "null"),
         ("task", '"copy"'),
@@ -185,19 +223,38 @@ def _state(**changes: Any) -> str:
         ("content_addressing", ""),
         ("content_addressing", "null"),
         ("content_addressing", "1"),
-        ("initial_state", "null"),
-        ("initial_state", _state(more=[])),
-        ("initial_state", _state(memory=[1.0])),
-        ("initial_state", _state(memory=["a", "b"])),
-        ("initial_state", _state(memory="ab")),
-        ("initial_state", _state(memory=[float("nan"), 0.0])),
-        ("initial_state", _state(memory=[10**400, 0])),
-        ("initial_state", _state(weights=[[1.0]])),
-        ("initial_state", _state(weights=[[], []])),
-        ("initial_state", _state(weights=[[1.0], [1.0, 0.0]])),
-        ("initial_state", _state(weights=[[1.0] * 5] * 2)),  # more than there are locations
-        ("initial_state", _state(reads=[0.0, 0.0])),
-        ("initial_state", _state(reads=3)),
+        ("state", "null"),
+        ("state", "{}"),
+        ("state", "[]"),
+        ("state", "[" * 100_000),
+        ("state", json.dumps({f"t{i}": {"shape": [1], "first": [0.0], "beyond": None} for i in range(17)})),
+        ("state", _state(memory={"more": 1})),
+        ("state", '{"hidden": {"shape": [1], "first": [0.0]}}'),
+        ("state", '{"hidden": {"shape": [1], "first": [0.0], "beyond": null}}'),  # and content addressing
+        ("state", _state(x={"shape": [1], "first": [0.0], "beyond": None})),
+        ("state", _state(next_memory={"shape": [1], "first": [0.0], "beyond": None})),
+        ("state", _state(**{"two words": {"shape": [1], "first": [0.0], "beyond": None}})),
+        ("state", _state(memory={"beyond": [1.0]})),
+        ("state", _state(memory={"beyond": ["a", "b"]})),
+        ("state", _state(memory={"beyond": "ab"})),
+        ("state", _state(memory={"beyond": None})),
+        ("state", _state(memory={"beyond": [float("nan"), 0.0]})),
+        ("state", _state(memory={"beyond": [10**400, 0]})),
+        ("state", _state(memory={"first": [[1.0] * 3] * 2})),  # more than least_locations
+        ("state", _state(memory={"shape": ["N", 2]})),
+        ("state", _state(memory={"shape": [2, 3, "N"]})),
+        ("state", _state(memory={"shape": [2, True]})),
+        ("state", _state(memory={"shape": [2.0, "N"]})),
+        ("state", _state(memory={"shape": 2})),
+        ("state", _state(memory={"shape": [3, "N"], "first": [[]] * 3, "beyond": [0.0] * 3})),
+        ("state", _state(weights={"first": [[1.0]]})),
+        ("state", _state(weights={"first": [[1.0], [1.0, 0.0]]})),
+        ("state", _state(weights={"first": [["a"], ["b"]]})),
+        ("state", _state(weights={"shape": [1, "N"], "first": [[1.0]], "beyond": [0.0]})),  # no write head
+        ("state", _state(reads={"first": [0.0, 0.0]})),
+        ("state", _state(reads={"first": 3})),
+        ("state", _state(reads={"beyond": [0.0]})),
+        ("state", _state(cell={"shape": [2], "first": [0.0], "beyond": None})),
     ],
 )
 def test_a_property_is_wrong(name: str, value: str) -> None:

@@ -1,3 +1,4 @@
+import json
 import pathlib
 import re
 import shutil
@@ -16,7 +17,6 @@ import pytest
 
 import ntm
 from ntm.runtime import folder
-from ntm.runtime.metadata import INPUTS, OUTPUTS, STEP_OUTPUTS
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -26,9 +26,10 @@ def random_words(*shape: int) -> npt.NDArray[np.uint8]:
 
 
 def test_the_names_are_the_contract() -> None:
-    assert INPUTS == ("x", "memory", "weights", "reads")
-    assert OUTPUTS == ("y", "next_memory", "next_weights", "next_reads")
-    assert STEP_OUTPUTS == ("y", "next_memory", "next_weights", "next_reads", "adds")
+    for graph in folder.read(folder.DEFAULT).graphs:
+        assert graph.metadata.inputs == ("x", "memory", "weights", "reads")
+        adds = ("adds",) if graph.metadata.graph == "step" else ()
+        assert graph.metadata.outputs == ("y", "next_memory", "next_weights", "next_reads", *adds)
 
 
 def test_serving_imports_nothing_of_training() -> None:
@@ -89,19 +90,36 @@ def test_batches_are_cut_by_the_memory_they_take(tiny_model: pathlib.Path) -> No
 
 
 def test_initial_state(edited_model: Callable[..., pathlib.Path]) -> None:
-    initial = f'{{"memory": {[0.5] * 8 + [0.25]}, "weights": [[0.75, 0.25], [1, 0]], "reads": [{[2.0] * 9}]}}'
-    model = ntm.load(edited_model(props={"initial_state": initial}))
-    memory, weights, reads = model.initial_state(3, memory_locations=5)
-    np.testing.assert_array_equal(memory, np.broadcast_to([[0.5]] * 8 + [[0.25]], (3, 9, 5)))
+    first = {"memory": [[0.5, 1.5]] * 8 + [[0.25, 1.25]], "weights": [[0.75, 0.25], [1, 0]], "reads": [[2.0] * 9]}
+    model = ntm.load(edited_model(first=first))
+    state = model.initial_state(3, memory_locations=5)
+    assert list(state) == ["memory", "weights", "reads"]
+    memory, weights, reads = state.values()
+    np.testing.assert_array_equal(
+        memory, np.broadcast_to([[0.5, 1.5, 0, 0, 0]] * 8 + [[0.25, 1.25, 0, 0, 0]], (3, 9, 5))
+    )
     np.testing.assert_array_equal(weights, [[[0.75, 0.25, 0, 0, 0], [1, 0, 0, 0, 0]]] * 3)
     np.testing.assert_array_equal(reads, np.full((3, 1, 9), 2.0))
     assert {array.dtype for array in (memory, weights, reads)} == {np.dtype(np.float32)}
-    assert model.initial_state(1).memory.shape == (1, 9, 16)  # the configuration's
-    assert model.initial_state(0).reads.shape == (0, 1, 9)
+    assert model.initial_state(1)["memory"].shape == (1, 9, 16)  # the configuration's
+    assert model.initial_state(0)["reads"].shape == (0, 1, 9)
     with pytest.raises(ValueError, match="memory_locations must be at least 2, not 1"):
         model.initial_state(1, memory_locations=1)
     with pytest.raises(ValueError, match="batch_size must be at least 0, not -1"):
         model.initial_state(-1)
+
+
+def test_a_uniform_initial_weighting_is_so_for_any_n(edited_model: Callable[..., pathlib.Path]) -> None:
+    def uniform(graph: onnx.ModelProto) -> None:
+        props = {prop.key: prop.value for prop in graph.metadata_props}
+        state = json.loads(props["state"])
+        state["weights"] |= {"first": [[], []], "beyond": "1/N"}
+        onnx.helper.set_model_props(graph, props | {"state": json.dumps(state)})
+
+    model = ntm.load(edited_model(change=uniform))
+    for locations in (1, 7):
+        expected = np.full((2, 2, locations), 1 / locations, np.float32)
+        np.testing.assert_array_equal(model.initial_state(2, locations)["weights"], expected)
 
 
 def test_the_memory_grows_with_the_sequence_unless_it_is_given(tiny_model: pathlib.Path) -> None:
@@ -163,7 +181,7 @@ def test_step_refuses_other_shapes(tiny_model: pathlib.Path) -> None:
     with pytest.raises(ValueError, match=r"^memory must "):
         model.step(np.zeros((1, 9)), state)
     with pytest.raises(ValueError, match=r"^weights must "):
-        model.step(np.zeros((2, 9)), state._replace(weights=state.weights[:, :, 1:]))
+        model.step(np.zeros((2, 9)), state | {"weights": state["weights"][:, :, 1:]})
     with pytest.raises(ValueError, match=r"^x must "):
         model.step(0.0, state)
 

@@ -249,6 +249,7 @@ def trace_of(score: Score, heads: int = 1, locations: int = 20) -> Trace:
         weights=np.full((steps, heads + 1, locations), 1, np.float32),
         reads=np.zeros((steps, heads, 20), np.float32),
         memory=np.zeros((20, locations), np.float32),
+        carried={},
     )
 
 

@@ -402,8 +402,7 @@ def test_wrong_usage(ntm_run: Run, tmp_path: pathlib.Path, arguments: list[str],
 
 
 def test_fewer_locations_than_the_heads_start_from(ntm_run: Run, edited_model: Callable[..., pathlib.Path]) -> None:
-    initial = f'{{"memory": {[0.0] * 9}, "weights": {[[0.5, 0.5]] * 2}, "reads": {[[0.0] * 9]}}}'
-    other = edited_model(props={"initial_state": initial})
+    other = edited_model(first={"weights": [[0.5, 0.5]] * 2})
     result = ntm_run("-", "-o", "-", "--model", other, "--memory-locations", "1", input=WHOLE)
     assert_trouble(result, "memory_locations must be at least 2, not 1")
 

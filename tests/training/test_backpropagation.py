@@ -2,20 +2,34 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ntm.models import NTMCell, NTMConfig
+from ntm.models import LSTMConfig, Network, NetworkConfig, NTMConfig, make_network
 from ntm.tasks import find
-from ntm.training.backpropagation import unroll
-from ntm.training.losses import Sequences, blur, content_addressing, loss, sharpness, writing
+from ntm.training.backpropagation import Unrolled, unroll
+from ntm.training.losses import Sequences, blur, content_addressing, drift, loss, sharpness, writing
 
-CONFIGS = {
+CONFIGS: dict[str, NetworkConfig] = {
     "default": NTMConfig(9, 8, memory_locations=7),
     "one hidden layer": NTMConfig(9, 8, memory_locations=7, controller_sizes=(11,)),
     "five shifts, four heads": NTMConfig(
         9, 8, memory_locations=7, shifts=5, read_heads=2, write_heads=2, controller_sizes=(12, 13)
     ),
     "learned initial state": NTMConfig(
-        9, 8, memory_locations=7, learn_r_bias=True, learn_w_bias=True, learn_m_bias=True, controller_sizes=(12, 13)
+        9,
+        8,
+        memory_locations=7,
+        initial_memory="learned",
+        initial_weights="learned",
+        initial_reads="learned",
+        controller_sizes=(12, 13),
     ),
+    "random memory, uniform weights": NTMConfig(
+        9, 8, memory_locations=7, initial_memory="random", initial_weights="uniform", controller_sizes=(12,)
+    ),
+    "LSTM controller": NTMConfig(9, 8, memory_locations=7, controller="lstm", controller_sizes=(11,)),
+    "LSTM controller of two layers, four heads": NTMConfig(
+        9, 8, memory_locations=7, controller="lstm", controller_sizes=(7, 6), read_heads=2, write_heads=2
+    ),
+    "LSTM": LSTMConfig(9, 8, layer_sizes=(7, 6, 5)),
 }
 STEPS, TAKEN, LENGTHS = 11, 7, (2, 3, 1)  # T; the steps of the longest sequence; the words to copy
 
@@ -30,12 +44,12 @@ def copies() -> Sequences:
     return Sequences(tf.constant(x), tf.constant(target), tf.constant(mask), tf.constant(TAKEN))
 
 
-def varied_cell(config: NTMConfig) -> NTMCell:
-    """A cell without a bias of 0, which would hide mistakes."""
-    cell = NTMCell(config, seed=1)
-    for variable in cell.trainable_variables:
+def varied_network(config: NetworkConfig) -> Network:
+    """A network without a bias of 0, which would hide mistakes."""
+    network = make_network(config, seed=1)
+    for variable in network.trainable_variables:
         variable.assign_add(tf.random.stateless_normal(variable.shape, [5, 6], stddev=0.1))
-    return cell
+    return network
 
 
 @pytest.mark.parametrize(
@@ -45,32 +59,35 @@ def varied_cell(config: NTMConfig) -> NTMCell:
 )
 @pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS.keys())
 def test_is_the_gradient_that_automatic_differentiation_finds(
-    config: NTMConfig, compiled: bool, memory_locations: int | None
+    config: NetworkConfig, compiled: bool, memory_locations: int | None
 ) -> None:
-    cell, batch = varied_cell(config), copies()
-    variables = cell.trainable_variables
+    network, batch = varied_network(config), copies()
+    variables = network.trainable_variables
 
-    def objective(logits: tf.Tensor, weights: tf.Tensor, *of_heads: tf.Tensor) -> tf.Tensor:
-        strength, gate, sharpening, erase, add = of_heads
+    def objective(unrolled: Unrolled) -> tf.Tensor:
+        value = loss(unrolled.logits, batch)
+        if "cell" in unrolled.state:
+            value += drift(unrolled.state["cell"], batch)
+        if unrolled.heads is None:
+            return value
+        heads = unrolled.heads
         # Of heads that begin with a beta and a gamma of 0.7 and 1.7.
-        sharp = sharpness(10.0 * strength, 3.0 * sharpening, batch)
-        penalties = blur(weights, batch) + content_addressing(gate, batch) + writing(erase, add, batch) + sharp
-        return loss(logits, batch) + penalties
+        value += sharpness(10.0 * heads.strength, 3.0 * heads.sharpening, batch)
+        value += content_addressing(heads.gate, batch) + writing(heads.erase, heads.add, batch)
+        return value + blur(unrolled.state["weights"], batch)
 
     def ours() -> tuple[tf.Tensor, list[tf.Tensor]]:
         with tf.GradientTape() as tape:
-            value = objective(*unroll(cell, batch.x, batch.steps, memory_locations))
+            value = objective(unroll(network, batch.x, batch.steps, memory_locations))
         return value, tape.gradient(value, variables)
 
     with tf.GradientTape() as tape:
-        state, steps = cell.initial_state(3, memory_locations), []
+        state, steps = network.initial_state(3, memory_locations), []
         for x in tf.unstack(batch.x)[:TAKEN]:
-            y, state, heads = cell.step_with_heads(x, state)
-            of_heads = heads.strength, heads.gate, heads.sharpening, heads.erase, heads.add
-            steps.append((y, state.weights, *of_heads))
-        until_end = [[0, STEPS - TAKEN], [0, 0], [0, 0]]
-        columns = [tf.stack(column) for column in zip(*steps, strict=True)]
-        expected_value = objective(*(tf.pad(c, [*until_end, [0, 0]][: len(c.shape)]) for c in columns))
+            y, state, heads = network.step_with_heads(x, state)
+            visible = {name: state[name] for name in network.visible}
+            steps.append(Unrolled(y, visible, heads))
+        expected_value = objective(tf.nest.map_structure(_padded, *steps))
     expected = tape.gradient(expected_value, variables)
 
     value, gradients = (tf.function(ours, jit_compile=True, autograph=False) if compiled else ours)()
@@ -80,10 +97,18 @@ def test_is_the_gradient_that_automatic_differentiation_finds(
         np.testing.assert_allclose(gradient / scale, wanted / scale, atol=2e-4, err_msg=variable.name)
 
 
+def _padded(*steps: tf.Tensor | None) -> tf.Tensor | None:
+    """Steps as one tensor, with zeros behind; None of None."""
+    if steps[0] is None:
+        return None
+    together = tf.stack(steps)
+    return tf.pad(together, [[0, STEPS - TAKEN], *[[0, 0]] * (len(together.shape) - 1)])
+
+
 @pytest.mark.parametrize("memory_locations", [None, 9])
 def test_the_weightings_are_over_the_memory_locations_that_are_given(memory_locations: int | None) -> None:
     batch = copies()
-    weights = unroll(varied_cell(CONFIGS["default"]), batch.x, batch.steps, memory_locations).weights
+    weights = unroll(varied_network(CONFIGS["default"]), batch.x, batch.steps, memory_locations).state["weights"]
     assert weights.shape == [STEPS, 3, 2, memory_locations or 7]
     np.testing.assert_allclose(np.sum(weights, axis=3)[:TAKEN], 1.0, rtol=1e-5)
     assert not np.any(weights[TAKEN:])

@@ -95,9 +95,13 @@ def test_every_option_reaches_the_run(tmp_path: pathlib.Path) -> None:
         "memory_locations": 6,
         "memory_vector_size": 4,
         "shifts": 5,
+        "controller": "lstm",
         "controller_sizes": [7, 8],
         "read_heads": 2,
         "write_heads": 3,
+        "initial_memory": "random",
+        "initial_weights": "uniform",
+        "initial_reads": "learned",
     }
     training = {
         "seed": 5,
@@ -110,13 +114,11 @@ def test_every_option_reaches_the_run(tmp_path: pathlib.Path) -> None:
         "goal": 0.5,
         "sharpness_penalty": 0.25,
     }
-    biases = ("learn_r_bias", "learn_w_bias", "learn_m_bias")
     options = [
         word
         for name, value in (network | training).items()
         for word in (f"--{name.replace('_', '-')}", ",".join(map(str, value)) if isinstance(value, list) else value)
     ]
-    options += [f"--{name.replace('_', '-')}" for name in biases]
     options += ["--turn-content-off", "--no-xla"]
     task = ("--task", "repeat-copy", "--option", "bits=3", "--size", "length=1-2", "--size", "repeats=2")
     done = ntm_train("--output", tmp_path / "run", *task, *options)
@@ -124,14 +126,30 @@ def test_every_option_reaches_the_run(tmp_path: pathlib.Path) -> None:
     config = json.loads((tmp_path / "run" / "config.json").read_text())
     assert config["task"] == {"name": "repeat-copy", "options": {"bits": 3}}
     own = {"input_size": 5, "output_size": 4}
-    assert config["network"] == network | dict.fromkeys(biases, True) | own
+    assert config["network"] == {"model": "ntm"} | network | own
     given = training | {"sizes": {"length": [1, 2], "repeats": [2, 2]}, "turn_content_off": True, "xla": False}
     assert config["training"].items() >= (given | {"content_learning_rate": 0.01}).items()
     others = {"output", "task", "option", "size", "resume", "force", "as_json", "quiet", "version"}
-    assert set(inspect.signature(command.train).parameters) == others | {*network, *training, *biases} | {
+    assert set(inspect.signature(command.train).parameters) == others | {*network, *training} | {
+        "model",
+        "layer_sizes",
         "turn_content_off",
         "xla",
     }
+
+
+def test_the_baseline_has_options_of_its_own(tmp_path: pathlib.Path) -> None:
+    options = ("--model", "lstm", "--layer-sizes", "7,6", "--max-batches", "1")
+    done = ntm_train("--output", tmp_path / "run", *options, "--json")
+    assert done.returncode == 1, done.stderr
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert config["network"] == {"model": "lstm", "input_size": 9, "output_size": 8, "layer_sizes": [7, 6]}
+    assert json.loads(done.stdout)["parameters"] == (9 + 7 + 1) * 28 + (7 + 6 + 1) * 24 + 7 * 8
+    done = ntm_train("--output", tmp_path / "other", *options, "--read-heads", "2")
+    assert (done.returncode, done.stderr) == (
+        2,
+        "ntm-train: error: there is no option read_heads of the model lstm\n",
+    )
 
 
 def test_the_tasks_are_listed() -> None:
@@ -183,7 +201,7 @@ def test_an_interrupted_run_resumes_as_if_it_had_not_been(run: pathlib.Path, tmp
     assert [json.loads(line)["batches"] for line in (half / "history.jsonl").read_text().splitlines()] == [25, 50, 60]
     assert json.loads((half / "config.json").read_text()) == json.loads((run / "config.json").read_text())
     for resumed, whole in zip(
-        load_run(half).cell.trainable_variables, load_run(run).cell.trainable_variables, strict=True
+        load_run(half).network.trainable_variables, load_run(run).network.trainable_variables, strict=True
     ):
         assert resumed.numpy().tobytes() == whole.numpy().tobytes()
 

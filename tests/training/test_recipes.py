@@ -10,7 +10,7 @@ import pytest
 from ntm.models import NTMConfig
 from ntm.tasks import BUILT_IN, Batch, Size, Task, find
 from ntm.training.config import TrainingConfig
-from ntm.training.recipes import FEEDFORWARD, GENERAL, RECIPES, Recipe, configure
+from ntm.training.recipes import FEEDFORWARD, GENERAL, LSTM, LSTM_CONTROLLER, RECIPES, Recipe, configure
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -79,7 +79,7 @@ def test_the_memory_has_room_for_the_largest_size(
 @pytest.mark.parametrize(("bits", "numbers"), [(1, 20), (8, 20), (16, 27), (31, 42)])
 def test_a_memory_vector_has_room_for_what_is_output(bits: int, numbers: int) -> None:
     network, _ = configure(find("copy", {"bits": bits}))
-    assert network.memory_vector_size == numbers
+    assert dataclasses.asdict(network)["memory_vector_size"] == numbers
 
 
 def test_practice_is_for_the_sizes_of_the_task_alone() -> None:
@@ -115,17 +115,18 @@ def test_the_memory_has_room_for_the_shifts() -> None:
 def test_a_task_without_a_recipe_has_the_general_one() -> None:
     network, training = configure(Echo())
     assert network == NTMConfig(3, 3, memory_locations=9, read_heads=2)
-    general: dict[str, Any] = {"train_locations": (128,)}
-    assert training == TrainingConfig(sizes={"length": (4, 9)}, **general)
-    other = "a controller without a recipe"
-    assert configure(Echo(), other) == configure(Echo())
-    assert configure(find("copy"), other)[1] == TrainingConfig(sizes={"length": (1, 20)}, **general)
+    assert training == TrainingConfig(sizes={"length": (4, 9)}, **GENERAL[network.kind].training)
+    for kind in ({"controller": "feedforward"}, {"controller": "lstm"}, {"model": "lstm"}):
+        network, training = configure(Echo(), kind)
+        assert training == TrainingConfig(sizes={"length": (4, 9)}, **GENERAL[network.kind].training)
+        assert {name: getattr(network, name) for name in kind} == kind
 
 
 def test_no_batch_has_fewer_memory_locations_than_the_task_needs() -> None:
-    for most, further in ((125, (128,)), (126, ()), (200, ())):
-        network, training = configure(find("copy"), "another", {"sizes": {"length": (1, most)}})
-        assert (network.memory_locations, training.train_locations) == (most + 2, further)
+    for most, further in ((127, (128,)), (128, ()), (200, ())):
+        network, training = configure(Echo(), {"sizes": {"length": (1, most)}})
+        assert network.memory_locations == most
+        assert training.train_locations == further
     _, training = configure(find("copy"), options={"train_locations": (5,)})
     assert training.train_locations == (5,)
 
@@ -165,15 +166,16 @@ def test_options_override_the_recipe() -> None:
     before = dict(options)
     changed = configure(copy, options=options)
     assert options == before
-    assert changed[0] == dataclasses.replace(network, read_heads=2, memory_locations=50)
+    changed_network = {"read_heads": 2, "memory_locations": 50}
+    assert dataclasses.asdict(changed[0]) == dataclasses.asdict(network) | changed_network
     assert changed[1] == dataclasses.replace(training, **changes)
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"colour": 3}, "there is no option colour"),
-        ({"word_bits": 8, "max_length": 20, "seed": 1}, "there is no option max_length, word_bits"),
+        ({"colour": 3}, "there is no option colour of the model ntm"),
+        ({"word_bits": 8, "max_length": 20, "seed": 1}, "there is no option max_length, word_bits of the model ntm"),
         ({"sizes": {"items": (1, 2)}}, "the task copy has no size items; its sizes: length"),
         ({"sizes": {"length": (1, 2), "repeats": (1, 2)}}, "the task copy has no size repeats; its sizes: length"),
         ({"sizes": {"length": (5, 1)}}, "length must not go from a larger number to a smaller one: 5 to 1"),
@@ -195,12 +197,20 @@ def test_the_sizes_of_the_network_may_be_repeated() -> None:
     assert configure(copy, options={"input_size": 9, "output_size": 8}) == configure(copy)
 
 
+OPTIONS: dict[str, dict[str, Any]] = {
+    FEEDFORWARD: {"controller": "feedforward"},
+    LSTM_CONTROLLER: {"controller": "lstm"},
+    LSTM: {"model": "lstm"},
+}
+
+
 @pytest.mark.parametrize("key", RECIPES, ids=" ".join)
 def test_every_recipe_is_of_a_built_in_task_and_can_be_used(key: tuple[str, str]) -> None:
-    name, controller = key
+    name, kind = key
     recipe, task = RECIPES[key], find(name)
     assert name in BUILT_IN
-    network, training = configure(task, controller)
+    network, training = configure(task, OPTIONS[kind])
+    assert network.kind == kind
     for configuration, fields in ((network, recipe.network), (training, recipe.training)):
         names = {field.name for field in dataclasses.fields(configuration)}
         assert set(fields) <= names
@@ -209,7 +219,7 @@ def test_every_recipe_is_of_a_built_in_task_and_can_be_used(key: tuple[str, str]
     assert bool(training.variant) == bool(training.variant_every)
 
 
-@pytest.mark.parametrize("recipe", [GENERAL, *RECIPES.values()], ids=["general", *map(" ".join, RECIPES)])
+@pytest.mark.parametrize("recipe", [*GENERAL.values(), *RECIPES.values()], ids=[*GENERAL, *map(" ".join, RECIPES)])
 def test_every_recipe_names_its_evidence(recipe: Recipe) -> None:
     """The file, and where in it."""
     file, _, section = recipe.evidence.partition(", ")

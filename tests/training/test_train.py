@@ -92,7 +92,7 @@ def test_training_returns_what_the_run_folder_holds(tmp_path: pathlib.Path) -> N
     assert trained.checkpoint_sha256 == loaded.checkpoint_sha256
     assert trained.summary["batches"] == 3
     assert trained.converged is trained.summary["converged"] is False
-    for ours, theirs in zip(trained.cell.trainable_variables, loaded.cell.trainable_variables, strict=True):
+    for ours, theirs in zip(trained.network.trainable_variables, loaded.network.trainable_variables, strict=True):
         np.testing.assert_array_equal(ours, theirs)
     history = (tmp_path / "run" / "history.jsonl").read_text(encoding="utf-8").splitlines()
     assert [json.loads(line) for line in history] == lines
@@ -109,7 +109,7 @@ def test_the_run_folder_is_needless(
     assert list(empty.iterdir()) == []
     expected = run.load_run(finished)
     assert trained.config == expected.config
-    for ours, theirs in zip(trained.cell.trainable_variables, expected.cell.trainable_variables, strict=True):
+    for ours, theirs in zip(trained.network.trainable_variables, expected.network.trainable_variables, strict=True):
         np.testing.assert_array_equal(ours, theirs)
 
 
@@ -119,7 +119,7 @@ def test_a_task_is_given_by_its_name_or_as_an_object(tmp_path: pathlib.Path) -> 
         assert (trained.config.task, trained.config.task_options) == ("copy", {"bits": 8, "pattern": "random"})
     own = train(Echo(2), tmp_path / "run", **OPTIONS | {"sizes": {"length": (4, 5)}})
     assert (own.config.task, own.config.task_options) == ("Echo", {"channels": 2})
-    assert (own.cell.config.input_size, own.cell.config.memory_locations) == (2, 5)
+    assert (own.network.config.input_size, own.network.config.memory_locations) == (2, 5)
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ def test_a_task_is_given_by_its_name_or_as_an_object(tmp_path: pathlib.Path) -> 
             TaskError,
             f"there is no task 'cpoy': give one of {', '.join(BUILT_IN)}, or FILE.py:CLASS",
         ),
-        (("copy", "run"), {"colour": 1}, RunError, "there is no option colour"),
+        (("copy", "run"), {"colour": 1}, RunError, "there is no option colour of the model ntm"),
         (("copy", "run"), {"shifts": 4}, RunError, "shifts must be odd, not 4"),
         (("copy", "run"), {"sizes": {"items": (1, 2)}}, RunError, "the task copy has no size items; its sizes: length"),
         (
@@ -214,7 +214,7 @@ def test_an_interrupt_ends_training_after_the_batch_and_nothing_is_lost(tmp_path
     assert (summary["batches"], summary["converged"]) == (3, False)
     resumed = train(None, tmp_path, resume=True, max_batches=6)
     whole = train(COPY, **OPTIONS | {"max_batches": 6})
-    for ours, theirs in zip(resumed.cell.trainable_variables, whole.cell.trainable_variables, strict=True):
+    for ours, theirs in zip(resumed.network.trainable_variables, whole.network.trainable_variables, strict=True):
         np.testing.assert_array_equal(ours, theirs)
 
 
@@ -238,7 +238,7 @@ def test_history_tells_of_checks_and_a_finished_run_is_not_trained_on(
     assert trained.converged
     assert trained.summary["sequences_to_converge"] == 1_600
     assert trained.summary["content_addressing_off"]
-    assert not run.load_run(tmp_path).cell.content_addressing
+    assert not run.load_run(tmp_path).network.content_addressing
     count = len(lines)
     again = train(None, tmp_path, resume=True, report=lines.append)
     assert (again.summary, len(lines)) == (trained.summary, count)

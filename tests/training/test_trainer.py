@@ -19,7 +19,7 @@ from ntm.training.recipes import configure
 from ntm.training.trainer import Check, Trainer
 
 COPY = find("copy", {"bits": 2})
-NETWORK, _ = configure(COPY, options={"sizes": {"length": (1, 2)}, "memory_vector_size": 3, "controller_sizes": (5,)})
+NETWORK = NTMConfig(COPY.input_size, COPY.output_size, memory_locations=4, memory_vector_size=3, controller_sizes=(5,))
 CONFIG = TrainingConfig(
     sizes={"length": (1, 2)},
     seed=3,
@@ -236,7 +236,9 @@ def test_the_average_loss_begins_with_the_first_batch(first: float, restarts: in
 
 def test_every_restart_prefers_the_next_addressing() -> None:
     """With another bias of the gate, another learning rate, and penalties where location addressing is preferred."""
-    trainer = make_scripted(addressing=(LOCATION, LOCATION, CONTENT), blur_penalty=0.5)
+    trainer = make_scripted(
+        addressing=(LOCATION, LOCATION, CONTENT), blur_penalty=0.5, sharpness_penalty=0.25, drift_penalty=0.125
+    )
     penalties: list[list[float]] = []
 
     def step(x: tf.Tensor, *others: Any) -> tuple[tf.Tensor, ...]:
@@ -246,20 +248,21 @@ def test_every_restart_prefers_the_next_addressing() -> None:
     trainer._step = step
     seen = []
     for _ in range(5):
-        heads = trainer._cell.in_range(trainer._cell.heads(tf.zeros([1, 5])))
+        heads = trainer._network.in_range(trainer._network.heads(tf.zeros([1, 5])))
         seen.append((round(float(heads.gate[0, 0, 0]), 3), trainer.learning_rate))
         trainer.train()
     location, content = (0.119, 2e-3), (0.5, 1e-3)  # 0.119 is the sigmoid of -2
     assert seen == [location, location, content, location, location]
-    expected = [[0.02, 0.1, 0.0]] * 2 + [[0.0] * 3] + [[0.02, 0.1, 0.0]] * 2
+    of_location, of_content = [0.02, 0.1, 0.0, 0.0, 0.125], [0.0, 0.0, 0.0, 0.25, 0.125]
+    expected = [of_location, of_location, of_content, of_location, of_location]
     np.testing.assert_allclose(penalties, expected, rtol=1e-6)
     trainer.progress.annealing_since = trainer.progress.batches
     trainer.train()
     trainer.train()
-    np.testing.assert_allclose(penalties[-2:], [[0.0] * 3, [0.02, 0.1, 0.0]], rtol=1e-6)
+    np.testing.assert_allclose(penalties[-2:], [of_content, of_location], rtol=1e-6)
     trainer.progress.annealing_since = trainer.progress.batches
     trainer.train()
-    np.testing.assert_allclose(penalties[-1], [0.02, 0.1, 0.5], rtol=1e-6)
+    np.testing.assert_allclose(penalties[-1], [0.02, 0.1, 0.5, 0.0, 0.125], rtol=1e-6)
 
 
 def test_lessons_come_first_and_no_network_is_checked_in_them() -> None:
@@ -545,10 +548,12 @@ def test_a_check_counts_what_the_averaged_network_does(
 ) -> None:
     """A goal that is always reached shows the second part of the check."""
     monkeypatch.setattr(schedule, "_CHECK_SEQUENCES", 40)
-    monkeypatch.setattr(schedule, "_CHECKED_AT_ONCE", 7 * memory_locations * 3)  # seven side by side
+    network = dataclasses.replace(NETWORK, read_heads=2)
+    numbers = (3 + 3) * memory_locations + 2 * 3  # in the state of a sequence
+    monkeypatch.setattr(schedule, "_CHECKED_AT_ONCE", 7 * numbers)  # seven side by side
     config = dataclasses.replace(CONFIG, goal=goal)
-    trainer = Trainer(dataclasses.replace(NETWORK, read_heads=2), config, COPY)
-    values = np.random.default_rng(2).normal(size=trainer._optimizer.average.shape)
+    trainer = Trainer(network, config, COPY)
+    values = np.random.default_rng(20).normal(size=trainer._optimizer.average.shape)
     trainer._optimizer.average.assign(values.astype(np.float32))
     found = trainer.check()
     wrong, cost, users = examined_in_turn(trainer.result(), Data(COPY, config), number, memory_locations)
@@ -826,6 +831,6 @@ def test_the_least_bytes_grow_with_every_size() -> None:
         return schedule.least_bytes(*change(NETWORK, CONFIG), COPY)
 
     least = bytes_of(lambda *both: both)
-    steps, kept = 5 * 8, 3 * 4 + 2 * 4 + (3 + 3 + 5 + 6)  # the numbers that a step of a sequence leaves behind
-    assert least == 4 * (steps * kept + 6 * (6 * 5 + 5 * 6))
+    steps, kept = 5 * 8, 3 * 4 + 2 * 4 + 3 + (5 + 24 + 2)  # the numbers that a step of a sequence leaves behind
+    assert least == 4 * (steps * kept + 6 * (6 * 5 + 5 * 24 + 8 * 2))
     assert bytes_of(lambda n, t: (n, dataclasses.replace(t, batch_size=16))) == least + 4 * steps * kept

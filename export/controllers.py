@@ -1,0 +1,118 @@
+"""The controllers as nodes of a graph of several steps, whichever axis of it is the batch."""
+
+import abc
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from ntm.export.graph import Graph, matrix
+from ntm.models import NTMCell
+from ntm.models.feedforward import Feedforward
+from ntm.models.lstm import LSTM
+
+State = Mapping[str, str]  # the names of tensors in the graph, by those of the state
+
+
+class Layout(abc.ABC):
+    """Where a graph has its batch.
+
+    Attributes:
+        axis: that of the units of a layer.
+    """
+
+    axis: int
+    graph: Graph
+
+    @abc.abstractmethod
+    def layer(self, name: str, weights: np.ndarray, x: str) -> str:
+        """X W + b of a step; the last row of ``weights`` is b."""
+
+    @abc.abstractmethod
+    def first_layer(self, name: str, weights: np.ndarray, word: str, others: Sequence[str]) -> str:
+        """Likewise of the input of the step, as the layout has it, and of other tensors behind it."""
+
+    def split(self, tensor: str, name: str, sizes: Sequence[int]) -> list[str]:
+        """Parts of the units of a layer; ``name`` is that of the sizes."""
+        graph = self.graph
+        if len(sizes) == 1:
+            return [tensor]
+        split = graph.constant(f"{name}/split", sizes, np.int64)
+        return graph.nodes("Split", tensor, split, names=[None] * len(sizes), axis=self.axis)
+
+    def concat(self, tensors: Sequence[str], name: str | None = None) -> str:
+        """The units of several layers side by side, as a node that is called ``name`` where it is given."""
+        if len(tensors) == 1:
+            return tensors[0] if name is None else self.graph.node("Identity", tensors[0], name=name)
+        return self.graph.node("Concat", *tensors, axis=self.axis, name=name)
+
+
+class ControllerNodes(abc.ABC):
+    """A controller as nodes.
+
+    Args:
+        cell: the network.
+    """
+
+    def __init__(self, cell: NTMCell) -> None:
+        self.sizes = cell.controller.sizes
+        self.matrices = [matrix(layer) for layer in cell.layers[:-1]]
+
+    @abc.abstractmethod
+    def step(self, layout: Layout, word: str, reads: str, state: State, names: State) -> str:
+        """One time step: what the heads and the output layer see.
+
+        Args:
+            layout: where the nodes go.
+            word: the input of the step.
+            reads: r[t-1], the vectors of all heads side by side.
+            state: what the controller carries, before the step.
+            names: what it is to be called after the step.
+        """
+
+
+class FeedforwardNodes(ControllerNodes):
+    """``ntm.models.feedforward``."""
+
+    def step(self, layout: Layout, word: str, reads: str, state: State, names: State) -> str:  # noqa: ARG002
+        """One time step."""
+        first, *others = self.matrices
+        hidden = layout.graph.node("Tanh", layout.first_layer("hidden_0", first, word, [reads]))
+        for i, weights in enumerate(others, 1):
+            hidden = layout.graph.node("Tanh", layout.layer(f"hidden_{i}", weights, hidden))
+        return hidden
+
+
+class LSTMNodes(ControllerNodes):
+    """``ntm.models.lstm``."""
+
+    def step(self, layout: Layout, word: str, reads: str, state: State, names: State) -> str:
+        """One time step."""
+        graph, seen = layout.graph, ""
+        hidden_before, cell_before = (layout.split(state[name], "lstm", self.sizes) for name in ("hidden", "cell"))
+        hidden, cells = [], []
+        for i, (units, weights) in enumerate(zip(self.sizes, self.matrices, strict=True)):
+            name = f"lstm_{i}"
+            if i == 0:
+                said = layout.first_layer(name, weights, word, [reads, hidden_before[i]])
+            else:
+                said = layout.layer(name, weights, layout.concat([seen, hidden_before[i]]))
+            gates, candidate = layout.split(said, f"{name}/gates", [3 * units, units])
+            write, keep, show = layout.split(graph.node("Sigmoid", gates), f"{name}/each", [units] * 3)
+            kept = graph.node("Mul", keep, cell_before[i])
+            written = graph.node("Mul", write, graph.node("Tanh", candidate))
+            alone = len(self.sizes) == 1
+            cells.append(graph.node("Add", kept, written, name=names["cell"] if alone else None))
+            seen = graph.node("Mul", show, graph.node("Tanh", cells[-1]), name=names["hidden"] if alone else None)
+            hidden.append(seen)
+        if len(self.sizes) > 1:
+            layout.concat(hidden, names["hidden"])
+            layout.concat(cells, names["cell"])
+        return seen
+
+
+_NODES: dict[type, type[ControllerNodes]] = {Feedforward: FeedforwardNodes, LSTM: LSTMNodes}
+
+
+def controller_nodes(cell: NTMCell) -> ControllerNodes:
+    """The controller of a network as nodes."""
+    return _NODES[type(cell.controller)](cell)

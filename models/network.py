@@ -1,0 +1,95 @@
+"""What a network is: a function of its input and its state, which training, export and serving all call."""
+
+import abc
+from typing import Any
+
+import tensorflow as tf
+
+from ntm.models.controller import Apply
+from ntm.models.dense import Dense
+
+# What a network carries from one step to the next: tensors by name.
+State = dict[str, tf.Tensor]
+
+
+class Network(tf.Module, abc.ABC):
+    """A network as a function of its input and its state: ``network(x, state) -> (y, state)``.
+
+    The network itself changes nothing and keeps nothing: eager mode, tf.function, XLA, training and every export use
+    this one object. A step has three parts: ``control``, all layers but the output's; ``advance``, what follows
+    without variables; and the output layer. Training computes the gradients of the layers from the first part alone.
+
+    Attributes:
+        config: the sizes; its ``state_shapes`` names the tensors of the state.
+        layers: those that ``control`` applies.
+        output: the last layer, which no next state depends on.
+    """
+
+    config: Any
+    layers: list[Dense]
+    output: Dense
+
+    @property
+    @abc.abstractmethod
+    def visible(self) -> tuple[str, ...]:
+        """Tensors of the state that ``output_input``, or a loss, looks at."""
+
+    @abc.abstractmethod
+    def initial_state(self, batch_size: int | tf.Tensor, memory_locations: int | tf.Tensor | None = None) -> State:
+        """The state before the first step.
+
+        Args:
+            batch_size: B.
+            memory_locations: N, by default the configuration's; no fewer than ``config.least_locations``.
+        """
+
+    @abc.abstractmethod
+    def control(self, x: tf.Tensor, state: State, apply: Apply) -> tuple[list[tf.Tensor], State]:
+        """What every layer outputs before its activation, ``[B, ...]``, and the controller's part of the next state."""
+
+    def advance(self, layers: list[tf.Tensor], state: State) -> State:  # noqa: ARG002
+        """The rest of the next state, from what the layers output and the state before."""
+        return {}
+
+    @abc.abstractmethod
+    def output_input(self, layers: list[tf.Tensor], state: State) -> tf.Tensor:
+        """What the output layer sees, ``[B, ...]``; ``state`` is that after the step."""
+
+    def heads_of(self, layers: list[tf.Tensor]) -> Any:  # noqa: ARG002
+        """What the heads are told, ``Heads``; None where there are no heads."""
+        return None
+
+    def step(self, x: tf.Tensor, state: State, apply: Apply) -> tuple[list[tf.Tensor], State]:
+        """One time step but for the output: what every layer outputs, and the state after the step."""
+        layers, next_state = self.control(x, state, apply)
+        return layers, self.advance(layers, state) | next_state
+
+    def __call__(self, x: tf.Tensor, state: State) -> tuple[tf.Tensor, State]:
+        """One time step.
+
+        Args:
+            x: the input, ``[B, I]``.
+            state: the state after the step before, or ``initial_state``.
+
+        Returns:
+            y, ``[B, O]``: the logits of the output; and the state after this step.
+        """
+        return self.step_with_heads(x, state)[:2]
+
+    def step_with_heads(self, x: tf.Tensor, state: State) -> tuple[tf.Tensor, State, Any]:
+        """One time step, and a look inside: y and the state as above, and what the heads are told, if any."""
+        layers, state = self.step(x, state, lambda i, seen: self.layers[i](seen))
+        return self.output(self.output_input(layers, state)), state, self.heads_of(layers)
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers training learns."""
+        return sum(int(variable.shape.num_elements()) for variable in self.trainable_variables)
+
+    @property
+    def content_addressing(self) -> bool:
+        """Whether a head may use content addressing."""
+        return False
+
+    def turn_content_addressing_off(self) -> None:
+        """Make all heads use location addressing alone."""
