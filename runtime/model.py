@@ -5,10 +5,12 @@ each, N memory locations of M numbers, R read and K write heads. Everything but 
 the model's files.
 """
 
+import ctypes
 import os
 import threading
 import warnings
-from collections.abc import Iterator
+import weakref
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -86,6 +88,11 @@ def load(
 class Model:
     """A trained network; made by ``load``. One object may serve several threads at a time.
 
+    It can be pickled and copied, and goes on in a child process after a fork; each of these makes sessions of
+    onnxruntime of its own. A pickle holds the options of ``load``, and either the name and the checksum of a bundled
+    model, in some 200 bytes, or else the content of its files. Unpickling raises ``ModelError`` if the bundled model of
+    that name is another one.
+
     With ``own_process``, as a command has it, onnxruntime is also asked for what it does to the whole process: to be
     silent in all of it, and to take denormal numbers for 0 in every thread from the first session on.
 
@@ -107,12 +114,17 @@ class Model:
         if batch_size is not None and batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, not {batch_size}")
         self.metadata = files.metadata
+        self._files = files
+        self._options = {"batch_size": batch_size, "threads": threads, "own_process": own_process}
         self._given_locations = memory_locations
         self._given_batch_size = batch_size
         self._check_locations(self.memory_locations)
         sessions = [_Session(graph, threads, own_process=own_process) for graph in files]
         self._step, self._unrolled, self._sparse, self._batched = sessions
         self._most_steps = max(graph.metadata.unroll for graph in files)
+
+    def __reduce__(self) -> tuple[Callable[..., "Model"], tuple[Any, ...]]:
+        return _restored, (type(self), self._files, self._given_locations, self._options)
 
     @property
     def config(self) -> dict[str, Any]:
@@ -379,8 +391,19 @@ class Model:
             raise ValueError(f"memory_locations must be at least {least}, not {locations}")
 
 
+def _restored(
+    kind: type[Model], files: folder.ModelFolder, memory_locations: int | None, options: dict[str, Any]
+) -> Model:
+    """A model that was pickled."""
+    return kind(files, memory_locations, **options)
+
+
 class _Session:
-    """A graph and its onnxruntime session, which is made when it is first needed: that takes most of the loading."""
+    """A graph and its onnxruntime session, which is made when it is first needed: that takes most of the loading.
+
+    In a child process after a fork, where the threads of onnxruntime are missing and its locks may be taken for ever, a
+    new session is made.
+    """
 
     def __init__(self, graph: folder.Graph, threads: int, *, own_process: bool = False) -> None:
         self.metadata: Metadata = graph.metadata
@@ -390,6 +413,15 @@ class _Session:
         self._lock = threading.Lock()
         self._session: Any = None
         self._run_options: Any = None
+        _sessions.add(self)
+
+    def forget(self) -> None:
+        """Begin again in a child process, without the session of the parent."""
+        if self._session is not None:
+            # For ever: its end would wait for the threads that are missing, or crash.
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._session))
+        self._session = None
+        self._lock = threading.Lock()
 
     def prepare(self) -> None:
         with self._lock:
@@ -434,6 +466,17 @@ class _Session:
         except Exception as error:  # of several classes without a common base
             raise ModelError(f"cannot load the model {self._graph.path}: {_first_line(error)}") from error
 
+
+_sessions: weakref.WeakSet[_Session] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for session in _sessions:
+        session.forget()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows, which knows no fork
+    os.register_at_fork(after_in_child=_after_fork)
 
 _FATAL = 4  # the only messages that onnxruntime may print: what it raises is in our own words
 
