@@ -7,6 +7,7 @@ A command is a function with typer's annotations that returns its exit code (or 
 import contextlib
 import gc
 import importlib
+import io
 import logging
 import os
 import signal
@@ -18,6 +19,7 @@ from types import FrameType
 from typing import Annotated, Any, NoReturn, Self
 
 import typer
+import typer.core
 
 from ntm.errors import Error, explaining, lowered
 from ntm.text import DISTRIBUTION, one_line
@@ -62,6 +64,8 @@ def run(name: str, function: Callable[..., int | None]) -> NoReturn:
     for number in _SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup asks
             signal.signal(number, interrupt)
+    if isinstance(sys.stdout, io.TextIOWrapper):  # None where it is closed
+        sys.stdout.reconfigure(errors="backslashreplace")  # as stderr has it: not every encoding has every character
     sys.unraisablehook = _unless_interrupted
     warnings.showwarning = lambda message, *_, **__: say(f"{name}: warning: {one_line(str(message))}")
     try:
@@ -167,7 +171,8 @@ def _show_version(context: typer.Context, wanted: bool) -> None:
             lines.append(f"model {data.model_name}, checkpoint {data.checkpoint_sha256[:12]}")
         except Error as error:
             lines.append(f"no bundled model {name}: {error}")
-    typer.echo("\n".join(lines))
+    if sys.stdout is not None:
+        show("\n".join(lines))
     raise typer.Exit
 
 
@@ -235,7 +240,7 @@ class Progress:
             columns = [progress.TaskProgressColumn(), progress.BarColumn(), *columns]
             columns += [progress.TimeRemainingColumn(), "left"]
         else:
-            columns = [progress.SpinnerColumn(), *columns]
+            columns = [progress.SpinnerColumn("line"), *columns]  # which is of ASCII
         self._bar = progress.Progress(*columns, console=console.Console(stderr=True), transient=True)
         self._task = self._bar.add_task("", total=self._total, text="")
         self._bar.start()
@@ -266,7 +271,8 @@ def silence_libraries() -> None:
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     if sys.stderr is not None:
-        sys.stderr = os.fdopen(os.dup(2), "w", buffering=1)
+        encoding, errors = sys.stderr.encoding, sys.stderr.errors
+        sys.stderr = os.fdopen(os.dup(2), "w", buffering=1, encoding=encoding, errors=errors)
         with open(os.devnull, "wb") as nowhere:
             os.dup2(nowhere.fileno(), 2)
 
@@ -276,13 +282,21 @@ def stderr_is_terminal() -> bool:
     return sys.stderr is not None and sys.stderr.isatty()
 
 
+class _Command(typer.core.TyperCommand):
+    """A command whose help can be printed in the encoding of stdout; click would take UTF-8 instead of ASCII."""
+
+    def get_help(self, ctx: Any) -> str:
+        encoding = getattr(sys.stdout, "encoding", "utf-8")
+        return super().get_help(ctx).encode(encoding, "backslashreplace").decode(encoding)
+
+
 def _invoke(name: str, function: Callable[..., int | None]) -> int:
     """Parse the arguments and call the function.
 
     Not by ``app()``: that prints errors on many lines and ends a broken pipe with exit code 1.
     """
     app = typer.Typer(add_completion=False, rich_markup_mode=None)
-    app.command()(function)
+    app.command(cls=_Command)(function)
     command = typer.main.get_command(app)
     try:
         with command.make_context(name, sys.argv[1:]) as context:
