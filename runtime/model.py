@@ -10,14 +10,14 @@ import os
 import threading
 import warnings
 import weakref
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple, TypeVar, overload
 
 import numpy as np
 import numpy.typing as npt
 
 from ntm.errors import ModelError
-from ntm.runtime import folder
+from ntm.runtime import arguments, folder
 from ntm.runtime.metadata import INPUTS, NEGLIGIBLE, Metadata
 from ntm.tasks import copy as copying
 
@@ -34,7 +34,7 @@ _SPARSE_SHARE = {True: 1 / 10, False: 1 / 3}
 _BATCHED_AT_ONCE, _AT_ONCE = 1 << 13, 1 << 15
 
 Floats = npt.NDArray[np.float32]
-Words = TypeVar("Words", npt.NDArray[np.uint8], npt.NDArray[np.bool_])
+Words = TypeVar("Words", bound=npt.NDArray[Any])
 
 
 class State(NamedTuple):
@@ -79,8 +79,11 @@ def load(
 
     Raises:
         ModelError: there is no such model, or it is damaged or of another schema; the message is one line.
+        TypeError: ``model`` is no path, or another argument no whole number.
         ValueError: ``memory_locations``, ``batch_size`` or ``threads`` is too small.
     """
+    if not isinstance(model, str | os.PathLike | None):
+        raise TypeError(f"model must be the path of a folder or the name of a bundled model, not {model!r}")
     files = folder.read(folder.DEFAULT if model is None else model)
     return Model(files, memory_locations, batch_size=batch_size, threads=threads)
 
@@ -109,22 +112,32 @@ class Model:
         threads: int = 1,
         own_process: bool = False,
     ) -> None:
-        if threads < 1:
-            raise ValueError(f"threads must be at least 1, not {threads}")
-        if batch_size is not None and batch_size < 1:
-            raise ValueError(f"batch_size must be at least 1, not {batch_size}")
+        threads = arguments.whole_number("threads", threads, 1)
+        if batch_size is not None:
+            batch_size = arguments.whole_number("batch_size", batch_size, 1)
         self.metadata = files.metadata
         self._files = files
         self._options = {"batch_size": batch_size, "threads": threads, "own_process": own_process}
-        self._given_locations = memory_locations
+        self._given_locations = None if memory_locations is None else self._checked_locations(memory_locations)
         self._given_batch_size = batch_size
-        self._check_locations(self.memory_locations)
         sessions = [_Session(graph, threads, own_process=own_process) for graph in files]
         self._step, self._unrolled, self._sparse, self._batched = sessions
         self._most_steps = max(graph.metadata.unroll for graph in files)
 
     def __reduce__(self) -> tuple[Callable[..., "Model"], tuple[Any, ...]]:
         return _restored, (type(self), self._files, self._given_locations, self._options)
+
+    def __repr__(self) -> str:
+        data = self.metadata
+        return (
+            f"<Model {data.model_name}: task {data.task_name}, I={data.input_size}, O={data.output_size}, "
+            f"N={self.memory_locations}, U={self._unrolled.metadata.unroll}, checksum {self.checksum[:12]}>"
+        )
+
+    @property
+    def checksum(self) -> str:
+        """The SHA-256 of the model's files, 64 hexadecimal digits."""
+        return self._files.checksum
 
     @property
     def config(self) -> dict[str, Any]:
@@ -138,11 +151,11 @@ class Model:
 
     def locations_for(self, steps: int) -> int:
         """N of a sequence of so many steps: what was asked for, or else enough for one location for each step."""
-        return self._given_locations or max(self.memory_locations, steps)
+        return self._given_locations or max(self.memory_locations, arguments.whole_number("steps", steps, 0))
 
     def batch_size(self, memory_locations: int) -> int:
         """B, the most sequences that run side by side in so many locations."""
-        self._check_locations(memory_locations)
+        memory_locations = self._checked_locations(memory_locations)
         most = _BATCHED_LOCATIONS[self.metadata.content_addressing]
         at_once = _BATCHED_AT_ONCE if memory_locations <= most else _AT_ONCE
         return self._given_batch_size or max(1, at_once // memory_locations)
@@ -155,13 +168,12 @@ class Model:
             memory_locations: N, by default ``self.memory_locations``.
 
         Raises:
+            TypeError: B or N is no whole number.
             ValueError: B is negative, or N smaller than the number of locations that the heads start from, or need to
                 shift over.
         """
-        locations = self.memory_locations if memory_locations is None else memory_locations
-        self._check_locations(locations)
-        if batch_size < 0:
-            raise ValueError(f"batch_size must be at least 0, not {batch_size}")
+        locations = self._checked_locations(self.memory_locations if memory_locations is None else memory_locations)
+        batch_size = arguments.whole_number("batch_size", batch_size, 0)
         initial, m = self.metadata.initial_state, self.metadata.memory_vector_size
         memory = np.empty((batch_size, m, locations), np.float32)
         memory[:] = np.array(initial.memory, np.float32)[:, np.newaxis]
@@ -181,10 +193,11 @@ class Model:
             y, ``[B, O]``, the probability of each output bit; and the state after this step.
 
         Raises:
-            ValueError: a shape is not the model's.
+            TypeError: ``state`` is no ``State``.
+            ValueError: a shape is not the model's, or something else than numbers is given.
             ModelError: onnxruntime cannot run the graph.
         """
-        x = np.ascontiguousarray(x, np.float32)
+        x = np.ascontiguousarray(arguments.numbers("x", x), np.float32)
         batch = x.shape[0] if x.ndim else 0
         if x.shape != (batch, self.metadata.input_size):
             raise ValueError(f"x must have the shape {(batch, self.metadata.input_size)}, not {x.shape}")
@@ -202,7 +215,8 @@ class Model:
             y, ``[T, B, O]``, the probability of each output bit; and the state after the last step.
 
         Raises:
-            ValueError: a shape is not the model's.
+            TypeError: ``state`` is no ``State``.
+            ValueError: a shape is not the model's, or something else than numbers is given.
             ModelError: onnxruntime cannot run the graph.
         """
         x = self._checked_inputs(x)
@@ -241,7 +255,8 @@ class Model:
             An iterator over the outputs of the next n steps, ``[n, B, O]``; n is what suits the graph.
 
         Raises:
-            ValueError: a shape is not the model's.
+            TypeError: ``state`` is no ``State``.
+            ValueError: a shape is not the model's, or something else than numbers is given.
             ModelError: onnxruntime cannot run the graph.
         """
         x = self._checked_inputs(x)
@@ -261,16 +276,22 @@ class Model:
             yield y[: steps - start]
             start = end
 
-    def copy(self, words: Words) -> Words:
+    @overload
+    def copy(self, words: Words) -> Words: ...
+
+    @overload
+    def copy(self, words: Sequence[Any]) -> npt.NDArray[Any]: ...
+
+    def copy(self, words: Words | Sequence[Any]) -> npt.NDArray[Any]:
         """Copy sequences of words by a model of the copy task (``ntm.tasks.Copy``).
 
         The network sees the words, then the delimiter; then it outputs the words from its memory.
 
         Args:
-            words: ``[B, L, bits]`` of uint8 or bool, each element 0 or 1.
+            words: ``[B, L, bits]``, an array or lists, of any type of numbers or of booleans; each element is 0 or 1.
 
         Returns:
-            The same shape and dtype: the output bits, thresholded at 0.5.
+            An array of the same shape and dtype: the output bits, thresholded at 0.5.
 
         Raises:
             ValueError: ``words`` is not as described.
@@ -282,11 +303,11 @@ class Model:
         if self.metadata.task_name != copying.Copy.name:
             model = self.metadata
             raise ModelError(f"the model {model.model_name} was trained on {model.task_name}, not on copy")
-        words = self._checked_words(words)
-        copied = np.empty_like(words)
-        if not words.size:
+        checked = self._checked_words(words)
+        copied = np.empty_like(checked)
+        if not checked.size:
             return copied
-        length = words.shape[1]
+        length = checked.shape[1]
         needed = copying.Copy().memory_locations({"length": length})
         locations = self._given_locations or max(self.memory_locations, needed)
         if locations < needed:
@@ -296,8 +317,8 @@ class Model:
                 stacklevel=2,
             )
         size = self.batch_size(locations)
-        for start in range(0, len(words), size):
-            batch = words[start : start + size]
+        for start in range(0, len(checked), size):
+            batch = checked[start : start + size]
             x = copying.inputs(batch.transpose(1, 0, 2), padding=self._most_steps - 1)
             steps = 2 * length + 1
             y = np.concatenate(list(self._chunks(x, steps, self.initial_state(len(batch), locations))))
@@ -312,7 +333,8 @@ class Model:
             state: the state to start from, of one sequence.
 
         Raises:
-            ValueError: a shape is not the model's.
+            TypeError: ``state`` is no ``State``.
+            ValueError: a shape is not the model's, or something else than numbers is given.
             ModelError: onnxruntime cannot run the graph.
         """
         x = self._checked_inputs(x)
@@ -362,9 +384,13 @@ class Model:
 
     def _checked(self, state: State, batch_size: int) -> State:
         """A state for so many sequences, as onnxruntime takes it."""
-        arrays = [np.ascontiguousarray(value, np.float32) for value in state]
-        locations = arrays[0].shape[-1] if arrays[0].ndim else 0
-        self._check_locations(locations)
+        if not isinstance(state, tuple | list) or len(state) != len(INPUTS) - 1:
+            raise TypeError(f"state must be a State: {', '.join(INPUTS[1:])}")
+        arrays = [
+            np.ascontiguousarray(arguments.numbers(name, value), np.float32)
+            for name, value in zip(INPUTS[1:], state, strict=True)
+        ]
+        locations = self._checked_locations(arrays[0].shape[-1] if arrays[0].ndim else 0)
         expected = folder.shapes(self.metadata, batch_size, locations)
         for name, value in zip(INPUTS[1:], arrays, strict=True):
             if value.shape != expected[name]:
@@ -372,23 +398,22 @@ class Model:
         return State(*arrays)
 
     def _checked_inputs(self, x: npt.ArrayLike) -> Floats:
-        x = np.asarray(x, np.float32)
+        x = np.asarray(arguments.numbers("x", x), np.float32)
         if x.ndim != 3 or x.shape[2] != self.metadata.input_size:
             raise ValueError(f"x must have the shape [T, B, {self.metadata.input_size}], not {x.shape}")
         return x
 
-    def _checked_words(self, words: Words) -> Words:
-        words, bits = np.asarray(words), self.metadata.output_size
-        if words.dtype not in (np.uint8, np.bool_) or words.ndim != 3 or words.shape[2] != bits:
-            raise ValueError(f"words must be uint8 or bool of shape [B, L, {bits}], not {words.dtype} of {words.shape}")
-        if words.dtype == np.uint8 and words.max(initial=0) > 1:
-            raise ValueError("words must hold nothing but 0 and 1")
-        return words
+    def _checked_words(self, words: npt.ArrayLike) -> npt.NDArray[Any]:
+        array, bits = arguments.numbers("words", words), self.metadata.output_size
+        if array.ndim != 3 or array.shape[2] != bits:
+            raise ValueError(f"words must have the shape [B, L, {bits}], not {array.shape}")
+        wrong = array[array > 1 if array.dtype.kind in "bu" else (array != 0) & (array != 1)]
+        if wrong.size:
+            raise ValueError(f"words must hold nothing but 0 and 1, not {wrong[0]}")
+        return array
 
-    def _check_locations(self, locations: int) -> None:
-        least = self.metadata.least_locations
-        if locations < least:
-            raise ValueError(f"memory_locations must be at least {least}, not {locations}")
+    def _checked_locations(self, locations: int) -> int:
+        return arguments.whole_number("memory_locations", locations, self.metadata.least_locations)
 
 
 def _restored(

@@ -1,3 +1,4 @@
+import hashlib
 import pathlib
 import re
 import shutil
@@ -16,7 +17,7 @@ import pytest
 
 import ntm
 from ntm.runtime import folder
-from ntm.runtime.metadata import INPUTS, OUTPUTS, STEP_OUTPUTS
+from ntm.runtime.metadata import FILES, INPUTS, OUTPUTS, STEP_OUTPUTS
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -49,6 +50,22 @@ def test_copy(tiny_model: pathlib.Path, length: int, dtype: Any) -> None:
     assert copied.dtype == dtype
     np.testing.assert_array_equal(copied, before)
     np.testing.assert_array_equal(words, before)
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.int32, np.uint64, np.float64, np.float32, np.float16])
+def test_copy_of_any_type_of_zeros_and_ones(tiny_model: pathlib.Path, dtype: Any) -> None:
+    words = random_words(3, 5, 8).astype(dtype)
+    copied = ntm.load(tiny_model).copy(words)
+    assert copied.dtype == dtype
+    np.testing.assert_array_equal(copied, words)
+
+
+def test_copy_of_lists(tiny_model: pathlib.Path) -> None:
+    model, words = ntm.load(tiny_model), random_words(3, 5, 8)
+    for lists in (words.tolist(), words.astype(bool).tolist(), list(words), words.astype(float).tolist()):
+        copied = model.copy(lists)
+        assert isinstance(copied, np.ndarray)
+        np.testing.assert_array_equal(copied, words)
 
 
 def test_copy_of_no_sequence(tiny_model: pathlib.Path) -> None:
@@ -119,20 +136,62 @@ def test_the_memory_grows_with_the_sequence_unless_it_is_given(tiny_model: pathl
     [
         random_words(1, 2, 7),
         random_words(2, 8),
-        random_words(1, 2, 8).astype(np.float32),
+        random_words(1, 2, 8).astype(np.complex64),
+        random_words(1, 2, 8).astype(object),
         random_words(1, 2, 8) + np.uint8(1),
+        random_words(1, 2, 8).astype(np.int8) - np.int8(1),
+        random_words(1, 2, 8).astype(np.float32) / 2,
+        random_words(1, 2, 8) * np.nan,
     ],
-    ids=["word width", "rank", "dtype", "two"],
+    ids=["word width", "rank", "complex", "objects", "two", "minus one", "a half", "NaN"],
 )
 def test_copy_refuses(tiny_model: pathlib.Path, words: Any) -> None:
     with pytest.raises(ValueError, match=r"^words must "):
         ntm.load(tiny_model).copy(words)
 
 
-@pytest.mark.parametrize("words", [[[[0] * 8]], [], "words", None])
+@pytest.mark.parametrize("words", [[[0] * 8], [], "words", None])
 def test_copy_refuses_what_is_no_array(tiny_model: pathlib.Path, words: Any) -> None:
     with pytest.raises(ValueError, match=r"^words must "):
         ntm.load(tiny_model).copy(words)
+
+
+def test_copy_says_what_is_no_bit(tiny_model: pathlib.Path) -> None:
+    words = random_words(2, 3, 8).astype(int)
+    words[1, 2, 3] = 7
+    with pytest.raises(ValueError, match=r"^words must hold nothing but 0 and 1, not 7$"):
+        ntm.load(tiny_model).copy(words)
+
+
+def test_lists_of_different_lengths_are_refused_with_advice(tiny_model: pathlib.Path) -> None:
+    model, short, long = ntm.load(tiny_model), [[0] * 9], [[0] * 9] * 2
+    advice = "must be an array, or lists of equal lengths: give sequences of different lengths one by one"
+    for call, name in (
+        (lambda: model.copy([[[0] * 8], [[0] * 8, [1] * 8]]), "words"),
+        (lambda: model.run([short, long]), "x"),
+        (lambda: next(model.chunks([short, long], model.initial_state(1))), "x"),
+        (lambda: model.trace([short, long], model.initial_state(1)), "x"),
+        (lambda: model.step([[0] * 9, [0] * 8], model.initial_state(2)), "x"),
+    ):
+        with pytest.raises(ValueError, match=f"^{name} {advice}"):
+            call()
+
+
+@pytest.mark.parametrize("x", ["words", None, [[["0"] * 9]], [[[0j] * 9]]])
+def test_run_refuses_what_is_no_number(tiny_model: pathlib.Path, x: Any) -> None:
+    with pytest.raises(ValueError, match=r"^x must hold numbers, not "):
+        ntm.load(tiny_model).run(x)
+
+
+def test_what_a_model_shows_of_itself(tiny_model: pathlib.Path) -> None:
+    model = ntm.load(tiny_model, memory_locations=33)
+    shown = f"<Model tiny: task copy, I=9, O=8, N=33, U=8, checksum {model.checksum[:12]}>"
+    assert repr(model) == shown
+    assert repr(ntm.load(tiny_model)) == shown.replace("33", "16")
+    digest = hashlib.sha256()
+    for file in FILES.values():
+        digest.update((tiny_model / file).read_bytes())
+    assert model.checksum == digest.hexdigest()
 
 
 def test_only_a_model_of_the_copy_task_copies(edited_model: Callable[..., pathlib.Path]) -> None:
@@ -166,12 +225,46 @@ def test_step_refuses_other_shapes(tiny_model: pathlib.Path) -> None:
         model.step(np.zeros((2, 9)), state._replace(weights=state.weights[:, :, 1:]))
     with pytest.raises(ValueError, match=r"^x must "):
         model.step(0.0, state)
+    for no_state in (None, state.memory, state[:2]):
+        with pytest.raises(TypeError, match=r"^state must be a State: memory, weights, reads$"):
+            model.step(np.zeros((2, 9)), no_state)  # type: ignore[arg-type]
+    np.testing.assert_array_equal(model.step(np.zeros((2, 9)), state)[0], model.step([[0] * 9] * 2, [*state])[0])  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("options", [{"threads": 0}, {"memory_locations": 0}, {"batch_size": 0}])
 def test_load_refuses(tiny_model: pathlib.Path, options: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="must be at least 1"):
         ntm.load(tiny_model, **options)
+
+
+@pytest.mark.parametrize("name", ["memory_locations", "batch_size", "threads"])
+@pytest.mark.parametrize("value", ["33", 33.0, True, [33]])
+def test_load_refuses_what_is_no_number(tiny_model: pathlib.Path, name: str, value: Any) -> None:
+    with pytest.raises(TypeError, match=f"^{name} must be a whole number, not {re.escape(repr(value))}$"):
+        ntm.load(tiny_model, **{name: value})
+    assert ntm.load(tiny_model, **{name: np.int64(33)})  # type: ignore[arg-type]
+
+
+def test_sizes_that_are_no_numbers_are_refused(tiny_model: pathlib.Path) -> None:
+    model = ntm.load(tiny_model)
+    calls: list[Callable[[], object]] = [
+        lambda: model.initial_state("1"),  # type: ignore[arg-type]
+        lambda: model.initial_state(1, 20.0),  # type: ignore[arg-type]
+        lambda: model.batch_size("20"),  # type: ignore[arg-type]
+        lambda: model.locations_for("20"),  # type: ignore[arg-type]
+    ]
+    for call in calls:
+        with pytest.raises(TypeError, match=r"^\w+ must be a whole number, not "):
+            call()
+
+
+@pytest.mark.parametrize("model", [5, b"copy-8bit", True, ["copy-8bit"]])
+def test_load_refuses_what_is_no_path(model: Any) -> None:
+    for call in (ntm.load, ntm.evaluate):
+        with pytest.raises(
+            TypeError, match=r"^model must be the path of a folder or the name of a bundled model, not "
+        ):
+            call(model)
 
 
 def test_damaged_files_are_refused_and_sealed_ones_do_no_harm_to_our_code(tiny_model: pathlib.Path) -> None:
