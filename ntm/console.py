@@ -22,14 +22,15 @@ import typer
 import typer.core
 
 from ntm.errors import Error, explaining, lowered
+from ntm.signals import ENDING
 from ntm.text import DISTRIBUTION, one_line
 
 OK, WRONG, TROUBLE = 0, 1, 2
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # Seconds until an interrupted command that has not ended is interrupted again: libraries swallow exceptions, above all
-# while they are imported.
+# while they are imported. Windows has no such timer.
 _INSISTENCE = 1.0
+_TIMER = getattr(signal, "SIGALRM", None)
 
 _received: list[int] = []  # the signals that have come
 _unhurried = False  # whether a signal may wait
@@ -56,12 +57,14 @@ def run(name: str, function: Callable[..., int | None]) -> NoReturn:
         _received.append(number)
         if ended:
             os._exit(128 + _received[0])
-        signal.setitimer(signal.ITIMER_REAL, _INSISTENCE)
-        if not _unhurried or number == signal.SIGALRM:
+        if _TIMER is not None:
+            signal.setitimer(signal.ITIMER_REAL, _INSISTENCE)
+        if not _unhurried or number == _TIMER:
             raise SignalError(number)
 
-    signal.signal(signal.SIGALRM, interrupt)
-    for number in _SIGNALS:
+    if _TIMER is not None:
+        signal.signal(_TIMER, interrupt)
+    for number in ENDING:
         if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup asks
             signal.signal(number, interrupt)
     if isinstance(sys.stdout, io.TextIOWrapper):  # None where it is closed
