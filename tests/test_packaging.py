@@ -44,8 +44,12 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     folder = tmp_path_factory.mktemp("wheel")
     source = folder / "source"
     subprocess.run(["git", "clone", "-q", ROOT, source], check=True)
+    stale = source / "build" / "lib" / "ntm" / "stale.py"  # as an earlier release of setuptools or of ours left it
+    stale.parent.mkdir(parents=True)
+    stale.touch()
     command = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", str(folder), str(source)]
     subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
+    assert [path for path in (source / "build").rglob("*") if path.is_file()] == [stale]  # nothing more is left
     (wheel,) = folder.glob("*.whl")
     return wheel
 
@@ -54,6 +58,10 @@ def test_the_wheel_installs_one_top_level_package(wheel: pathlib.Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     tops = {name.partition("/")[0] for name in names if ".dist-info/" not in name}
     assert tops == {"ntm"}
+
+
+def test_the_wheel_holds_nothing_of_an_earlier_one(wheel: pathlib.Path) -> None:
+    assert "ntm/stale.py" not in zipfile.ZipFile(wheel).namelist()
 
 
 def test_the_wheel_holds_every_module_and_the_bundled_models(wheel: pathlib.Path) -> None:
