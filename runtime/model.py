@@ -468,8 +468,7 @@ class _Session:
         return outputs  # type: ignore[no-any-return]
 
     def _make(self) -> Any:
-        import onnxruntime  # noqa: PLC0415  (as slow to import as all else together)
-
+        onnxruntime = _import_onnxruntime()
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = self._threads
         options.inter_op_num_threads = 1
@@ -490,6 +489,27 @@ class _Session:
             )
         except Exception as error:  # of several classes without a common base
             raise ModelError(f"cannot load the model {self._graph.path}: {_first_line(error)}") from error
+
+
+def _import_onnxruntime() -> Any:
+    """Of whatever distribution it is: ``onnxruntime-gpu`` and others hold the same module.
+
+    Raises:
+        ModelError: there is none, or it is not whole.
+    """
+    try:
+        import onnxruntime  # noqa: PLC0415  (as slow to import as all else together)
+    except ImportError as error:
+        raise ModelError(
+            f"cannot import onnxruntime ({_first_line(error)}): pip install onnxruntime, or another distribution of it "
+            "such as onnxruntime-gpu"
+        ) from error
+    if not hasattr(onnxruntime, "InferenceSession"):
+        raise ModelError(
+            "onnxruntime is not whole, as it is left when two distributions of it are installed and one is removed: "
+            "pip uninstall all of them, and install one"
+        )
+    return onnxruntime
 
 
 _sessions: weakref.WeakSet[_Session] = weakref.WeakSet()

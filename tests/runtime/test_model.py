@@ -452,3 +452,55 @@ def test_a_broken_graph(
 ) -> None:
     assert "the model" in refused(edited_model(change=change))
     assert capfd.readouterr() == ("", "")  # onnxruntime has its own ideas of what to print
+
+
+def _where_onnxruntime_is(replaced_by: str, program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    code = f"import sys, types; sys.modules['onnxruntime'] = {replaced_by}\n{program}"
+    command = [sys.executable, "-c", code, *arguments]
+    return subprocess.run(command, capture_output=True, check=False, text=True, timeout=60)
+
+
+@pytest.mark.parametrize(
+    ("replaced_by", "message"),
+    [
+        ("None", "cannot import onnxruntime (import of onnxruntime halted; None in sys.modules): pip install "),
+        ("types.ModuleType('onnxruntime')", "onnxruntime is not whole, as it is left when two distributions of it "),
+    ],
+    ids=["missing", "removed in part"],
+)
+def test_onnxruntime_is_missing(tmp_path: pathlib.Path, replaced_by: str, message: str) -> None:
+    program = """
+import ntm
+model = ntm.load()  # which needs none yet
+try:
+    model.copy([[[0] * 8]])
+except ntm.ModelError as error:
+    print(error)
+"""
+    done = _where_onnxruntime_is(replaced_by, program)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith(message)
+    source, copy = tmp_path / "source", tmp_path / "copy"
+    source.write_bytes(b"bytes")
+    program = "from ntm import commands; commands.copy()"
+    done = _where_onnxruntime_is(replaced_by, program, str(source), "-o", str(copy))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"ntm-copy: error: {message}")
+    assert done.stderr.count("\n") == 1
+    assert not copy.exists()
+
+
+def test_any_distribution_with_the_module_will_do() -> None:
+    """As where onnxruntime-gpu is installed, and a distribution of the name onnxruntime is not."""
+    program = """
+import importlib.metadata, sys
+def distribution(name):
+    raise importlib.metadata.PackageNotFoundError(name)
+importlib.metadata.distribution = importlib.metadata.Distribution.from_name = distribution
+import numpy as np
+import ntm
+words = np.random.default_rng(0).integers(0, 2, (1, 9, 8))
+assert (ntm.load().copy(words) == words).all()
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
