@@ -13,6 +13,7 @@ from typer import Option
 from ntm import console
 from ntm.errors import require
 from ntm.runtime import folder, options
+from ntm.runtime.cores import available_cores
 from ntm.runtime.metadata import LARGEST_SIZE
 
 if TYPE_CHECKING:
@@ -128,7 +129,7 @@ def evaluate(
     if trace and learned.steps(cases[0].size) * cases[0].memory_locations > _LARGEST_TRACE:
         raise console.CommandError("a trace of the first size is too large: put a smaller size first")
     start = time.monotonic()
-    scores = list(_scores(network, learned, cases, threads or options.available_cores(), quiet=quiet))
+    scores = list(_scores(network, learned, cases, threads or available_cores(), quiet=quiet))
     summary = {
         "model": files.metadata.model_name,
         "checkpoint_sha256": files.metadata.checkpoint_sha256,

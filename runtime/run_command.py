@@ -13,6 +13,7 @@ from ntm import console
 from ntm.errors import FileError, explaining
 from ntm.files import atomic_output, write_all
 from ntm.runtime import folder, options
+from ntm.runtime.cores import available_cores
 
 if TYPE_CHECKING:
     import numpy as np
@@ -77,7 +78,7 @@ def run(
     except ValueError as error:
         raise console.CommandError(str(error)) from error
     with console.Progress(len(x), quiet=quiet) as progress:
-        y = _outputs(network, x, threads or options.available_cores(), progress)
+        y = _outputs(network, x, threads or available_cores(), progress)
     with (
         explaining(f"cannot write {'standard output' if output == _STANDARD else output}"),
         _writer(output, force) as file,
