@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from ntm import tasks
     from ntm.runtime.model import Model, State
 
+__version__ = "0.1.0"
+
 __all__ = [
     "Error",
     "ExportError",
@@ -47,5 +49,5 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    """What there is, whether it is imported yet or not."""
-    return sorted({*globals(), *__all__})
+    """What there is, whether it is imported yet or not; nothing that this module imports for itself."""
+    return sorted({*__all__, *(name for name in globals() if name.startswith("__"))})

@@ -109,7 +109,7 @@ def load(
         model: its folder, or the name of a bundled model; by default ``copy-8bit``.
         memory_locations: N; by default that of the training, or more where a sequence needs more.
         batch_size: the most sequences that run side by side; by default as many as run fastest.
-        threads: the threads that share the work of one step.
+        threads: the threads that share the work of one step; at most the cores that the process may use are started.
 
     Raises:
         ModelError: there is no such model, or it is damaged or of another schema.
@@ -140,7 +140,7 @@ def evaluate(
         sequences: of each size.
         memory_locations: N; by default what the size needs, at least 128.
         seed: of the sequences.
-        threads: batches that are computed at a time.
+        threads: batches that are computed at a time; at most one for each core that the process may use.
 
     Returns:
         A score for each size: ``as_dict()`` has the figures.

@@ -21,9 +21,10 @@ from typing import Annotated, Any, NoReturn, Self
 import typer
 import typer.core
 
+from ntm import __version__
 from ntm.errors import Error, explaining, lowered
 from ntm.signals import ENDING
-from ntm.text import DISTRIBUTION, one_line
+from ntm.text import one_line
 
 OK, WRONG, TROUBLE = 0, 1, 2
 
@@ -163,11 +164,9 @@ def fail(command: str, message: str, code: int = TROUBLE) -> NoReturn:
 def _show_version(context: typer.Context, wanted: bool) -> None:
     if not wanted:
         return
-    import importlib.metadata  # noqa: PLC0415  (as the next one: only this needs it)
+    from ntm.runtime import folder  # noqa: PLC0415  (only this needs it)
 
-    from ntm.runtime import folder  # noqa: PLC0415
-
-    lines = [f"{context.info_name} {importlib.metadata.version(DISTRIBUTION)}"]
+    lines = [f"{context.info_name} {__version__}"]
     for name in folder.bundled():
         try:
             data = folder.read(name).metadata

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from ntm import text
 from ntm.errors import TaskError
 from ntm.runtime import arguments
+from ntm.runtime.cores import available_cores
 from ntm.runtime.metadata import Metadata
 from ntm.runtime.model import Floats, Model
 from ntm.tasks import metrics
@@ -109,7 +110,7 @@ def evaluate(
     learned = task_of(model.metadata, task)
     sequences = arguments.whole_number("sequences", sequences, 1)
     seed = arguments.whole_number("seed", seed, 0)
-    threads = arguments.whole_number("threads", threads, 1)
+    threads = min(arguments.whole_number("threads", threads, 1), available_cores())
     if memory_locations is not None:
         memory_locations = arguments.whole_number("memory_locations", memory_locations, model.metadata.least_locations)
     cases = cases_of(model.metadata, learned, sizes, sequences=sequences, memory_locations=memory_locations, seed=seed)

@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from ntm.errors import ModelError
 from ntm.runtime import arguments, folder
+from ntm.runtime.cores import available_cores
 from ntm.runtime.metadata import INPUTS, NEGLIGIBLE, Metadata
 from ntm.tasks import copy as copying
 
@@ -75,7 +76,8 @@ def load(
         batch_size: B, the most sequences that ``Model.run`` and ``Model.copy`` run side by side. By default as many as
             run fastest; either way they take any number, and cut them.
         threads: the threads that share the work of one step. Several rarely help: better divide the sequences among
-            calls of ``Model.run`` in several threads, which run at the same time.
+            calls of ``Model.run`` in several threads, which run at the same time. More than the process may use cores
+            are not started.
 
     Raises:
         ModelError: there is no such model, or it is damaged or of another schema; the message is one line.
@@ -470,7 +472,7 @@ class _Session:
     def _make(self) -> Any:
         onnxruntime = _import_onnxruntime()
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = self._threads
+        options.intra_op_num_threads = min(self._threads, available_cores())
         options.inter_op_num_threads = 1
         options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL

@@ -4,8 +4,10 @@ import ast
 import dataclasses
 import json
 import pathlib
+import re
 import subprocess
 import sys
+import tomllib
 import types
 from collections.abc import Callable
 from typing import Any, ClassVar
@@ -114,6 +116,21 @@ def test_every_public_name_is_there_and_shown() -> None:
     assert set(ntm.__all__) <= set(starred)
     assert starred["Model"] is ntm.runtime.model.Model
     assert isinstance(starred["tasks"], types.ModuleType)
+
+
+def test_nothing_else_is_shown() -> None:
+    shown = python("import ntm; print(*(name for name in dir(ntm) if not name.startswith('__')))").stdout.split()
+    assert set(shown) == set(ntm.__all__)
+    described = python("import ntm; help(ntm)").stdout
+    for name in ("load(model", "class Model(", "class State(", "evaluate(model", ntm.__version__):
+        assert name in described
+
+
+def test_the_version_is_that_of_the_distribution() -> None:
+    assert re.fullmatch(r"\d+\.\d+\.\d+", ntm.__version__)
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    assert "version" in project["project"]["dynamic"]
+    assert project["tool"]["setuptools"]["dynamic"]["version"] == {"attr": "ntm.__version__"}
 
 
 def test_no_other_name_is_there() -> None:

@@ -9,6 +9,7 @@ import zipfile
 
 import pytest
 
+import ntm
 from ntm import commands
 from ntm.runtime.folder import bundled
 
@@ -58,6 +59,10 @@ def test_the_wheel_installs_one_top_level_package(wheel: pathlib.Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     tops = {name.partition("/")[0] for name in names if ".dist-info/" not in name}
     assert tops == {"ntm"}
+
+
+def test_the_wheel_is_of_the_version(wheel: pathlib.Path) -> None:
+    assert wheel.name.startswith(f"neural_turing_machine-{ntm.__version__}-")
 
 
 def test_the_wheel_holds_nothing_of_an_earlier_one(wheel: pathlib.Path) -> None:

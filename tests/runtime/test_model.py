@@ -17,6 +17,7 @@ import pytest
 
 import ntm
 from ntm.runtime import folder
+from ntm.runtime.cores import available_cores
 from ntm.runtime.metadata import FILES, INPUTS, OUTPUTS, STEP_OUTPUTS
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -243,6 +244,21 @@ def test_load_refuses_what_is_no_number(tiny_model: pathlib.Path, name: str, val
     with pytest.raises(TypeError, match=f"^{name} must be a whole number, not {re.escape(repr(value))}$"):
         ntm.load(tiny_model, **{name: value})
     assert ntm.load(tiny_model, **{name: np.int64(33)})  # type: ignore[arg-type]
+
+
+def test_more_threads_than_cores_are_not_started() -> None:
+    program = """
+import pathlib, sys
+import ntm
+model = ntm.load(threads=10**6)
+model.copy([[[0] * 8]])
+ntm.evaluate(model, sizes=[{"length": 3}], sequences=300, threads=10**6)
+print(len(list(pathlib.Path("/proc/self/task").iterdir())))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False, text=True, timeout=60)
+    assert done.returncode == 0
+    if pathlib.Path("/proc/self/task").exists():
+        assert int(done.stdout) <= 64 + 4 * available_cores()  # those of NumPy's library too
 
 
 def test_sizes_that_are_no_numbers_are_refused(tiny_model: pathlib.Path) -> None:
