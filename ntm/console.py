@@ -112,12 +112,23 @@ def _outcome(name: str, function: Callable[..., int | None]) -> int:
     return code
 
 
+def check_stdout() -> None:
+    """Refuse to begin what could not ``show`` its result at the end.
+
+    Raises:
+        CommandError: stdout is closed.
+    """
+    if sys.stdout is None:
+        raise CommandError("standard output is closed")
+
+
 def show(result: str) -> None:
     """Write a result on stdout, at once. If nobody reads it, it holds all the same, and so does the exit code.
 
     Raises:
         CommandError: it cannot be written.
     """
+    check_stdout()
     with contextlib.suppress(BrokenPipeError), explaining("cannot write standard output"):
         sys.stdout.write(f"{result}\n")
         sys.stdout.flush()

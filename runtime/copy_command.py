@@ -69,8 +69,8 @@ def copy(
 
     The exit code is 0 if every bit came back, 1 if some are wrong (the copy is written all the same), 2 for trouble.
     """
-    if sys.stdout is None and (as_json or _is_stdout(output)):
-        raise console.CommandError("standard output is closed")
+    if as_json or _is_stdout(output):
+        console.check_stdout()
     with _open_input(source) as reader:
         _check_output(output, reader, force=force)
         try:

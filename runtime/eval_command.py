@@ -103,8 +103,8 @@ def evaluate(
     The exit code is 0 if no bit is wrong, 1 if some are, 2 for trouble. For a task whose next bit nobody can know
     (dynamic-ngrams) it is never 1.
     """
-    if sys.stdout is None:
-        raise console.CommandError("standard output is closed")
+    if as_json or not quiet:
+        console.check_stdout()
     if size and lengths is not None:
         raise console.CommandError("give either --size or --lengths")
     _check_pictures(plot, trace, force=force)

@@ -51,10 +51,10 @@ def run(
     """
     if output != _STANDARD:
         options.check_free(output, options.output_status(output), force=force)
-    elif sys.stdout is None:
-        raise console.CommandError("standard output is closed")
-    elif sys.stdout.isatty():
-        raise console.CommandError("standard output is a terminal: use -o FILE")
+    else:
+        console.check_stdout()
+        if sys.stdout.isatty():
+            raise console.CommandError("standard output is a terminal: use -o FILE")
     files = folder.read(model)
     import numpy as np  # noqa: PLC0415  (as below: slow to import)
 

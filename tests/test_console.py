@@ -150,6 +150,38 @@ def test_closed_standard_streams() -> None:
             assert (result.returncode, result.stderr) == (0, "")
 
 
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("train", ["--json", "--output", "made"]),
+        ("train", ["--task", "help"]),
+        ("export", ["run", "--output", "made"]),
+        ("export", ["run", "--output", "made", "--json", "--quiet"]),
+        ("export", ["run", "--check", "made"]),
+        ("evaluate", ["--lengths", "3", "--plot", "made.png"]),
+        ("copy", ["--json", "source", "--output", "made"]),
+        ("copy", ["source"]),
+        ("run", ["source", "--output", "-"]),
+    ],
+)
+def test_a_command_that_could_not_show_its_result_does_not_begin(
+    tmp_path: pathlib.Path, name: str, arguments: list[str]
+) -> None:
+    (tmp_path / "source").write_bytes(b"bytes")
+    program = f"from ntm import commands; commands.{name}()"
+    command = ["sh", "-c", 'exec "$0" "$@" >&-', sys.executable, "-c", program, *arguments]
+    result = subprocess.run(command, capture_output=True, check=False, text=True, timeout=60, cwd=tmp_path)
+    command_name = {"evaluate": "ntm-eval"}.get(name, f"ntm-{name}")
+    assert (result.returncode, result.stderr) == (2, f"{command_name}: error: standard output is closed\n")
+    assert os.listdir(tmp_path) == ["source"]
+
+
+def test_a_result_that_cannot_be_shown_is_one_line() -> None:
+    command = ["sh", "-c", 'exec "$0" "$@" >&-', sys.executable, "-c", _PROGRAM, "console.show('a result')"]
+    result = subprocess.run(command, capture_output=True, check=False, text=True, timeout=60)
+    assert (result.returncode, result.stderr) == (2, "ntm-test: error: standard output is closed\n")
+
+
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252"])
 @pytest.mark.parametrize(
     ("arguments", "stdout", "stderr"),
