@@ -70,6 +70,8 @@ def run(name: str, function: Callable[..., int | None]) -> NoReturn:
             signal.signal(number, interrupt)
     if isinstance(sys.stdout, io.TextIOWrapper):  # None where it is closed
         sys.stdout.reconfigure(errors="backslashreplace")  # as stderr has it: not every encoding has every character
+    # Pictures go to files. What a notebook sets for itself may be missing here, and matplotlib could not be imported.
+    os.environ["MPLBACKEND"] = "agg"
     sys.unraisablehook = _unless_interrupted
     warnings.showwarning = lambda message, *_, **__: say(f"{name}: warning: {one_line(str(message))}")
     try:

@@ -176,6 +176,15 @@ def test_a_command_that_could_not_show_its_result_does_not_begin(
     assert os.listdir(tmp_path) == ["source"]
 
 
+@pytest.mark.parametrize("backend", ["module://matplotlib_inline.backend_inline", "nonsense", ""])
+def test_a_backend_of_matplotlib_that_is_missing(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where a notebook starts a command in another environment."""
+    pytest.importorskip("matplotlib")
+    monkeypatch.setenv("MPLBACKEND", backend)
+    result = run("import matplotlib; sys.stdout.write(matplotlib.get_backend())")
+    assert (result.returncode, result.stdout.lower(), result.stderr) == (0, "agg", "")
+
+
 def test_a_result_that_cannot_be_shown_is_one_line() -> None:
     command = ["sh", "-c", 'exec "$0" "$@" >&-', sys.executable, "-c", _PROGRAM, "console.show('a result')"]
     result = subprocess.run(command, capture_output=True, check=False, text=True, timeout=60)
