@@ -1,5 +1,6 @@
 """The folder of an exported model: ONNX files that describe themselves, checked before anything runs."""
 
+import contextlib
 import dataclasses
 import hashlib
 import os
@@ -155,6 +156,8 @@ def _read_graph(path: pathlib.Path, kind: str) -> Graph:
 
 def _checked_graph(path: pathlib.Path, kind: str, content: bytes) -> Graph:
     try:
+        if not onnx_file.has_seal(content):
+            _check_early_schema(content)
         onnx_file.check_seal(content)
         header = onnx_file.read_header(content)
         data = Metadata.from_props(header.metadata)
@@ -164,6 +167,18 @@ def _checked_graph(path: pathlib.Path, kind: str, content: bytes) -> Graph:
     except (ModelError, onnx_file.OnnxFileError, metadata.MetadataError) as error:
         raise ModelError(f"cannot load the model {path}: {error}") from error
     return Graph(path, content, data)
+
+
+def _check_early_schema(content: bytes) -> None:
+    """Refuse a file of an early release, which did not seal what it wrote.
+
+    Raises:
+        MetadataError: it is of another schema.
+    """
+    with contextlib.suppress(onnx_file.OnnxFileError):  # it is no such file
+        props = onnx_file.read_header(content).metadata
+        if "schema_version" in props:
+            Metadata.from_props(props)
 
 
 def _read_bytes(path: pathlib.Path) -> bytes:

@@ -184,8 +184,10 @@ class Metadata:
             raise MetadataError("it has no schema version, so ntm-export did not write it")
         if props["schema_version"] != SCHEMA_VERSION:
             version = props["schema_version"][:20]
+            newer = version.isascii() and version.isdecimal() and int(version) > int(SCHEMA_VERSION)
+            advice = "install a newer one" if newer else "export it again: ntm-export RUN --output DIR --force"
             raise MetadataError(
-                f"it has schema version {version!r}, and this release reads {SCHEMA_VERSION!r}: export it again"
+                f"it has schema version {version!r}, and this release reads {SCHEMA_VERSION!r}: {advice}"
             )
         for name in (field.name for field in dataclasses.fields(cls)):
             if name not in props:

@@ -16,9 +16,9 @@ import onnx
 import pytest
 
 import ntm
-from ntm.runtime import folder
+from ntm.runtime import folder, onnx_file
 from ntm.runtime.cores import available_cores
-from ntm.runtime.metadata import FILES, INPUTS, OUTPUTS, STEP_OUTPUTS
+from ntm.runtime.metadata import FILES, INPUTS, OUTPUTS, SCHEMA_VERSION, STEP_OUTPUTS
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -387,6 +387,43 @@ def test_a_model_of_others(edited_model: Callable[..., pathlib.Path]) -> None:
         del model.metadata_props[:]
 
     assert "no schema version" in refused(edited_model(change=forget))
+
+
+def _forget_seal(model: onnx.ModelProto) -> None:
+    """Forget the seal that the file was read with; it gets a new one."""
+    seal = next(prop for prop in model.metadata_props if prop.key == "sha256")
+    model.metadata_props.remove(seal)
+
+
+def _cut_seal(model: pathlib.Path) -> None:
+    for path in model.iterdir():
+        path.write_bytes(path.read_bytes()[: -len(onnx_file.sealed(b""))])
+
+
+@pytest.mark.parametrize("seal", [True, False])
+@pytest.mark.parametrize(
+    ("version", "advice"),
+    [
+        (str(int(SCHEMA_VERSION) - 1), "export it again: ntm-export RUN --output DIR --force"),
+        ("", "export it again: ntm-export RUN --output DIR --force"),
+        (str(int(SCHEMA_VERSION) + 1), "install a newer one"),
+    ],
+)
+def test_a_model_of_another_schema(
+    edited_model: Callable[..., pathlib.Path], version: str, advice: str, seal: bool
+) -> None:
+    """Early releases did not seal their files."""
+    model = edited_model(props={"schema_version": version}, change=_forget_seal)
+    if not seal:
+        _cut_seal(model)
+    message = f"it has schema version '{version}', and this release reads '{SCHEMA_VERSION}': {advice}"
+    assert refused(model) == f"cannot load the model {model / 'step.onnx'}: {message}"
+
+
+def test_a_file_whose_seal_is_cut_off(edited_model: Callable[..., pathlib.Path]) -> None:
+    model = edited_model(change=_forget_seal)
+    _cut_seal(model)
+    assert "ntm-export did not write it, or it is cut short" in refused(model)
 
 
 @pytest.mark.parametrize(
