@@ -35,6 +35,11 @@ __all__ = [
     "train",
 ]
 
+# A clone or an archive without symbolic links has the packages beside this one; so they are found where Python runs in
+# its root.
+if not os.path.isdir(f"{__path__[0]}/runtime") and os.path.isfile(f"{__path__[0]}/../runtime/metadata.py"):
+    __path__.append(os.path.dirname(__path__[0]))
+
 # Unless it is told before it is imported, onnxruntime reports its use over the network and keeps files in the home.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 

@@ -2,6 +2,7 @@
 
 import configparser
 import pathlib
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -38,6 +39,39 @@ def test_every_command_has_an_entry_point() -> None:
     assert PROJECT["project"]["scripts"] == {name: f"ntm.commands:{function}" for name, function in COMMANDS.items()}
     public = {name for name in vars(commands) if not name.startswith("_") and callable(getattr(commands, name))}
     assert public == set(COMMANDS.values())
+
+
+@pytest.mark.parametrize("links", ["links", "files that name them", "none"])
+def test_python_runs_in_the_root_of_a_clone(tmp_path: pathlib.Path, links: str) -> None:
+    """Git writes a link as a file that names its target where it cannot make links, and an archive may lose it."""
+    for folder in ("ntm", *FOLDERS):
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(ROOT / folder, tmp_path / folder, symlinks=True, ignore=ignored)
+    for folder in FOLDERS:
+        link = tmp_path / "ntm" / folder
+        if links != "links":
+            target = str(link.readlink())
+            link.unlink()
+            if links != "none":
+                link.write_text(target)
+    packages = [path for path in sys.path if path.endswith("site-packages")]
+    program = f"""
+import sys
+sys.path += {packages!r}
+import ntm, ntm.export.options, ntm.training
+from ntm import console, tasks
+words = [[[0, 1] * 4] * 3]
+assert ntm.load().copy(words).tolist() == words
+print(ntm.__file__)
+print(ntm.runtime.metadata.__file__)
+"""
+    # Without site: it knows where this project is installed.
+    command = [sys.executable, "-S", "-c", program]
+    done = subprocess.run(command, capture_output=True, check=False, text=True, cwd=tmp_path, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+    file, metadata = map(pathlib.Path, done.stdout.splitlines())
+    assert file == tmp_path / "ntm" / "__init__.py"
+    assert metadata.resolve() == tmp_path / "runtime" / "metadata.py"
 
 
 @pytest.fixture(scope="module")
