@@ -7,6 +7,7 @@ grows beyond 1.1 times that after the first tenth of its copies.
 
 import argparse
 import contextlib
+import faulthandler
 import multiprocessing
 import multiprocessing.connection
 import sys
@@ -46,6 +47,9 @@ def main() -> int:
     model = ntm.load(arguments.model, threads=arguments.session_threads)
     copy_randomly(model, 0, 10)
 
+    def in_threads(threads: int) -> Iterator[Outcome]:
+        return run_threads(model, threads, arguments.copies, arguments.seconds)
+
     def in_processes(method: str, processes: int) -> Iterator[Outcome]:
         return run_processes(model, method, processes, arguments.copies, arguments.seconds)
 
@@ -54,7 +58,7 @@ def main() -> int:
             yield from in_processes("fork", processes)
 
     rows: list[tuple[str, int, Callable[[int], Iterator[Outcome]]]] = [
-        ("threads", arguments.threads, lambda workers: run_threads(model, workers, arguments.copies)),
+        ("threads", arguments.threads, in_threads),
         ("processes by spawn", arguments.processes, lambda workers: in_processes("spawn", workers)),
         ("processes by fork", arguments.processes, lambda workers: in_processes("fork", workers)),
         ("processes by fork, beside threads", arguments.processes, forked_beside_threads),
@@ -88,10 +92,12 @@ def copy_randomly(model: ntm.Model, seed: int, copies: int) -> Outcome:
     return Outcome(wrong, resident_bytes() / after_a_tenth)
 
 
-def run_threads(model: ntm.Model, workers: int, copies: int) -> Iterator[Outcome]:
-    """Copy in threads, all on one model."""
+def run_threads(model: ntm.Model, workers: int, copies: int, seconds: float) -> Iterator[Outcome]:
+    """Copy in threads, all on one model; if they do not end in time, this process ends with exit code 1."""
+    faulthandler.dump_traceback_later(seconds, exit=True)
     with ThreadPoolExecutor(workers) as pool:
         yield from pool.map(lambda seed: copy_randomly(model, seed, copies), range(workers))
+    faulthandler.cancel_dump_traceback_later()
 
 
 def run_processes(model: ntm.Model, method: str, workers: int, copies: int, seconds: float) -> Iterator[Outcome]:

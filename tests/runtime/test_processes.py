@@ -150,3 +150,12 @@ def test_many_threads_and_processes_at_once(tiny_model: pathlib.Path, session_th
     command = [sys.executable, str(script), *(f"--{name}={value}" for name, value in options.items())]
     done = subprocess.run([*command, "--model", tiny_model], capture_output=True, check=False, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_memory_does_not_grow_with_the_calls(tiny_model: pathlib.Path) -> None:
+    """A short run of the benchmark, whose exit code says so."""
+    script = ROOT / "benchmarks" / "soak.py"
+    command = [sys.executable, str(script), "--calls", "600", "--loads", "30", "--model", str(tiny_model)]
+    done = subprocess.run(command, capture_output=True, check=False, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "| copy, run, step, trace | 600 | 0 |" in done.stdout
