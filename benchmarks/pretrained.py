@@ -18,8 +18,8 @@ from typing import Any, NamedTuple
 
 import ntm
 from ntm import text
+from ntm.runtime.cores import available_cores
 from ntm.runtime.evaluate import Case, Score, readable, run_case, task_of
-from ntm.runtime.options import available_cores
 from ntm.tasks import Size, Task, find
 from ntm.tasks.task import describe
 from ntm.training.recipes import configure

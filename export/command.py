@@ -73,6 +73,8 @@ def export(
     """
     if (output is None) == (check is None):
         raise console.CommandError("give either --output DIR or --check DIR")
+    if as_json or not quiet:
+        console.check_stdout()
     require("export", "tensorflow", "tf2onnx", "onnx", "ai_edge_litert")
     console.import_tensorflow()
     from ntm.export import publish  # noqa: PLC0415  (it imports TensorFlow)

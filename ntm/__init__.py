@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from ntm import tasks
     from ntm.runtime.model import Model, State
 
+__version__ = "0.1.0"
+
 __all__ = [
     "Error",
     "ExportError",
@@ -33,6 +35,11 @@ __all__ = [
     "train",
 ]
 
+# A clone or an archive without symbolic links has the packages beside this one; so they are found where Python runs in
+# its root.
+if not os.path.isdir(f"{__path__[0]}/runtime") and os.path.isfile(f"{__path__[0]}/../runtime/metadata.py"):
+    __path__.append(os.path.dirname(__path__[0]))
+
 # Unless it is told before it is imported, onnxruntime reports its use over the network and keeps files in the home.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
@@ -47,5 +54,5 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    """What there is, whether it is imported yet or not."""
-    return sorted({*globals(), *__all__})
+    """What there is, whether it is imported yet or not; nothing that this module imports for itself."""
+    return sorted({*__all__, *(name for name in globals() if name.startswith("__"))})

@@ -43,10 +43,12 @@ def train(
     Raises:
         MissingExtraError: TensorFlow is missing.
         TaskError: there is no such task, or it breaks its contract.
+        TypeError: ``task`` is none of these.
         RunError: an option cannot be used, or ``output`` is not free, or not a run.
         FileError: the folder cannot be read, made or written.
         MemoryError: the network or a batch is too large.
     """
+    _check_task(task)
     require("train", "tensorflow")
     from ntm.training import compilation  # noqa: PLC0415
 
@@ -82,10 +84,12 @@ def export(
         MissingExtraError: a package is missing.
         RunError: the run cannot be read.
         TaskError: the task is not built in and not given, or another one is given.
+        TypeError: ``task`` is none of these.
         ExportError: an argument cannot be used, ``folder`` is not free, or a graph disagrees with TensorFlow; nothing
             was published.
         FileError: the folder cannot be made.
     """
+    _check_task(task)
     require("export", "tensorflow", "tf2onnx", "onnx", "ai_edge_litert")
     from ntm.export.publish import publish  # noqa: PLC0415  (it imports TensorFlow)
 
@@ -105,10 +109,11 @@ def load(
         model: its folder, or the name of a bundled model; by default ``copy-8bit``.
         memory_locations: N; by default that of the training, or more where a sequence needs more.
         batch_size: the most sequences that run side by side; by default as many as run fastest.
-        threads: the threads that share the work of one step.
+        threads: the threads that share the work of one step; at most the cores that the process may use are started.
 
     Raises:
         ModelError: there is no such model, or it is damaged or of another schema.
+        TypeError: ``model`` is no path, or another argument no whole number.
         ValueError: ``memory_locations``, ``batch_size`` or ``threads`` is too small.
     """
     from ntm.runtime.model import load as load_model  # noqa: PLC0415  (it imports NumPy)
@@ -135,7 +140,7 @@ def evaluate(
         sequences: of each size.
         memory_locations: N; by default what the size needs, at least 128.
         seed: of the sequences.
-        threads: batches that are computed at a time.
+        threads: batches that are computed at a time; at most one for each core that the process may use.
 
     Returns:
         A score for each size: ``as_dict()`` has the figures.
@@ -143,8 +148,10 @@ def evaluate(
     Raises:
         ModelError: there is no such model, or it cannot be run.
         TaskError: the model's task is not built in and none is given, or the task does not fit the model.
+        TypeError: ``model``, ``task`` or ``sizes`` is none of these, or a number is no whole number.
         ValueError: a number is too small.
     """
+    _check_task(task)
     from ntm.runtime.evaluate import evaluate as evaluate_on  # noqa: PLC0415  (as the next one: it imports NumPy)
     from ntm.runtime.model import Model  # noqa: PLC0415
 
@@ -158,3 +165,12 @@ def evaluate(
         seed=seed,
         threads=threads,
     )
+
+
+def _check_task(task: object) -> None:
+    from ntm.tasks import Task  # noqa: PLC0415  (it imports NumPy)
+
+    if isinstance(task, type) and issubclass(task, Task):
+        raise TypeError(f"task must be an object: {task.__name__}(), not {task.__name__}")
+    if not isinstance(task, Task | str | None):
+        raise TypeError(f"task must be a ntm.tasks.Task or the name of one, not {task!r}")

@@ -3,6 +3,8 @@
 import os
 import signal
 
+from ntm.signals import ENDING
+
 
 def train() -> None:
     """``ntm-train``."""
@@ -49,6 +51,6 @@ def _end_silently() -> None:
 
     Python's own handler of Ctrl-C would print a traceback of whatever import it interrupts.
     """
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in ENDING:
         if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup asks
             signal.signal(number, lambda number, _: os._exit(128 + number))

@@ -7,6 +7,7 @@ A command is a function with typer's annotations that returns its exit code (or 
 import contextlib
 import gc
 import importlib
+import io
 import logging
 import os
 import signal
@@ -18,16 +19,19 @@ from types import FrameType
 from typing import Annotated, Any, NoReturn, Self
 
 import typer
+import typer.core
 
+from ntm import __version__
 from ntm.errors import Error, explaining, lowered
-from ntm.text import DISTRIBUTION, one_line
+from ntm.signals import ENDING
+from ntm.text import one_line
 
 OK, WRONG, TROUBLE = 0, 1, 2
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # Seconds until an interrupted command that has not ended is interrupted again: libraries swallow exceptions, above all
-# while they are imported.
+# while they are imported. Windows has no such timer.
 _INSISTENCE = 1.0
+_TIMER = getattr(signal, "SIGALRM", None)
 
 _received: list[int] = []  # the signals that have come
 _unhurried = False  # whether a signal may wait
@@ -54,14 +58,20 @@ def run(name: str, function: Callable[..., int | None]) -> NoReturn:
         _received.append(number)
         if ended:
             os._exit(128 + _received[0])
-        signal.setitimer(signal.ITIMER_REAL, _INSISTENCE)
-        if not _unhurried or number == signal.SIGALRM:
+        if _TIMER is not None:
+            signal.setitimer(signal.ITIMER_REAL, _INSISTENCE)
+        if not _unhurried or number == _TIMER:
             raise SignalError(number)
 
-    signal.signal(signal.SIGALRM, interrupt)
-    for number in _SIGNALS:
+    if _TIMER is not None:
+        signal.signal(_TIMER, interrupt)
+    for number in ENDING:
         if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup asks
             signal.signal(number, interrupt)
+    if isinstance(sys.stdout, io.TextIOWrapper):  # None where it is closed
+        sys.stdout.reconfigure(errors="backslashreplace")  # as stderr has it: not every encoding has every character
+    # Pictures go to files. What a notebook sets for itself may be missing here, and matplotlib could not be imported.
+    os.environ["MPLBACKEND"] = "agg"
     sys.unraisablehook = _unless_interrupted
     warnings.showwarning = lambda message, *_, **__: say(f"{name}: warning: {one_line(str(message))}")
     try:
@@ -104,12 +114,23 @@ def _outcome(name: str, function: Callable[..., int | None]) -> int:
     return code
 
 
+def check_stdout() -> None:
+    """Refuse to begin what could not ``show`` its result at the end.
+
+    Raises:
+        CommandError: stdout is closed.
+    """
+    if sys.stdout is None:
+        raise CommandError("standard output is closed")
+
+
 def show(result: str) -> None:
     """Write a result on stdout, at once. If nobody reads it, it holds all the same, and so does the exit code.
 
     Raises:
         CommandError: it cannot be written.
     """
+    check_stdout()
     with contextlib.suppress(BrokenPipeError), explaining("cannot write standard output"):
         sys.stdout.write(f"{result}\n")
         sys.stdout.flush()
@@ -156,18 +177,17 @@ def fail(command: str, message: str, code: int = TROUBLE) -> NoReturn:
 def _show_version(context: typer.Context, wanted: bool) -> None:
     if not wanted:
         return
-    import importlib.metadata  # noqa: PLC0415  (as the next one: only this needs it)
+    from ntm.runtime import folder  # noqa: PLC0415  (only this needs it)
 
-    from ntm.runtime import folder  # noqa: PLC0415
-
-    lines = [f"{context.info_name} {importlib.metadata.version(DISTRIBUTION)}"]
+    lines = [f"{context.info_name} {__version__}"]
     for name in folder.bundled():
         try:
             data = folder.read(name).metadata
             lines.append(f"model {data.model_name}, checkpoint {data.checkpoint_sha256[:12]}")
         except Error as error:
             lines.append(f"no bundled model {name}: {error}")
-    typer.echo("\n".join(lines))
+    if sys.stdout is not None:
+        show("\n".join(lines))
     raise typer.Exit
 
 
@@ -235,7 +255,7 @@ class Progress:
             columns = [progress.TaskProgressColumn(), progress.BarColumn(), *columns]
             columns += [progress.TimeRemainingColumn(), "left"]
         else:
-            columns = [progress.SpinnerColumn(), *columns]
+            columns = [progress.SpinnerColumn("line"), *columns]  # which is of ASCII
         self._bar = progress.Progress(*columns, console=console.Console(stderr=True), transient=True)
         self._task = self._bar.add_task("", total=self._total, text="")
         self._bar.start()
@@ -266,7 +286,8 @@ def silence_libraries() -> None:
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     if sys.stderr is not None:
-        sys.stderr = os.fdopen(os.dup(2), "w", buffering=1)
+        encoding, errors = sys.stderr.encoding, sys.stderr.errors
+        sys.stderr = os.fdopen(os.dup(2), "w", buffering=1, encoding=encoding, errors=errors)
         with open(os.devnull, "wb") as nowhere:
             os.dup2(nowhere.fileno(), 2)
 
@@ -276,13 +297,21 @@ def stderr_is_terminal() -> bool:
     return sys.stderr is not None and sys.stderr.isatty()
 
 
+class _Command(typer.core.TyperCommand):
+    """A command whose help can be printed in the encoding of stdout; click would take UTF-8 instead of ASCII."""
+
+    def get_help(self, ctx: Any) -> str:
+        encoding = getattr(sys.stdout, "encoding", "utf-8")
+        return super().get_help(ctx).encode(encoding, "backslashreplace").decode(encoding)
+
+
 def _invoke(name: str, function: Callable[..., int | None]) -> int:
     """Parse the arguments and call the function.
 
     Not by ``app()``: that prints errors on many lines and ends a broken pipe with exit code 1.
     """
     app = typer.Typer(add_completion=False, rich_markup_mode=None)
-    app.command()(function)
+    app.command(cls=_Command)(function)
     command = typer.main.get_command(app)
     try:
         with command.make_context(name, sys.argv[1:]) as context:

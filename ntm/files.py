@@ -39,7 +39,7 @@ def atomic_output(path: str | os.PathLike[str], *, replace: bool = True) -> Iter
         unnamed = _open_unnamed(final.parent)
         with unnamed or open(temporary, "xb") as file:
             yield file
-            if mode is not None:
+            if mode is not None and hasattr(os, "fchmod"):  # Windows has no permissions that a file could keep
                 os.fchmod(file.fileno(), stat.S_IMODE(mode))
             file.flush()
             os.fsync(file.fileno())

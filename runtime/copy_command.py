@@ -19,6 +19,7 @@ from ntm import console
 from ntm.errors import ModelError, explaining
 from ntm.files import atomic_output, write_all
 from ntm.runtime import folder, options
+from ntm.runtime.cores import available_cores
 from ntm.runtime.metadata import Metadata
 
 if TYPE_CHECKING:
@@ -68,8 +69,8 @@ def copy(
 
     The exit code is 0 if every bit came back, 1 if some are wrong (the copy is written all the same), 2 for trouble.
     """
-    if sys.stdout is None and (as_json or _is_stdout(output)):
-        raise console.CommandError("standard output is closed")
+    if as_json or _is_stdout(output):
+        console.check_stdout()
     with _open_input(source) as reader:
         _check_output(output, reader, force=force)
         try:
@@ -77,7 +78,7 @@ def copy(
             _check_task(files.metadata, model)
             size = block_length * max(1, min(batch_size, _BATCH_BYTES // block_length))
             batches = _read_batches(reader, source, size)
-            copied = _copy_batches(files, batches, block_length, memory_locations, threads or options.available_cores())
+            copied = _copy_batches(files, batches, block_length, memory_locations, threads or available_cores())
             tally = Tally(block_length)
             with console.Progress(_size(reader), quiet=quiet) as progress, _open_output(output, force=force) as write:
                 for batch in copied:

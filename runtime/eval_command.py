@@ -13,6 +13,7 @@ from typer import Option
 from ntm import console
 from ntm.errors import require
 from ntm.runtime import folder, options
+from ntm.runtime.cores import available_cores
 from ntm.runtime.metadata import LARGEST_SIZE
 
 if TYPE_CHECKING:
@@ -102,8 +103,8 @@ def evaluate(
     The exit code is 0 if no bit is wrong, 1 if some are, 2 for trouble. For a task whose next bit nobody can know
     (dynamic-ngrams) it is never 1.
     """
-    if sys.stdout is None:
-        raise console.CommandError("standard output is closed")
+    if as_json or not quiet:
+        console.check_stdout()
     if size and lengths is not None:
         raise console.CommandError("give either --size or --lengths")
     _check_pictures(plot, trace, force=force)
@@ -128,7 +129,7 @@ def evaluate(
     if trace and learned.steps(cases[0].size) * cases[0].memory_locations > _LARGEST_TRACE:
         raise console.CommandError("a trace of the first size is too large: put a smaller size first")
     start = time.monotonic()
-    scores = list(_scores(network, learned, cases, threads or options.available_cores(), quiet=quiet))
+    scores = list(_scores(network, learned, cases, threads or available_cores(), quiet=quiet))
     summary = {
         "model": files.metadata.model_name,
         "checkpoint_sha256": files.metadata.checkpoint_sha256,

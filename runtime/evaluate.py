@@ -13,6 +13,8 @@ import numpy.typing as npt
 
 from ntm import text
 from ntm.errors import TaskError
+from ntm.runtime import arguments
+from ntm.runtime.cores import available_cores
 from ntm.runtime.metadata import Metadata
 from ntm.runtime.model import Floats, Model
 from ntm.tasks import metrics
@@ -103,10 +105,14 @@ def evaluate(
     threads: int = 1,
 ) -> list[Score]:
     """Evaluate a model on fresh sequences of a task; see ``ntm.evaluate``."""
+    if isinstance(sizes, Mapping | str) or not isinstance(sizes, Iterable | None):
+        raise TypeError(f"sizes must be a list of sizes, e.g. [{{'length': 20}}], not {sizes!r}")
     learned = task_of(model.metadata, task)
-    for name, number, least in (("sequences", sequences, 1), ("seed", seed, 0), ("threads", threads, 1)):
-        if number < least:
-            raise ValueError(f"{name} must be at least {least}, not {number}")
+    sequences = arguments.whole_number("sequences", sequences, 1)
+    seed = arguments.whole_number("seed", seed, 0)
+    threads = min(arguments.whole_number("threads", threads, 1), available_cores())
+    if memory_locations is not None:
+        memory_locations = arguments.whole_number("memory_locations", memory_locations, model.metadata.least_locations)
     cases = cases_of(model.metadata, learned, sizes, sequences=sequences, memory_locations=memory_locations, seed=seed)
     return [run_case(model, learned, case, threads=threads) for case in cases]
 

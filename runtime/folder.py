@@ -1,14 +1,18 @@
 """The folder of an exported model: ONNX files that describe themselves, checked before anything runs."""
 
+import contextlib
 import dataclasses
+import hashlib
 import os
 import pathlib
 import stat
-from typing import NamedTuple
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
 
 from ntm.errors import ModelError
 from ntm.runtime import metadata, onnx_file
 from ntm.runtime.metadata import STEP, Metadata
+from ntm.text import DISTRIBUTION
 
 _PRETRAINED = pathlib.Path(__file__).parent / "pretrained"
 DEFAULT = "copy-8bit"  # the bundled model that is taken where none is named
@@ -26,7 +30,11 @@ class Graph(NamedTuple):
 
 
 class ModelFolder(NamedTuple):
-    """The graphs of one model, which agree in all but the steps they take; that of one step is the first."""
+    """The graphs of one model, which agree in all but the steps they take; that of one step is the first.
+
+    Pickled, a bundled model is its name and its checksum, and any other is the content of its files. So another machine
+    needs no copy of the folder, and a model never becomes another one on the way.
+    """
 
     graphs: tuple[Graph, ...]
 
@@ -39,6 +47,17 @@ class ModelFolder(NamedTuple):
     def metadata(self) -> Metadata:
         """What the files say of the model."""
         return self.step.metadata
+
+    @property
+    def checksum(self) -> str:
+        """The SHA-256 of the files, 64 hexadecimal digits; a model that differs in one bit has another."""
+        return hashlib.sha256(b"".join(graph.content for graph in self.graphs)).hexdigest()
+
+    def __reduce__(self) -> tuple[Callable[..., "ModelFolder"], tuple[Any, ...]]:
+        folder = self.step.path.parent
+        if folder.parent == _PRETRAINED:
+            return _read_bundled, (folder.name, self.checksum)
+        return _checked_contents, (str(folder), tuple(graph.content for graph in self.graphs))
 
 
 def bundled() -> list[str]:
@@ -75,11 +94,8 @@ def read(model: str | os.PathLike[str]) -> ModelFolder:
     if not stat.S_ISDIR(mode):
         raise ModelError(f"{folder} is not a model folder")
     step = _read_graph(folder / metadata.FILES[STEP], STEP)
-    others = [_read_graph(folder / metadata.FILES[kind], kind) for kind in step.metadata.graphs[1:]]
-    for graph in others:
-        if dataclasses.replace(graph.metadata, graph=STEP, unroll=1) != step.metadata:
-            raise ModelError(f"{step.path.name} and {graph.path.name} in {folder} are not of the same model")
-    return ModelFolder((step, *others))
+    others = (_read_graph(folder / metadata.FILES[kind], kind) for kind in step.metadata.graphs[1:])
+    return _checked_folder(folder, [step, *others])
 
 
 def shapes(data: Metadata, batch: int | None = None, locations: int | None = None) -> dict[str, tuple[int | None, ...]]:
@@ -98,9 +114,60 @@ def shapes(data: Metadata, batch: int | None = None, locations: int | None = Non
     }
 
 
+def _read_bundled(name: str, checksum: str) -> ModelFolder:
+    """A bundled model that was pickled.
+
+    Raises:
+        ModelError: this release has no such model, or another one of this name.
+    """
+    if name not in bundled():
+        raise ModelError(
+            f"the bundled model {name} was pickled, and this release of {DISTRIBUTION} has none of that name"
+        )
+    files = read(_PRETRAINED / name)
+    if files.checksum != checksum:
+        raise ModelError(
+            f"the bundled model {name} was pickled with the checksum {checksum[:12]}, and here it has "
+            f"{files.checksum[:12]}: install the same release of {DISTRIBUTION} on both sides"
+        )
+    return files
+
+
+def _checked_contents(folder: str, contents: Iterable[bytes]) -> ModelFolder:
+    """A model that was pickled; the folder, which may be on another machine, is for messages alone.
+
+    Raises:
+        ModelError: a file is damaged or of another schema, or they are not of one model.
+    """
+    path = pathlib.Path(folder)
+    first, *others = contents
+    step = _checked_graph(path / metadata.FILES[STEP], STEP, first)
+    kinds = zip(step.metadata.graphs[1:], others, strict=True)
+    graphs = [_checked_graph(path / metadata.FILES[kind], kind, content) for kind, content in kinds]
+    return _checked_folder(path, [step, *graphs])
+
+
+def _checked_folder(folder: pathlib.Path, graphs: Iterable[Graph]) -> ModelFolder:
+    files = ModelFolder(tuple(graphs))
+    for graph in files.graphs[1:]:
+        if dataclasses.replace(graph.metadata, graph=STEP, unroll=1) != files.metadata:
+            raise ModelError(f"{files.step.path.name} and {graph.path.name} in {folder} are not of the same model")
+    return files
+
+
 def _read_graph(path: pathlib.Path, kind: str) -> Graph:
     try:
         content = _read_bytes(path)
+    except (ModelError, OSError) as error:
+        reason = str(error.strerror).lower() if isinstance(error, OSError) else error
+        raise ModelError(f"cannot load the model {path}: {reason}") from error
+    return _checked_graph(path, kind, content)
+
+
+def _checked_graph(path: pathlib.Path, kind: str, content: bytes) -> Graph:
+    try:
+        if not onnx_file.has_seal(content):
+            _check_early_schema(content)
         onnx_file.check_seal(content)
         header = onnx_file.read_header(content)
         data = Metadata.from_props(header.metadata)
@@ -109,9 +176,19 @@ def _read_graph(path: pathlib.Path, kind: str) -> Graph:
         _check_interface(header, data)
     except (ModelError, onnx_file.OnnxFileError, metadata.MetadataError) as error:
         raise ModelError(f"cannot load the model {path}: {error}") from error
-    except OSError as error:
-        raise ModelError(f"cannot load the model {path}: {str(error.strerror).lower()}") from error
     return Graph(path, content, data)
+
+
+def _check_early_schema(content: bytes) -> None:
+    """Refuse a file of an early release, which did not seal what it wrote.
+
+    Raises:
+        MetadataError: it is of another schema.
+    """
+    with contextlib.suppress(onnx_file.OnnxFileError):  # it is no such file
+        props = onnx_file.read_header(content).metadata
+        if "schema_version" in props:
+            Metadata.from_props(props)
 
 
 def _read_bytes(path: pathlib.Path) -> bytes:

@@ -243,8 +243,10 @@ class Metadata:
             raise MetadataError("it has no schema version, so ntm-export did not write it")
         if props["schema_version"] != SCHEMA_VERSION:
             version = props["schema_version"][:20]
+            newer = version.isascii() and version.isdecimal() and int(version) > int(SCHEMA_VERSION)
+            advice = "install a newer one" if newer else "export it again: ntm-export RUN --output DIR --force"
             raise MetadataError(
-                f"it has schema version {version!r}, and this release reads {SCHEMA_VERSION!r}: export it again"
+                f"it has schema version {version!r}, and this release reads {SCHEMA_VERSION!r}: {advice}"
             )
         for name in (field.name for field in dataclasses.fields(cls)):
             if name not in props:
@@ -275,7 +277,7 @@ class Metadata:
             raise MetadataError(f"graph must be one of {', '.join(FILES)}")
         graphs = self.graphs
         known = _is_sequence(graphs) and all(isinstance(graph, str) and graph in FILES for graph in graphs)
-        if not known or len(set(graphs)) != len(graphs) or graphs[0] != STEP or self.graph not in graphs:
+        if not known or list(graphs[:1]) != [STEP] or len(set(graphs)) != len(graphs) or self.graph not in graphs:
             raise MetadataError(f"graphs must be of {', '.join(FILES)}, {STEP} first, with its own graph among them")
         object.__setattr__(self, "graphs", tuple(graphs))
         if not (self.unroll == 1 if self.graph == STEP else 1 <= self.unroll <= LARGEST_SIZE):

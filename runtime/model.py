@@ -5,17 +5,20 @@ each, N memory locations of M numbers, R read and K write heads. Everything but 
 the model's files.
 """
 
+import ctypes
 import os
 import threading
 import warnings
-from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple, TypeVar
+import weakref
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, TypeVar, overload
 
 import numpy as np
 import numpy.typing as npt
 
 from ntm.errors import ModelError
-from ntm.runtime import folder
+from ntm.runtime import arguments, folder
+from ntm.runtime.cores import available_cores
 from ntm.runtime.metadata import (
     ADDS,
     BATCHED,
@@ -47,7 +50,7 @@ _SPARSE_SHARE = {True: 1 / 10, False: 1 / 3}
 _BATCHED_AT_ONCE, _AT_ONCE = 1 << 13, 1 << 15
 
 Floats = npt.NDArray[np.float32]
-Words = TypeVar("Words", npt.NDArray[np.uint8], npt.NDArray[np.bool_])
+Words = TypeVar("Words", bound=npt.NDArray[Any])
 
 
 # What the network carries from one step to the next: arrays by name. Of an NTM that is the ``memory``, ``[B, M, N]``;
@@ -88,18 +91,27 @@ def load(
         batch_size: B, the most sequences that ``Model.run`` and ``Model.copy`` run side by side. By default as many as
             run fastest; either way they take any number, and cut them.
         threads: the threads that share the work of one step. Several rarely help: better divide the sequences among
-            calls of ``Model.run`` in several threads, which run at the same time.
+            calls of ``Model.run`` in several threads, which run at the same time. More than the process may use cores
+            are not started.
 
     Raises:
         ModelError: there is no such model, or it is damaged or of another schema; the message is one line.
+        TypeError: ``model`` is no path, or another argument no whole number.
         ValueError: ``memory_locations``, ``batch_size`` or ``threads`` is too small.
     """
+    if not isinstance(model, str | os.PathLike | None):
+        raise TypeError(f"model must be the path of a folder or the name of a bundled model, not {model!r}")
     files = folder.read(folder.DEFAULT if model is None else model)
     return Model(files, memory_locations, batch_size=batch_size, threads=threads)
 
 
 class Model:
     """A trained network; made by ``load``. One object may serve several threads at a time.
+
+    It can be pickled and copied, and goes on in a child process after a fork; each of these makes sessions of
+    onnxruntime of its own. A pickle holds the options of ``load``, and either the name and the checksum of a bundled
+    model, in some 200 bytes, or else the content of its files. Unpickling raises ``ModelError`` if the bundled model of
+    that name is another one.
 
     With ``own_process``, as a command has it, onnxruntime is also asked for what it does to the whole process: to be
     silent in all of it, and to take denormal numbers for 0 in every thread from the first session on.
@@ -117,19 +129,34 @@ class Model:
         threads: int = 1,
         own_process: bool = False,
     ) -> None:
-        if threads < 1:
-            raise ValueError(f"threads must be at least 1, not {threads}")
-        if batch_size is not None and batch_size < 1:
-            raise ValueError(f"batch_size must be at least 1, not {batch_size}")
+        threads = arguments.whole_number("threads", threads, 1)
+        if batch_size is not None:
+            batch_size = arguments.whole_number("batch_size", batch_size, 1)
         self.metadata = files.metadata
-        self._given_locations = memory_locations
+        self._files = files
+        self._options = {"batch_size": batch_size, "threads": threads, "own_process": own_process}
+        self._given_locations = None if memory_locations is None else self._checked_locations(memory_locations)
         self._given_batch_size = batch_size
-        self._check_locations(self.memory_locations)
         self._sessions = {
             graph.metadata.graph: _Session(graph, threads, own_process=own_process) for graph in files.graphs
         }
         self._step = self._sessions[STEP]
         self._most_steps = max(graph.metadata.unroll for graph in files.graphs)
+
+    def __reduce__(self) -> tuple[Callable[..., "Model"], tuple[Any, ...]]:
+        return _restored, (type(self), self._files, self._given_locations, self._options)
+
+    def __repr__(self) -> str:
+        data = self.metadata
+        return (
+            f"<Model {data.model_name}: task {data.task_name}, I={data.input_size}, O={data.output_size}, "
+            f"N={self.memory_locations}, U={self._most_steps}, checksum {self.checksum[:12]}>"
+        )
+
+    @property
+    def checksum(self) -> str:
+        """The SHA-256 of the model's files, 64 hexadecimal digits."""
+        return self._files.checksum
 
     @property
     def config(self) -> dict[str, Any]:
@@ -146,12 +173,12 @@ class Model:
 
         A network that is for one N has that.
         """
-        steps = 0 if self.metadata.fixed_locations else steps
+        steps = 0 if self.metadata.fixed_locations else arguments.whole_number("steps", steps, 0)
         return self._given_locations or max(self.memory_locations, steps)
 
     def batch_size(self, memory_locations: int) -> int:
         """B, the most sequences that run side by side in so many locations."""
-        self._check_locations(memory_locations)
+        memory_locations = self._checked_locations(memory_locations)
         most = _BATCHED_LOCATIONS[self.metadata.content_addressing]
         at_once = _BATCHED_AT_ONCE if memory_locations <= most else _AT_ONCE
         return self._given_batch_size or max(1, at_once // memory_locations)
@@ -164,13 +191,12 @@ class Model:
             memory_locations: N, by default ``self.memory_locations``.
 
         Raises:
+            TypeError: B or N is no whole number.
             ValueError: B is negative, or N smaller than the number of locations that the heads start from, or need to
                 shift over.
         """
-        locations = self.memory_locations if memory_locations is None else memory_locations
-        self._check_locations(locations)
-        if batch_size < 0:
-            raise ValueError(f"batch_size must be at least 0, not {batch_size}")
+        locations = self._checked_locations(self.memory_locations if memory_locations is None else memory_locations)
+        batch_size = arguments.whole_number("batch_size", batch_size, 0)
         return {name: _initial(tensor, batch_size, locations) for name, tensor in self.metadata.state.items()}
 
     def step(self, x: npt.ArrayLike, state: GivenState) -> tuple[Floats, State]:
@@ -184,10 +210,11 @@ class Model:
             y, ``[B, O]``, the probability of each output bit; and the state after this step.
 
         Raises:
-            ValueError: a shape is not the model's.
+            TypeError: ``state`` is no ``State``.
+            ValueError: a shape is not the model's, or something else than numbers is given.
             ModelError: onnxruntime cannot run the graph.
         """
-        x = np.ascontiguousarray(x, np.float32)
+        x = np.ascontiguousarray(arguments.numbers("x", x), np.float32)
         batch = x.shape[0] if x.ndim else 0
         if x.shape != (batch, self.metadata.input_size):
             raise ValueError(f"x must have the shape {(batch, self.metadata.input_size)}, not {x.shape}")
@@ -204,7 +231,8 @@ class Model:
             y, ``[T, B, O]``, the probability of each output bit; and the state after the last step.
 
         Raises:
-            ValueError: a shape is not the model's.
+            TypeError: ``state`` is no ``State``.
+            ValueError: a shape is not the model's, or something else than numbers is given.
             ModelError: onnxruntime cannot run the graph.
         """
         x = self._checked_inputs(x)
@@ -241,7 +269,8 @@ class Model:
             An iterator over the outputs of the next n steps, ``[n, B, O]``; n is what suits the graph.
 
         Raises:
-            ValueError: a shape is not the model's.
+            TypeError: ``state`` is no ``State``.
+            ValueError: a shape is not the model's, or something else than numbers is given.
             ModelError: onnxruntime cannot run the graph.
         """
         x = self._checked_inputs(x)
@@ -260,16 +289,22 @@ class Model:
             yield y[: steps - start]
             start = end
 
-    def copy(self, words: Words) -> Words:
+    @overload
+    def copy(self, words: Words) -> Words: ...
+
+    @overload
+    def copy(self, words: Sequence[Any]) -> npt.NDArray[Any]: ...
+
+    def copy(self, words: Words | Sequence[Any]) -> npt.NDArray[Any]:
         """Copy sequences of words by a model of the copy task (``ntm.tasks.Copy``).
 
         The network sees the words, then the delimiter; then it outputs the words from its memory.
 
         Args:
-            words: ``[B, L, bits]`` of uint8 or bool, each element 0 or 1.
+            words: ``[B, L, bits]``, an array or lists, of any type of numbers or of booleans; each element is 0 or 1.
 
         Returns:
-            The same shape and dtype: the output bits, thresholded at 0.5.
+            An array of the same shape and dtype: the output bits, thresholded at 0.5.
 
         Raises:
             ValueError: ``words`` is not as described.
@@ -281,11 +316,11 @@ class Model:
         if self.metadata.task_name != copying.Copy.name:
             model = self.metadata
             raise ModelError(f"the model {model.model_name} was trained on {model.task_name}, not on copy")
-        words = self._checked_words(words)
-        copied = np.empty_like(words)
-        if not words.size:
+        checked = self._checked_words(words)
+        copied = np.empty_like(checked)
+        if not checked.size:
             return copied
-        length = words.shape[1]
+        length = checked.shape[1]
         needed = copying.Copy().memory_locations({"length": length})
         locations = self._given_locations or max(self.memory_locations, needed)
         if locations < needed:
@@ -295,8 +330,8 @@ class Model:
                 stacklevel=2,
             )
         size = self.batch_size(locations)
-        for start in range(0, len(words), size):
-            batch = words[start : start + size]
+        for start in range(0, len(checked), size):
+            batch = checked[start : start + size]
             x = copying.inputs(batch.transpose(1, 0, 2), padding=self._most_steps - 1)
             steps = 2 * length + 1
             y = np.concatenate(list(self._chunks(x, steps, self.initial_state(len(batch), locations))))
@@ -311,7 +346,8 @@ class Model:
             state: the state to start from, of one sequence.
 
         Raises:
-            ValueError: a shape is not the model's.
+            TypeError: ``state`` is no state.
+            ValueError: a shape is not the model's, or something else than numbers is given.
             ModelError: the network has no memory, or onnxruntime cannot run the graph.
         """
         if not self.metadata.has_heads:
@@ -364,11 +400,10 @@ class Model:
     def _checked(self, state: GivenState, batch_size: int) -> State:
         """A state for so many sequences, as onnxruntime takes it."""
         names = self.metadata.state
-        if set(state) != set(names):
-            raise ValueError(f"the state must hold {', '.join(names)}, not {', '.join(state) or 'nothing'}")
-        arrays = {name: np.ascontiguousarray(state[name], np.float32) for name in names}
-        locations = _locations(arrays)
-        self._check_locations(locations)
+        if not isinstance(state, Mapping) or set(state) != set(names):
+            raise TypeError(f"state must hold arrays by name: {', '.join(names)}")
+        arrays = {name: np.ascontiguousarray(arguments.numbers(name, state[name]), np.float32) for name in names}
+        locations = self._checked_locations(_locations(arrays))
         expected = folder.shapes(self.metadata, batch_size, locations)
         for name, value in arrays.items():
             if value.shape != expected[name]:
@@ -376,23 +411,29 @@ class Model:
         return arrays
 
     def _checked_inputs(self, x: npt.ArrayLike) -> Floats:
-        x = np.asarray(x, np.float32)
+        x = np.asarray(arguments.numbers("x", x), np.float32)
         if x.ndim != 3 or x.shape[2] != self.metadata.input_size:
             raise ValueError(f"x must have the shape [T, B, {self.metadata.input_size}], not {x.shape}")
         return x
 
-    def _checked_words(self, words: Words) -> Words:
-        words, bits = np.asarray(words), self.metadata.output_size
-        if words.dtype not in (np.uint8, np.bool_) or words.ndim != 3 or words.shape[2] != bits:
-            raise ValueError(f"words must be uint8 or bool of shape [B, L, {bits}], not {words.dtype} of {words.shape}")
-        if words.dtype == np.uint8 and words.max(initial=0) > 1:
-            raise ValueError("words must hold nothing but 0 and 1")
-        return words
+    def _checked_words(self, words: npt.ArrayLike) -> npt.NDArray[Any]:
+        array, bits = arguments.numbers("words", words), self.metadata.output_size
+        if array.ndim != 3 or array.shape[2] != bits:
+            raise ValueError(f"words must have the shape [B, L, {bits}], not {array.shape}")
+        wrong = array[array > 1 if array.dtype.kind in "bu" else (array != 0) & (array != 1)]
+        if wrong.size:
+            raise ValueError(f"words must hold nothing but 0 and 1, not {wrong[0]}")
+        return array
 
-    def _check_locations(self, locations: int) -> None:
-        least = self.metadata.least_locations
-        if locations < least:
-            raise ValueError(f"memory_locations must be at least {least}, not {locations}")
+    def _checked_locations(self, locations: int) -> int:
+        return arguments.whole_number("memory_locations", locations, self.metadata.least_locations)
+
+
+def _restored(
+    kind: type[Model], files: folder.ModelFolder, memory_locations: int | None, options: dict[str, Any]
+) -> Model:
+    """A model that was pickled."""
+    return kind(files, memory_locations, **options)
 
 
 def _initial(tensor: StateTensor, batch_size: int, locations: int) -> Floats:
@@ -413,7 +454,11 @@ def _locations(state: State) -> int:
 
 
 class _Session:
-    """A graph and its onnxruntime session, which is made when it is first needed: that takes most of the loading."""
+    """A graph and its onnxruntime session, which is made when it is first needed: that takes most of the loading.
+
+    In a child process after a fork, where the threads of onnxruntime are missing and its locks may be taken for ever, a
+    new session is made.
+    """
 
     def __init__(self, graph: folder.Graph, threads: int, *, own_process: bool = False) -> None:
         self.metadata: Metadata = graph.metadata
@@ -423,6 +468,15 @@ class _Session:
         self._lock = threading.Lock()
         self._session: Any = None
         self._run_options: Any = None
+        _sessions.add(self)
+
+    def forget(self) -> None:
+        """Begin again in a child process, without the session of the parent."""
+        if self._session is not None:
+            # For ever: its end would wait for the threads that are missing, or crash.
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._session))
+        self._session = None
+        self._lock = threading.Lock()
 
     def prepare(self) -> None:
         with self._lock:
@@ -452,10 +506,9 @@ class _Session:
         return self.run(x, state)[:2]
 
     def _make(self) -> Any:
-        import onnxruntime  # noqa: PLC0415  (as slow to import as all else together)
-
+        onnxruntime = _import_onnxruntime()
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = self._threads
+        options.intra_op_num_threads = min(self._threads, available_cores())
         options.inter_op_num_threads = 1
         options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
@@ -475,6 +528,38 @@ class _Session:
         except Exception as error:  # of several classes without a common base
             raise ModelError(f"cannot load the model {self._graph.path}: {_first_line(error)}") from error
 
+
+def _import_onnxruntime() -> Any:
+    """Of whatever distribution it is: ``onnxruntime-gpu`` and others hold the same module.
+
+    Raises:
+        ModelError: there is none, or it is not whole.
+    """
+    try:
+        import onnxruntime  # noqa: PLC0415  (as slow to import as all else together)
+    except ImportError as error:
+        raise ModelError(
+            f"cannot import onnxruntime ({_first_line(error)}): pip install onnxruntime, or another distribution of it "
+            "such as onnxruntime-gpu"
+        ) from error
+    if not hasattr(onnxruntime, "InferenceSession"):
+        raise ModelError(
+            "onnxruntime is not whole, as it is left when two distributions of it are installed and one is removed: "
+            "pip uninstall all of them, and install one"
+        )
+    return onnxruntime
+
+
+_sessions: weakref.WeakSet[_Session] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for session in _sessions:
+        session.forget()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows, which knows no fork
+    os.register_at_fork(after_in_child=_after_fork)
 
 _FATAL = 4  # the only messages that onnxruntime may print: what it raises is in our own words
 

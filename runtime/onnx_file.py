@@ -49,12 +49,16 @@ def check_seal(content: bytes) -> None:
     Raises:
         OnnxFileError: it is not, or it was never sealed.
     """
-    start = len(content) - len(_seal(b""))
-    seal = content[max(start, 0) :]
-    if not seal.startswith(_SEAL):
+    if not has_seal(content):
         raise OnnxFileError("ntm-export did not write it, or it is cut short")
-    if seal != _seal(content[:start]):
+    start = len(content) - len(_seal(b""))
+    if content[start:] != _seal(content[:start]):
         raise OnnxFileError("it is damaged: its checksum is not the one it was written with")
+
+
+def has_seal(content: bytes) -> bool:
+    """Whether bytes end with a seal, unbroken or not."""
+    return content[-len(_seal(b"")) :].startswith(_SEAL)
 
 
 # Protocol buffers may be joined end to end. Joined here is field 14 of an onnx.ModelProto, an

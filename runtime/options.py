@@ -20,11 +20,6 @@ Threads = Annotated[
 ]
 
 
-def available_cores() -> int:
-    """The cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def output_status(path: str | os.PathLike[str]) -> os.stat_result | None:
     """The status of a file that is to be written; None where there is none yet.
 

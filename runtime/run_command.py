@@ -13,6 +13,7 @@ from ntm import console
 from ntm.errors import FileError, explaining
 from ntm.files import atomic_output, write_all
 from ntm.runtime import folder, options
+from ntm.runtime.cores import available_cores
 
 if TYPE_CHECKING:
     import numpy as np
@@ -50,10 +51,10 @@ def run(
     """
     if output != _STANDARD:
         options.check_free(output, options.output_status(output), force=force)
-    elif sys.stdout is None:
-        raise console.CommandError("standard output is closed")
-    elif sys.stdout.isatty():
-        raise console.CommandError("standard output is a terminal: use -o FILE")
+    else:
+        console.check_stdout()
+        if sys.stdout.isatty():
+            raise console.CommandError("standard output is a terminal: use -o FILE")
     files = folder.read(model)
     import numpy as np  # noqa: PLC0415  (as below: slow to import)
 
@@ -77,7 +78,7 @@ def run(
     except ValueError as error:
         raise console.CommandError(str(error)) from error
     with console.Progress(len(x), quiet=quiet) as progress:
-        y = _outputs(network, x, threads or options.available_cores(), progress)
+        y = _outputs(network, x, threads or available_cores(), progress)
     with (
         explaining(f"cannot write {'standard output' if output == _STANDARD else output}"),
         _writer(output, force) as file,

@@ -4,9 +4,12 @@ import ast
 import dataclasses
 import json
 import pathlib
+import re
 import subprocess
 import sys
+import tomllib
 import types
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import numpy as np
@@ -115,6 +118,21 @@ def test_every_public_name_is_there_and_shown() -> None:
     assert isinstance(starred["tasks"], types.ModuleType)
 
 
+def test_nothing_else_is_shown() -> None:
+    shown = python("import ntm; print(*(name for name in dir(ntm) if not name.startswith('__')))").stdout.split()
+    assert set(shown) == set(ntm.__all__)
+    described = python("import ntm; help(ntm)").stdout
+    for name in ("load(model", "class Model(", "class State(", "evaluate(model", ntm.__version__):
+        assert name in described
+
+
+def test_the_version_is_that_of_the_distribution() -> None:
+    assert re.fullmatch(r"\d+\.\d+\.\d+", ntm.__version__)
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    assert "version" in project["project"]["dynamic"]
+    assert project["tool"]["setuptools"]["dynamic"]["version"] == {"attr": "ntm.__version__"}
+
+
 def test_no_other_name_is_there() -> None:
     with pytest.raises(AttributeError, match=r"^module 'ntm' has no attribute 'lode'$"):
         _ = ntm.lode
@@ -197,6 +215,33 @@ def test_a_model_is_evaluated_by_its_path_its_name_or_as_it_is(tiny_model: pathl
     assert figures(None) == figures("copy-8bit") == figures(ntm.load())
     with pytest.raises(ntm.ModelError, match="there is no model folder nowhere"):
         ntm.evaluate("nowhere")
+
+
+@pytest.mark.parametrize("name", ["sequences", "memory_locations", "seed", "threads"])
+def test_evaluate_refuses_what_is_no_number(tiny_model: pathlib.Path, name: str) -> None:
+    for value in ("3", 3.0):
+        with pytest.raises(TypeError, match=f"^{name} must be a whole number, not {value!r}$"):
+            ntm.evaluate(tiny_model, **{name: value})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("sizes", [{"length": 3}, "length=3", 3])
+def test_evaluate_refuses_what_is_no_list_of_sizes(tiny_model: pathlib.Path, sizes: Any) -> None:
+    with pytest.raises(TypeError, match=r"^sizes must be a list of sizes, e\.g\. "):
+        ntm.evaluate(tiny_model, sizes=sizes)
+
+
+def test_what_is_no_task_is_refused(tiny_model: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    calls: list[Callable[[Any], object]] = [
+        lambda task: ntm.evaluate(tiny_model, task),
+        lambda task: ntm.train(task, tmp_path / "run"),
+        lambda task: ntm.export(tmp_path / "run", tmp_path / "model", task=task),
+    ]
+    for call in calls:
+        with pytest.raises(TypeError, match=r"^task must be a ntm\.tasks\.Task or the name of one, not 5$"):
+            call(5)
+        with pytest.raises(TypeError, match=r"^task must be an object: Copy\(\), not Copy$"):
+            call(Copy)
+    assert not list(tmp_path.iterdir())
 
 
 # A task of the user's, from the training to the serving

@@ -32,8 +32,8 @@ def command(what: str, quiet: console.Quiet = False, version: console.Version = 
             time.sleep(60)
         except BaseException:
             time.sleep(60)
-    if what == "progress":
-        with console.Progress(60, quiet=quiet) as progress:
+    if what in ("progress", "spinner"):
+        with console.Progress(60 if what == "progress" else None, quiet=quiet) as progress:
             for done in range(60):
                 progress.update(done, "halfway" if done > 45 else "")
                 time.sleep(0.015)
@@ -130,7 +130,8 @@ def test_an_extra_is_missing(tmp_path: pathlib.Path, name: str, package: str, ex
 def test_no_space_for_the_result() -> None:
     with open("/dev/full", "w") as full:
         result = run("--version", stdout=full)
-    assert (result.returncode, result.stderr) == (2, "ntm-test: error: no space left on device\n")
+    message = "ntm-test: error: cannot write standard output: no space left on device\n"
+    assert (result.returncode, result.stderr) == (2, message)
 
 
 def test_nobody_reads_the_result() -> None:
@@ -147,6 +148,80 @@ def test_closed_standard_streams() -> None:
         for argument in ("fine", "--version", "--help"):
             result = subprocess.run([*command, argument], capture_output=True, check=False, text=True)
             assert (result.returncode, result.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("train", ["--json", "--output", "made"]),
+        ("train", ["--task", "help"]),
+        ("export", ["run", "--output", "made"]),
+        ("export", ["run", "--output", "made", "--json", "--quiet"]),
+        ("export", ["run", "--check", "made"]),
+        ("evaluate", ["--lengths", "3", "--plot", "made.png"]),
+        ("copy", ["--json", "source", "--output", "made"]),
+        ("copy", ["source"]),
+        ("run", ["source", "--output", "-"]),
+    ],
+)
+def test_a_command_that_could_not_show_its_result_does_not_begin(
+    tmp_path: pathlib.Path, name: str, arguments: list[str]
+) -> None:
+    (tmp_path / "source").write_bytes(b"bytes")
+    program = f"from ntm import commands; commands.{name}()"
+    command = ["sh", "-c", 'exec "$0" "$@" >&-', sys.executable, "-c", program, *arguments]
+    result = subprocess.run(command, capture_output=True, check=False, text=True, timeout=60, cwd=tmp_path)
+    command_name = {"evaluate": "ntm-eval"}.get(name, f"ntm-{name}")
+    assert (result.returncode, result.stderr) == (2, f"{command_name}: error: standard output is closed\n")
+    assert os.listdir(tmp_path) == ["source"]
+
+
+@pytest.mark.parametrize("backend", ["module://matplotlib_inline.backend_inline", "nonsense", ""])
+def test_a_backend_of_matplotlib_that_is_missing(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where a notebook starts a command in another environment."""
+    pytest.importorskip("matplotlib")
+    monkeypatch.setenv("MPLBACKEND", backend)
+    result = run("import matplotlib; sys.stdout.write(matplotlib.get_backend())")
+    assert (result.returncode, result.stdout.lower(), result.stderr) == (0, "agg", "")
+
+
+def test_a_result_that_cannot_be_shown_is_one_line() -> None:
+    command = ["sh", "-c", 'exec "$0" "$@" >&-', sys.executable, "-c", _PROGRAM, "console.show('a result')"]
+    result = subprocess.run(command, capture_output=True, check=False, text=True, timeout=60)
+    assert (result.returncode, result.stderr) == (2, "ntm-test: error: standard output is closed\n")
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252"])
+@pytest.mark.parametrize(
+    ("arguments", "stdout", "stderr"),
+    [
+        (["--help"], r"how much\u2800", ""),  # an ellipsis of click's, or whatever comes
+        (["--version"], "ntm-test 0.", ""),
+        (["console.show('a\u2800b\\udcff')"], "a\\u2800b\\udcff\n", ""),
+        (["console.say('a\u2800b\\udcff')"], "", "a\\u2800b\\udcff\n"),
+        (["console.silence_libraries(); console.say('a\u2800b')"], "", "a\\u2800b\n"),
+        (["console.silence_libraries(); console.warn('a\u2800b')"], "", "ntm-test: warning: a\\u2800b\n"),
+    ],
+)
+def test_what_a_command_prints_is_printable(
+    encoding: str, arguments: list[str], stdout: str, stderr: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = _PROGRAM.replace("what: str,", "what: typing.Annotated[str, typer.Argument(metavar='how much\u2800')],")
+    monkeypatch.setenv("PYTHONIOENCODING", encoding)
+    command = [sys.executable, "-c", f"import typer, typing\n{program}", *arguments]
+    result = subprocess.run(command, check=False, capture_output=True, timeout=60)
+    assert result.returncode == 0
+    assert stdout in result.stdout.decode("ascii")
+    assert result.stderr.decode("ascii") == stderr
+
+
+@pytest.mark.parametrize("name", ["train", "export", "copy", "evaluate", "run"])
+def test_the_help_of_every_command_is_ascii(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONIOENCODING", "latin-1")
+    command = [sys.executable, "-c", f"from ntm import commands; commands.{name}()", "--help"]
+    result = subprocess.run(command, check=False, capture_output=True, timeout=60)
+    assert (result.returncode, result.stderr) == (0, b"")
+    assert result.stdout.isascii()
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
@@ -241,6 +316,14 @@ def test_progress_on_a_terminal() -> None:
     assert b"\x1b[35m" in shown  # in colour
     assert b" left" in shown  # what the time means
     assert b"\x1b[35m" not in _on_terminal("progress", NO_COLOR="1")
+
+
+@pytest.mark.parametrize("kind", ["progress", "spinner"])
+def test_progress_is_printable(kind: str) -> None:
+    shown = _on_terminal(kind, PYTHONIOENCODING="ascii")
+    assert b"halfway" in shown
+    assert shown.isascii()
+    assert b"\\u" not in shown
 
 
 def test_no_progress_where_nobody_watches() -> None:

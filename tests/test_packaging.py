@@ -2,6 +2,7 @@
 
 import configparser
 import pathlib
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -9,6 +10,7 @@ import zipfile
 
 import pytest
 
+import ntm
 from ntm import commands
 from ntm.runtime.folder import bundled
 
@@ -39,13 +41,50 @@ def test_every_command_has_an_entry_point() -> None:
     assert public == set(COMMANDS.values())
 
 
+@pytest.mark.parametrize("links", ["links", "files that name them", "none"])
+def test_python_runs_in_the_root_of_a_clone(tmp_path: pathlib.Path, links: str) -> None:
+    """Git writes a link as a file that names its target where it cannot make links, and an archive may lose it."""
+    for folder in ("ntm", *FOLDERS):
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(ROOT / folder, tmp_path / folder, symlinks=True, ignore=ignored)
+    for folder in FOLDERS:
+        link = tmp_path / "ntm" / folder
+        if links != "links":
+            target = str(link.readlink())
+            link.unlink()
+            if links != "none":
+                link.write_text(target)
+    packages = [path for path in sys.path if path.endswith("site-packages")]
+    program = f"""
+import sys
+sys.path += {packages!r}
+import ntm, ntm.export.options, ntm.training
+from ntm import console, tasks
+words = [[[0, 1] * 4] * 3]
+assert ntm.load().copy(words).tolist() == words
+print(ntm.__file__)
+print(ntm.runtime.metadata.__file__)
+"""
+    # Without site: it knows where this project is installed.
+    command = [sys.executable, "-S", "-c", program]
+    done = subprocess.run(command, capture_output=True, check=False, text=True, cwd=tmp_path, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+    file, metadata = map(pathlib.Path, done.stdout.splitlines())
+    assert file == tmp_path / "ntm" / "__init__.py"
+    assert metadata.resolve() == tmp_path / "runtime" / "metadata.py"
+
+
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     folder = tmp_path_factory.mktemp("wheel")
     source = folder / "source"
     subprocess.run(["git", "clone", "-q", ROOT, source], check=True)
+    stale = source / "build" / "lib" / "ntm" / "stale.py"  # as an earlier release of setuptools or of ours left it
+    stale.parent.mkdir(parents=True)
+    stale.touch()
     command = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", str(folder), str(source)]
     subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
+    assert [path for path in (source / "build").rglob("*") if path.is_file()] == [stale]  # nothing more is left
     (wheel,) = folder.glob("*.whl")
     return wheel
 
@@ -54,6 +93,14 @@ def test_the_wheel_installs_one_top_level_package(wheel: pathlib.Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     tops = {name.partition("/")[0] for name in names if ".dist-info/" not in name}
     assert tops == {"ntm"}
+
+
+def test_the_wheel_is_of_the_version(wheel: pathlib.Path) -> None:
+    assert wheel.name.startswith(f"neural_turing_machine-{ntm.__version__}-")
+
+
+def test_the_wheel_holds_nothing_of_an_earlier_one(wheel: pathlib.Path) -> None:
+    assert "ntm/stale.py" not in zipfile.ZipFile(wheel).namelist()
 
 
 def test_the_wheel_holds_every_module_and_the_bundled_models(wheel: pathlib.Path) -> None:

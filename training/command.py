@@ -182,6 +182,8 @@ def train(
     converged: no wrong bit in 2,000 fresh sequences of the training sizes, or a cost within the goal. It is 1 if it
     has not.
     """
+    if as_json or task == _LIST:
+        console.check_stdout()
     if task == _LIST:
         console.show(_tasks())
         return console.OK

@@ -1,3 +1,4 @@
+import hashlib
 import json
 import pathlib
 import re
@@ -16,7 +17,9 @@ import onnx
 import pytest
 
 import ntm
-from ntm.runtime import folder
+from ntm.runtime import folder, onnx_file
+from ntm.runtime.cores import available_cores
+from ntm.runtime.metadata import FILES, SCHEMA_VERSION
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -50,6 +53,22 @@ def test_copy(tiny_model: pathlib.Path, length: int, dtype: Any) -> None:
     assert copied.dtype == dtype
     np.testing.assert_array_equal(copied, before)
     np.testing.assert_array_equal(words, before)
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.int32, np.uint64, np.float64, np.float32, np.float16])
+def test_copy_of_any_type_of_zeros_and_ones(tiny_model: pathlib.Path, dtype: Any) -> None:
+    words = random_words(3, 5, 8).astype(dtype)
+    copied = ntm.load(tiny_model).copy(words)
+    assert copied.dtype == dtype
+    np.testing.assert_array_equal(copied, words)
+
+
+def test_copy_of_lists(tiny_model: pathlib.Path) -> None:
+    model, words = ntm.load(tiny_model), random_words(3, 5, 8)
+    for lists in (words.tolist(), words.astype(bool).tolist(), list(words), words.astype(float).tolist()):
+        copied = model.copy(lists)
+        assert isinstance(copied, np.ndarray)
+        np.testing.assert_array_equal(copied, words)
 
 
 def test_copy_of_no_sequence(tiny_model: pathlib.Path) -> None:
@@ -137,20 +156,62 @@ def test_the_memory_grows_with_the_sequence_unless_it_is_given(tiny_model: pathl
     [
         random_words(1, 2, 7),
         random_words(2, 8),
-        random_words(1, 2, 8).astype(np.float32),
+        random_words(1, 2, 8).astype(np.complex64),
+        random_words(1, 2, 8).astype(object),
         random_words(1, 2, 8) + np.uint8(1),
+        random_words(1, 2, 8).astype(np.int8) - np.int8(1),
+        random_words(1, 2, 8).astype(np.float32) / 2,
+        random_words(1, 2, 8) * np.nan,
     ],
-    ids=["word width", "rank", "dtype", "two"],
+    ids=["word width", "rank", "complex", "objects", "two", "minus one", "a half", "NaN"],
 )
 def test_copy_refuses(tiny_model: pathlib.Path, words: Any) -> None:
     with pytest.raises(ValueError, match=r"^words must "):
         ntm.load(tiny_model).copy(words)
 
 
-@pytest.mark.parametrize("words", [[[[0] * 8]], [], "words", None])
+@pytest.mark.parametrize("words", [[[0] * 8], [], "words", None])
 def test_copy_refuses_what_is_no_array(tiny_model: pathlib.Path, words: Any) -> None:
     with pytest.raises(ValueError, match=r"^words must "):
         ntm.load(tiny_model).copy(words)
+
+
+def test_copy_says_what_is_no_bit(tiny_model: pathlib.Path) -> None:
+    words = random_words(2, 3, 8).astype(int)
+    words[1, 2, 3] = 7
+    with pytest.raises(ValueError, match=r"^words must hold nothing but 0 and 1, not 7$"):
+        ntm.load(tiny_model).copy(words)
+
+
+def test_lists_of_different_lengths_are_refused_with_advice(tiny_model: pathlib.Path) -> None:
+    model, short, long = ntm.load(tiny_model), [[0] * 9], [[0] * 9] * 2
+    advice = "must be an array, or lists of equal lengths: give sequences of different lengths one by one"
+    for call, name in (
+        (lambda: model.copy([[[0] * 8], [[0] * 8, [1] * 8]]), "words"),
+        (lambda: model.run([short, long]), "x"),
+        (lambda: next(model.chunks([short, long], model.initial_state(1))), "x"),
+        (lambda: model.trace([short, long], model.initial_state(1)), "x"),
+        (lambda: model.step([[0] * 9, [0] * 8], model.initial_state(2)), "x"),
+    ):
+        with pytest.raises(ValueError, match=f"^{name} {advice}"):
+            call()
+
+
+@pytest.mark.parametrize("x", ["words", None, [[["0"] * 9]], [[[0j] * 9]]])
+def test_run_refuses_what_is_no_number(tiny_model: pathlib.Path, x: Any) -> None:
+    with pytest.raises(ValueError, match=r"^x must hold numbers, not "):
+        ntm.load(tiny_model).run(x)
+
+
+def test_what_a_model_shows_of_itself(tiny_model: pathlib.Path) -> None:
+    model = ntm.load(tiny_model, memory_locations=33)
+    shown = f"<Model tiny: task copy, I=9, O=8, N=33, U=8, checksum {model.checksum[:12]}>"
+    assert repr(model) == shown
+    assert repr(ntm.load(tiny_model)) == shown.replace("33", "16")
+    digest = hashlib.sha256()
+    for file in FILES.values():
+        digest.update((tiny_model / file).read_bytes())
+    assert model.checksum == digest.hexdigest()
 
 
 def test_only_a_model_of_the_copy_task_copies(edited_model: Callable[..., pathlib.Path]) -> None:
@@ -184,12 +245,62 @@ def test_step_refuses_other_shapes(tiny_model: pathlib.Path) -> None:
         model.step(np.zeros((2, 9)), state | {"weights": state["weights"][:, :, 1:]})
     with pytest.raises(ValueError, match=r"^x must "):
         model.step(0.0, state)
+    for no_state in (None, state["memory"], [*state.values()], {"memory": state["memory"]}):
+        with pytest.raises(TypeError, match=r"^state must hold arrays by name: memory, weights, reads$"):
+            model.step(np.zeros((2, 9)), no_state)  # type: ignore[arg-type]
+    lists: Any = {name: tensor.tolist() for name, tensor in state.items()}
+    np.testing.assert_array_equal(model.step(np.zeros((2, 9)), state)[0], model.step([[0] * 9] * 2, lists)[0])
 
 
 @pytest.mark.parametrize("options", [{"threads": 0}, {"memory_locations": 0}, {"batch_size": 0}])
 def test_load_refuses(tiny_model: pathlib.Path, options: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="must be at least 1"):
         ntm.load(tiny_model, **options)
+
+
+@pytest.mark.parametrize("name", ["memory_locations", "batch_size", "threads"])
+@pytest.mark.parametrize("value", ["33", 33.0, True, [33]])
+def test_load_refuses_what_is_no_number(tiny_model: pathlib.Path, name: str, value: Any) -> None:
+    with pytest.raises(TypeError, match=f"^{name} must be a whole number, not {re.escape(repr(value))}$"):
+        ntm.load(tiny_model, **{name: value})
+    assert ntm.load(tiny_model, **{name: np.int64(33)})  # type: ignore[arg-type]
+
+
+def test_more_threads_than_cores_are_not_started() -> None:
+    program = """
+import pathlib, sys
+import ntm
+model = ntm.load(threads=10**6)
+model.copy([[[0] * 8]])
+ntm.evaluate(model, sizes=[{"length": 3}], sequences=300, threads=10**6)
+print(len(list(pathlib.Path("/proc/self/task").iterdir())))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False, text=True, timeout=60)
+    assert done.returncode == 0
+    if pathlib.Path("/proc/self/task").exists():
+        assert int(done.stdout) <= 64 + 4 * available_cores()  # those of NumPy's library too
+
+
+def test_sizes_that_are_no_numbers_are_refused(tiny_model: pathlib.Path) -> None:
+    model = ntm.load(tiny_model)
+    calls: list[Callable[[], object]] = [
+        lambda: model.initial_state("1"),  # type: ignore[arg-type]
+        lambda: model.initial_state(1, 20.0),  # type: ignore[arg-type]
+        lambda: model.batch_size("20"),  # type: ignore[arg-type]
+        lambda: model.locations_for("20"),  # type: ignore[arg-type]
+    ]
+    for call in calls:
+        with pytest.raises(TypeError, match=r"^\w+ must be a whole number, not "):
+            call()
+
+
+@pytest.mark.parametrize("model", [5, b"copy-8bit", True, ["copy-8bit"]])
+def test_load_refuses_what_is_no_path(model: Any) -> None:
+    for call in (ntm.load, ntm.evaluate):
+        with pytest.raises(
+            TypeError, match=r"^model must be the path of a folder or the name of a bundled model, not "
+        ):
+            call(model)
 
 
 def test_damaged_files_are_refused_and_sealed_ones_do_no_harm_to_our_code(tiny_model: pathlib.Path) -> None:
@@ -298,6 +409,43 @@ def test_a_model_of_others(edited_model: Callable[..., pathlib.Path]) -> None:
     assert "no schema version" in refused(edited_model(change=forget))
 
 
+def _forget_seal(model: onnx.ModelProto) -> None:
+    """Forget the seal that the file was read with; it gets a new one."""
+    seal = next(prop for prop in model.metadata_props if prop.key == "sha256")
+    model.metadata_props.remove(seal)
+
+
+def _cut_seal(model: pathlib.Path) -> None:
+    for path in model.iterdir():
+        path.write_bytes(path.read_bytes()[: -len(onnx_file.sealed(b""))])
+
+
+@pytest.mark.parametrize("seal", [True, False])
+@pytest.mark.parametrize(
+    ("version", "advice"),
+    [
+        (str(int(SCHEMA_VERSION) - 1), "export it again: ntm-export RUN --output DIR --force"),
+        ("", "export it again: ntm-export RUN --output DIR --force"),
+        (str(int(SCHEMA_VERSION) + 1), "install a newer one"),
+    ],
+)
+def test_a_model_of_another_schema(
+    edited_model: Callable[..., pathlib.Path], version: str, advice: str, seal: bool
+) -> None:
+    """Early releases did not seal their files."""
+    model = edited_model(props={"schema_version": version}, change=_forget_seal)
+    if not seal:
+        _cut_seal(model)
+    message = f"it has schema version '{version}', and this release reads '{SCHEMA_VERSION}': {advice}"
+    assert refused(model) == f"cannot load the model {model / 'step.onnx'}: {message}"
+
+
+def test_a_file_whose_seal_is_cut_off(edited_model: Callable[..., pathlib.Path]) -> None:
+    model = edited_model(change=_forget_seal)
+    _cut_seal(model)
+    assert "ntm-export did not write it, or it is cut short" in refused(model)
+
+
 @pytest.mark.parametrize(
     ("props", "message"),
     [
@@ -377,3 +525,55 @@ def test_a_broken_graph(
 ) -> None:
     assert "the model" in refused(edited_model(change=change))
     assert capfd.readouterr() == ("", "")  # onnxruntime has its own ideas of what to print
+
+
+def _where_onnxruntime_is(replaced_by: str, program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    code = f"import sys, types; sys.modules['onnxruntime'] = {replaced_by}\n{program}"
+    command = [sys.executable, "-c", code, *arguments]
+    return subprocess.run(command, capture_output=True, check=False, text=True, timeout=60)
+
+
+@pytest.mark.parametrize(
+    ("replaced_by", "message"),
+    [
+        ("None", "cannot import onnxruntime (import of onnxruntime halted; None in sys.modules): pip install "),
+        ("types.ModuleType('onnxruntime')", "onnxruntime is not whole, as it is left when two distributions of it "),
+    ],
+    ids=["missing", "removed in part"],
+)
+def test_onnxruntime_is_missing(tmp_path: pathlib.Path, replaced_by: str, message: str) -> None:
+    program = """
+import ntm
+model = ntm.load()  # which needs none yet
+try:
+    model.copy([[[0] * 8]])
+except ntm.ModelError as error:
+    print(error)
+"""
+    done = _where_onnxruntime_is(replaced_by, program)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith(message)
+    source, copy = tmp_path / "source", tmp_path / "copy"
+    source.write_bytes(b"bytes")
+    program = "from ntm import commands; commands.copy()"
+    done = _where_onnxruntime_is(replaced_by, program, str(source), "-o", str(copy))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"ntm-copy: error: {message}")
+    assert done.stderr.count("\n") == 1
+    assert not copy.exists()
+
+
+def test_any_distribution_with_the_module_will_do() -> None:
+    """As where onnxruntime-gpu is installed, and a distribution of the name onnxruntime is not."""
+    program = """
+import importlib.metadata, sys
+def distribution(name):
+    raise importlib.metadata.PackageNotFoundError(name)
+importlib.metadata.distribution = importlib.metadata.Distribution.from_name = distribution
+import numpy as np
+import ntm
+words = np.random.default_rng(0).integers(0, 2, (1, 9, 8))
+assert (ntm.load().copy(words) == words).all()
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")

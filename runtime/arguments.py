@@ -1,0 +1,40 @@
+"""What callers hand over, checked: one error says what is wrong with it, and what to do."""
+
+import operator
+from typing import Any, SupportsIndex
+
+import numpy as np
+import numpy.typing as npt
+
+
+def whole_number(name: str, value: SupportsIndex, least: int) -> int:
+    """An argument that counts something.
+
+    Raises:
+        TypeError: it is no whole number.
+        ValueError: it is too small.
+    """
+    if isinstance(value, bool | np.bool_) or not hasattr(type(value), "__index__"):
+        raise TypeError(f"{name} must be a whole number, not {value!r}")
+    number = operator.index(value)
+    if number < least:
+        raise ValueError(f"{name} must be at least {least}, not {number}")
+    return number
+
+
+def numbers(name: str, value: npt.ArrayLike) -> npt.NDArray[Any]:
+    """An array, or lists in lists, of numbers or of booleans, as an array of its own type.
+
+    Raises:
+        ValueError: it is something else, or lists of different lengths.
+    """
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise ValueError(
+            f"{name} must be an array, or lists of equal lengths: give sequences of different lengths one by one, or "
+            "those of each length together"
+        ) from error
+    if array.dtype.kind not in "biuf":
+        raise ValueError(f"{name} must hold numbers, not {array.dtype}")
+    return array
