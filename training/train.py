@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
+import numpy as np
 import tensorflow as tf
 
 from ntm.errors import RunError
@@ -25,6 +26,7 @@ from ntm.training.trainer import Step, Trainer, least_bytes
 
 _REPORT_BATCHES = 25
 _CHECKPOINT_SECONDS = 5.0
+_STEPS = "steps"  # in the checkpoint: what each batch since the last line of the history has told
 
 Report = Callable[[dict[str, Any]], None]
 
@@ -127,10 +129,9 @@ def _train(training: "_Training", resume: bool, replace: bool, report: Report, i
     begun = resume
     trainer = training.trainer
     last_save = time.monotonic()
-    steps: list[Step] = []
     ended = False
     while not (ended or interrupted()):
-        steps.append(trainer.train())
+        training.train()
         if not begun:
             training.begin(replace=replace)
             begun = True
@@ -139,8 +140,7 @@ def _train(training: "_Training", resume: bool, replace: bool, report: Report, i
             continue
         if ended:
             training.conclude()
-        line = training.line(steps)
-        steps = []
+        line = training.line()
         if trainer.annealed and not training.summary["converged"] and not training.exhausted:
             trainer.relearn()
             ended = False
@@ -165,6 +165,7 @@ class _Training:
         self.trainer = Trainer(config.network, config.training, task)
         self.summary: dict[str, Any] = self._BEGINNING | {"restarts": self.trainer.progress.restarts}
         self._checked: dict[str, float | None] = {}  # what a check since the last line has found
+        self._steps: list[Step] = []  # since the last line
 
     @property
     def exhausted(self) -> bool:
@@ -186,6 +187,7 @@ class _Training:
         """Go on from the checkpoint in the folder, if there is one; returns whether nothing is left to do."""
         if (self._folder / run.CHECKPOINT).exists():
             state, self.summary = run.load_state(self._folder)
+            self._steps = [Step(*figures) for figures in state.pop(_STEPS, np.zeros([0, len(Step._fields)])).tolist()]
             self.trainer.restore(state, self.summary.pop("progress"))
             self._before = self.summary["seconds"]
             if self.exhausted or (self.summary["converged"] and self.trainer.annealed):
@@ -207,7 +209,12 @@ class _Training:
             tensorflow=tf.__version__,
         )
         progress = dataclasses.asdict(trainer.progress)
-        run.save_checkpoint(self._folder, trainer.variables(), trainer.state(), summary | {"progress": progress})
+        state = trainer.state() | {_STEPS: np.array(self._steps, np.float64).reshape([-1, len(Step._fields)])}
+        run.save_checkpoint(self._folder, trainer.variables(), state, summary | {"progress": progress})
+
+    def train(self) -> None:
+        """Train on one batch."""
+        self._steps.append(self.trainer.train())
 
     def follow(self) -> bool:
         """Note what the last batch has changed; returns whether it was the last of all."""
@@ -226,8 +233,9 @@ class _Training:
         if found.passed:
             self._note_convergence()
 
-    def line(self, steps: list[Step]) -> dict[str, Any]:
-        """The line of the history that tells of the last steps."""
+    def line(self) -> dict[str, Any]:
+        """The line of the history that tells of the steps since the last line, those before a resume included."""
+        steps, self._steps = self._steps, []
         checked, self._checked = self._checked, {}
         own = [step for step in steps if step.sequences] or steps
         figures = {

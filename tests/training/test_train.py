@@ -218,6 +218,21 @@ def test_an_interrupt_ends_training_after_the_batch_and_nothing_is_lost(tmp_path
         np.testing.assert_array_equal(ours, theirs)
 
 
+@pytest.mark.parametrize("batches", [1, 3, 5, 7])
+def test_a_line_that_spans_an_interrupt_tells_of_all_its_batches(
+    batches: int, monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path
+) -> None:
+    monkeypatch.setattr("ntm.training.train._REPORT_BATCHES", 5)
+    options = OPTIONS | {"max_batches": 12}
+    lines: list[dict[str, Any]] = []
+    train(COPY, report=lines.append, **options)
+    asked = iter([*[False] * batches, True])
+    train(COPY, tmp_path, interrupted=lambda: next(asked), **options)
+    train(None, tmp_path, resume=True)
+    history = (tmp_path / "history.jsonl").read_text(encoding="utf-8").splitlines()
+    assert [json.loads(line) | {"seconds": 0} for line in history] == [line | {"seconds": 0} for line in lines]
+
+
 def test_an_interrupt_before_the_first_batch_leaves_no_folder(tmp_path: pathlib.Path) -> None:
     with pytest.raises(RunError, match="is not a run of ntm-train"):
         train(COPY, tmp_path / "run", interrupted=lambda: True, **OPTIONS)
