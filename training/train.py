@@ -61,7 +61,7 @@ def train(
 
     Raises:
         TaskError: there is no such task, or it breaks its contract.
-        RunError: an option cannot be used, or the folder is not free, or not a run.
+        RunError: an option cannot be used; or the folder is not free, not a run, or trained by another process.
         FileError: the folder cannot be read, made or written.
         MemoryError: the network or a batch is too large.
     """
@@ -72,17 +72,20 @@ def train(
         with tempfile.TemporaryDirectory() as temporary:
             return train(task, temporary, report=report, interrupted=interrupted, started=started, **options)
     folder = pathlib.Path(output)
-    if resume:
-        config, learned = _resumed(folder, task, options)
-    else:
-        if task is None:
-            raise RunError("give a task to learn")
-        learned = find(task) if isinstance(task, str) else task
-        config = configured(learned, options)
-        run.check_free(folder, replace=replace)
-    with _within_memory(config, learned):
-        _train(_Training(folder, config, learned, started), resume, replace, report, interrupted)
-        return run.load_run(folder)
+    with run.Lock(folder) as lock:
+        if (resume or replace) and (folder / run.CONFIG).exists():
+            lock.take()
+        if resume:
+            config, learned = _resumed(folder, task, options)
+        else:
+            if task is None:
+                raise RunError("give a task to learn")
+            learned = find(task) if isinstance(task, str) else task
+            config = configured(learned, options)
+            run.check_free(folder, replace=replace)
+        with _within_memory(config, learned):
+            _train(_Training(folder, lock, config, learned, started), resume, replace, report, interrupted)
+            return run.load_run(folder)
 
 
 def configured(task: Task, options: dict[str, Any]) -> RunConfig:
@@ -158,8 +161,8 @@ class _Training:
 
     _BEGINNING: Final = {"converged": False, "seconds_to_converge": None, "sequences_to_converge": None}
 
-    def __init__(self, folder: pathlib.Path, config: RunConfig, task: Task, started: float) -> None:
-        self._folder, self._config = folder, config
+    def __init__(self, folder: pathlib.Path, lock: run.Lock, config: RunConfig, task: Task, started: float) -> None:
+        self._folder, self._lock, self._config = folder, lock, config
         self._started = started
         self._before = 0.0  # seconds of earlier processes
         self.trainer = Trainer(config.network, config.training, task)
@@ -176,10 +179,10 @@ class _Training:
         """Make the run folder, with all that it takes to resume from it, or leave none behind."""
         is_new = not self._folder.exists()
         try:
-            run.begin(self._folder, self._config, replace=replace)
+            run.begin(self._folder, self._config, self._lock, replace=replace)
             self.save()
         except BaseException:
-            if is_new:
+            if is_new and self._lock.held:  # or it is another's
                 shutil.rmtree(self._folder, ignore_errors=True)
             raise
 

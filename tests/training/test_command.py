@@ -387,6 +387,29 @@ def test_a_killed_training_leaves_a_checkpoint_that_loads(number: signal.Signals
     assert resumed == [*range(25, batches + 30, 25), batches + 30]
 
 
+def test_a_run_has_one_writer_at_a_time(tmp_path: pathlib.Path) -> None:
+    folder = tmp_path / "run"
+    program = [sys.executable, "-c", "from ntm.commands import train; train()", "--output", str(folder), *QUICK]
+    process = subprocess.Popen([*program, "--max-batches", "1000000"], stderr=subprocess.PIPE)
+    deadline = time.monotonic() + 120
+    while not (folder / "history.jsonl").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    config = (folder / "config.json").read_bytes()
+    for options in (("--resume",), ("--resume", "--max-batches", "70"), ("--force", *QUICK, "--seed", "1")):
+        done = ntm_train("--output", folder, *options)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr == f"ntm-train: error: {folder} is being trained by another process\n"
+    assert process.poll() is None
+    process.kill()
+    process.communicate()
+    assert (folder / "config.json").read_bytes() == config
+    batches = load_run(folder).summary["batches"]
+    assert ntm_train("--output", folder, "--resume", "--max-batches", batches + 30).returncode == 1
+    reported = [json.loads(line)["batches"] for line in (folder / "history.jsonl").read_text().splitlines()]
+    assert reported == [*range(25, batches + 30, 25), batches + 30]
+    assert sorted(path.name for path in folder.iterdir()) == ["checkpoint.npz", "config.json", "history.jsonl"]
+
+
 def test_an_interrupt_before_the_first_batch_leaves_nothing(tmp_path: pathlib.Path) -> None:
     program = """
 import os, signal

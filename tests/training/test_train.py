@@ -1,6 +1,7 @@
 """A training from beginning to end, by the Python API, and the run folder that it leaves behind."""
 
 import dataclasses
+import fcntl
 import json
 import math
 import pathlib
@@ -340,6 +341,66 @@ def test_a_run_without_a_checkpoint_begins_when_it_is_resumed(tmp_path: pathlib.
     """As a kill leaves it at the worst moment."""
     run.save_config(tmp_path, RunConfig("copy", COPY.options, *configure(COPY, options=OPTIONS)))
     assert train(None, tmp_path, resume=True).summary["batches"] == 3
+
+
+@pytest.mark.parametrize("knows_locks", [True, False])
+def test_a_run_is_locked_until_its_training_ends(
+    knows_locks: bool, finished: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not knows_locks:
+        monkeypatch.setattr(run, "fcntl", None)
+    before = files(finished)
+    with run.Lock(finished) as lock:
+        lock.take()
+        lock.take()
+        for options in ({"resume": True}, {"replace": True}):
+            with pytest.raises(RunError, match=f"^{re.escape(str(finished))} is being trained by another process"):
+                train(COPY, finished, max_batches=5, **options)  # type: ignore[arg-type]
+        assert lock.held
+    assert files(finished) == before
+    assert train(COPY, finished, resume=True, max_batches=5).summary["batches"] == 5
+    assert sorted(files(finished)) == sorted(before)
+
+
+def test_a_run_that_another_training_has_made_meanwhile_is_left_alone(
+    finished: pathlib.Path, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "new"
+    other = run.Lock(folder)
+    begin = run.begin
+
+    def begin_too_late(*arguments: Any, **options: Any) -> None:
+        shutil.copytree(finished, folder)
+        other.take()
+        begin(*arguments, **options)
+
+    monkeypatch.setattr(run, "begin", begin_too_late)
+    monkeypatch.setattr(run, "check_free", lambda *_, **__: None)
+    with pytest.raises(RunError, match=r"new is being trained by another process$"):
+        train(COPY, folder, **OPTIONS)
+    other.release()
+    assert files(folder) == files(finished)
+
+
+def test_a_lock_that_is_released_meanwhile_is_taken_anew(tmp_path: pathlib.Path) -> None:
+    """The file that was opened is gone once it is locked."""
+    flock = fcntl.flock
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        released = iter([True, False])
+
+        def flock_late(file: int, operation: int) -> None:
+            if next(released):
+                (tmp_path / ".lock").unlink()
+            flock(file, operation)
+
+        monkeypatch.setattr(fcntl, "flock", flock_late)
+        lock = run.Lock(tmp_path)
+        lock.take()
+    assert lock.held
+    with pytest.raises(RunError, match="is being trained by another process"):
+        run.Lock(tmp_path).take()
+    lock.release()
+    assert files(tmp_path) == {}
 
 
 @pytest.mark.parametrize("rest", [b"", b'{"batches": 75}\n', b'{"batches": 75}\n{"batches": 100}\n', b'{"bat'])
