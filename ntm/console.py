@@ -219,6 +219,11 @@ class Progress:
             self._bar.stop()
 
     @property
+    def enabled(self) -> bool:
+        """Whether a bar is drawn once the block has lasted a moment."""
+        return self._enabled
+
+    @property
     def elapsed(self) -> float:
         """Seconds since the beginning."""
         return time.monotonic() - self._start
