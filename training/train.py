@@ -16,10 +16,10 @@ from typing import Any, Final
 import numpy as np
 import tensorflow as tf
 
-from ntm.errors import RunError
+from ntm.errors import FileError, RunError
 from ntm.tasks.catalogue import find, recorded
 from ntm.tasks.task import Task
-from ntm.training import run
+from ntm.training import compilation, run
 from ntm.training.recipes import configure
 from ntm.training.run import RunConfig, TrainedRun
 from ntm.training.trainer import Step, Trainer, least_bytes
@@ -214,10 +214,19 @@ class _Training:
         progress = dataclasses.asdict(trainer.progress)
         state = trainer.state() | {_STEPS: np.array(self._steps, np.float64).reshape([-1, len(Step._fields)])}
         run.save_checkpoint(self._folder, trainer.variables(), state, summary | {"progress": progress})
+        compilation.keep()
 
     def train(self) -> None:
-        """Train on one batch."""
-        self._steps.append(self.trainer.train())
+        """Train on one batch; once more if a file of the cache of compiled trainings has failed XLA."""
+        try:
+            step = self.trainer.train()
+        except tf.errors.OpError as error:
+            out_of_memory = isinstance(error, tf.errors.ResourceExhaustedError)
+            if (out_of_memory and not compilation.is_to_blame(error.message)) or not compilation.discard():
+                raise
+            self.trainer.recompile()  # or XLA would remember the failure
+            step = self.trainer.train()
+        self._steps.append(step)
 
     def follow(self) -> bool:
         """Note what the last batch has changed; returns whether it was the last of all."""
@@ -281,5 +290,9 @@ def _within_memory(config: RunConfig, task: Task) -> Iterator[None]:
             raise MemoryError
     try:
         yield
-    except tf.errors.ResourceExhaustedError as error:
-        raise MemoryError from error
+    except tf.errors.OpError as error:
+        if compilation.is_to_blame(error.message):
+            raise FileError(f"cannot use the cache of compiled trainings: {error.message}") from error
+        if isinstance(error, tf.errors.ResourceExhaustedError):
+            raise MemoryError from error
+        raise

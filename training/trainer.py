@@ -106,7 +106,7 @@ class Trainer:
         self._optimizer = Adam(list(self._cell.trainable_variables), config.clip_norm, config.average_decay)
         # Where the loss was lowest.
         self._snapshot = [tf.Variable(value, trainable=False) for value in self._tensors()] if config.setback else []
-        self._step = tf.function(self._train_step, jit_compile=config.xla, autograph=False)
+        self.recompile()
         self._examine = tf.function(self._run, self._signature(network), autograph=False)
 
     @property
@@ -135,6 +135,10 @@ class Trainer:
         if since is None:
             return rate
         return min(rate, config.annealing_learning_rate) / (1 + (self.progress.batches - since) / _HALVING_BATCHES)
+
+    def recompile(self) -> None:
+        """Compile the training step anew when it is needed next."""
+        self._step = tf.function(self._train_step, jit_compile=self.config.xla, autograph=False)
 
     def train(self) -> Step:
         """Train on one batch, and move the schedule on."""

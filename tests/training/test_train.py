@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from ntm.errors import FileError, RunError, TaskError
 from ntm.tasks import BUILT_IN, Batch, Size, Task, find
-from ntm.training import run
+from ntm.training import compilation, run
 from ntm.training.config import LOCATION, Lesson
 from ntm.training.recipes import configure
 from ntm.training.run import RunConfig
@@ -325,6 +325,30 @@ def test_an_exhausted_memory_leaves_nothing(monkeypatch: pytest.MonkeyPatch, tmp
     with pytest.raises(MemoryError):
         train(COPY, tmp_path / "run", **OPTIONS)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("failures", "goes_on"), [(1, True), (2, False)])
+def test_a_full_disk_of_the_cache_is_no_exhausted_memory(
+    failures: int, goes_on: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path
+) -> None:
+    monkeypatch.setattr(compilation, "_folder", tmp_path)
+    step, failed = Trainer.train, iter([True] * failures)
+    message = f"{tmp_path}/xla_compile_cache__1.pb; No space left on device"
+    (tmp_path / "xla_compile_cache__0.pb").touch()
+
+    def fail(trainer: Trainer) -> Step:
+        if next(failed, False):
+            raise tf.errors.ResourceExhaustedError(None, None, message)
+        return step(trainer)
+
+    monkeypatch.setattr(Trainer, "train", fail)
+    if goes_on:
+        assert train(COPY, tmp_path / "run", **OPTIONS).summary["batches"] == 3
+    else:
+        with pytest.raises(FileError, match=f"^cannot use the cache of compiled trainings: {re.escape(message)}$"):
+            train(COPY, tmp_path / "run", **OPTIONS)
+        assert not (tmp_path / "run").exists()
+    assert not (tmp_path / "xla_compile_cache__0.pb").exists()
 
 
 def test_a_training_that_does_not_fit_the_memory_is_not_tried(
