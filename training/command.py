@@ -235,7 +235,7 @@ def train(
     if as_json:
         console.show(json.dumps(trained.summary))
     elif not quiet:
-        console.say(f"{_COMMAND}: {'' if went_on else 'nothing left to do: '}{_sentence(trained.summary)}")
+        console.say(f"{_COMMAND}: {'' if went_on else 'nothing left to do: '}{_sentence(trained)}")
     return console.OK if trained.converged else console.WRONG
 
 
@@ -296,15 +296,19 @@ def _tasks() -> str:
     return "\n".join([*lines, f"{'FILE.py:CLASS'.ljust(width)}  A task of your own: a subclass of ntm.tasks.Task"])
 
 
-def _sentence(summary: dict[str, Any]) -> str:
+def _sentence(trained: "TrainedRun") -> str:
+    from ntm.training import beyond  # noqa: PLC0415  (it imports TensorFlow)
+
+    summary = trained.summary
     if not summary["converged"]:
         return (
             f"not converged after {summary['sequences']:,} sequences in {summary['seconds']:.1f} s; "
             f"--resume goes on with more --max-batches than {summary['batches']}"
         )
+    seen = beyond.sentence(summary, trained.config.training.goal)
     return (
         f"converged after {summary['sequences_to_converge']:,} sequences in {summary['seconds_to_converge']:.1f} s, "
-        f"finished after {summary['sequences']:,} in {summary['seconds']:.1f} s"
+        f"finished after {summary['sequences']:,} in {summary['seconds']:.1f} s{seen and f'; {seen}'}"
     )
 
 

@@ -13,7 +13,7 @@ from ntm.tasks.task import Batch, Floats, Size, Task, check_fits, corners, descr
 from ntm.training.config import TrainingConfig, as_ranges
 
 # No training batch and no check are the same sequences: each has a stream of random numbers of its own.
-_TRAINING, _CHECKS, _LOCATIONS = 0, 1, 2
+_TRAINING, _CHECKS, _LOCATIONS, _OF_A_SIZE = 0, 1, 2, 3
 # Sequences of one size in a check.
 _GROUP = 20
 
@@ -93,6 +93,15 @@ class Data:
             for start in starts
         ]
         return self._padded(self._task, groups, sequences)
+
+    def of_size(self, size: Size, sequences: int) -> Padded:
+        """Sequences of any size, always the same; T is theirs.
+
+        Raises:
+            TaskError: the task raised an exception, or its batch breaks the contract.
+        """
+        batch = draw(self._task, self._rng(_OF_A_SIZE, 0), sequences, size)
+        return Padded(*batch, len(batch.x), sequences, _optimal(self._task, [batch]))
 
     def _training(self, number: int, lesson: int) -> Padded:
         task, ranges, every = self._lessons[lesson]

@@ -20,6 +20,7 @@ from ntm.errors import FileError, RunError
 from ntm.tasks.catalogue import find, recorded
 from ntm.tasks.task import Task
 from ntm.training import compilation, run
+from ntm.training.beyond import look_beyond
 from ntm.training.recipes import configure
 from ntm.training.run import RunConfig, TrainedRun
 from ntm.training.trainer import Step, Trainer, least_bytes
@@ -159,10 +160,16 @@ def _train(training: "_Training", resume: bool, replace: bool, report: Report, i
 class _Training:
     """A trainer, what it has reached so far, and the run folder that keeps both."""
 
-    _BEGINNING: Final = {"converged": False, "seconds_to_converge": None, "sequences_to_converge": None}
+    _BEGINNING: Final[dict[str, Any]] = {
+        "converged": False,
+        "seconds_to_converge": None,
+        "sequences_to_converge": None,
+        "right_up_to": None,
+        "beyond_training": [],
+    }
 
     def __init__(self, folder: pathlib.Path, lock: run.Lock, config: RunConfig, task: Task, started: float) -> None:
-        self._folder, self._lock, self._config = folder, lock, config
+        self._folder, self._lock, self._config, self._task = folder, lock, config, task
         self._started = started
         self._before = 0.0  # seconds of earlier processes
         self.trainer = Trainer(config.network, config.training, task)
@@ -195,7 +202,8 @@ class _Training:
             self._before = self.summary["seconds"]
             if self.exhausted or (self.summary["converged"] and self.trainer.annealed):
                 return True
-            self.summary["converged"] = False  # it was another network that passed the check
+            # It was another network that passed the check.
+            self.summary |= {"converged": False, "right_up_to": None, "beyond_training": []}
         run.save_config(self._folder, self._config)  # with the batches that are allowed now
         run.rewind_history(self._folder, self.trainer.progress.batches)
         return False
@@ -244,6 +252,7 @@ class _Training:
         self.summary |= self._checked | {"converged": found.passed}
         if found.passed:
             self._note_convergence()
+            self.summary |= look_beyond(self.trainer, self._task, self._config.network)
 
     def line(self) -> dict[str, Any]:
         """The line of the history that tells of the steps since the last line, those before a resume included."""

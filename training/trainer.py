@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from ntm.models import NTMCell, NTMConfig
-from ntm.tasks.task import Task
+from ntm.tasks.task import Size, Task
 from ntm.training import losses
 from ntm.training.backpropagation import unroll
 from ntm.training.config import LOCATION, TrainingConfig
@@ -246,18 +246,30 @@ class Trainer:
     def check(self) -> Check:
         """Run the averaged network on fresh sequences: with N as configured, and if that is passed with another N."""
         self.result()
-        goal = self.config.goal
         for memory_locations in self._check_locations:
             self.progress.checks += 1
-            batch = self._data.check(self.progress.checks, _CHECK_SEQUENCES)
-            examined = self._examined(batch, memory_locations)
-            wrong, cost, content = (np.concatenate(parts) for parts in zip(*examined, strict=True))
-            excess = float(cost.mean()) - batch.optimal
-            passed = excess <= goal if goal else not wrong.any()
-            found = Check(passed, int(wrong.sum()), excess, int(content.sum()))
-            if not passed:
+            found = self._found(self._data.check(self.progress.checks, _CHECK_SEQUENCES), memory_locations)
+            if not found.passed:
                 break
         return found
+
+    def check_at(self, size: Size, sequences: int, memory_locations: int) -> Check:
+        """Run the network that is the result on sequences of a size, which may be larger than in training.
+
+        Raises:
+            TaskError: the task raised an exception, or its batch breaks the contract.
+        """
+        self.result()
+        return self._found(self._data.of_size(size, sequences), memory_locations)
+
+    def _found(self, batch: Padded, memory_locations: int) -> Check:
+        """What the averaged network makes of sequences."""
+        goal = self.config.goal
+        examined = self._examined(batch, memory_locations)
+        wrong, cost, content = (np.concatenate(parts) for parts in zip(*examined, strict=True))
+        excess = float(cost.mean()) - batch.optimal
+        passed = excess <= goal if goal else not wrong.any()
+        return Check(passed, int(wrong.sum()), excess, int(content.sum()))
 
     def _examined(self, batch: Padded, memory_locations: int) -> Iterator[list[np.ndarray]]:
         """Of the sequences, some at a time, wrong bits, cost, and whether they were output by content addressing."""
@@ -351,9 +363,8 @@ class Trainer:
         return value, losses.wrong_bits(logits, batch), losses.cost(logits, batch)
 
     def _signature(self, network: NTMConfig) -> list[tf.TensorSpec]:
-        """Of ``_run``: one compiled function for any B and N."""
-        steps = self._data.steps
-        shapes = [steps, None, network.input_size], [steps, None, network.output_size], [steps, None]
+        """Of ``_run``: one compiled function for any T, B and N."""
+        shapes = [None, None, network.input_size], [None, None, network.output_size], [None, None]
         return [*map(tf.TensorSpec, shapes), *[tf.TensorSpec([], tf.int32)] * 2]
 
     def _run(
@@ -369,7 +380,7 @@ class Trainer:
 
         # Steps that are not taken stay zero.
         arrays = [
-            tf.TensorArray(tf.float32, x.shape[0], element_shape=[None, *shape])
+            tf.TensorArray(tf.float32, tf.shape(x)[0], element_shape=[None, *shape])
             for shape in ([cell.config.output_size], [cell.config.read_heads, 1])
         ]
         state = cell.initial_state(size, memory_locations)
