@@ -9,7 +9,7 @@ import numpy as np
 from ntm.errors import TaskError
 from ntm.tasks import metrics
 from ntm.tasks.catalogue import make
-from ntm.tasks.task import Batch, Floats, Size, Task, check_fits, corners, describe, draw, largest
+from ntm.tasks.task import Batch, Floats, Size, Task, check_fits, corners, describe, draw, largest, optimal_output
 from ntm.training.config import TrainingConfig, as_ranges
 
 # No training batch and no check are the same sequences: each has a stream of random numbers of its own.
@@ -145,6 +145,6 @@ def _size(rng: np.random.Generator, ranges: Mapping[str, range]) -> dict[str, in
 
 def _optimal(task: Task, batches: Sequence[Batch]) -> float:
     """The cost of the optimal predictor in bits per sequence."""
-    predictions = [task.optimal(batch) for batch in batches]
+    predictions = [optimal_output(task, batch) for batch in batches]
     costs = [metrics.cost(b, y).sum() for b, y in zip(batches, predictions, strict=True) if y is not None]
     return float(sum(costs) / sum(batch.x.shape[1] for batch in batches))
