@@ -309,17 +309,26 @@ def _parsed(content: bytes) -> dict[str, Any]:
     for part, kind in (("task", _Task), ("network", NTMConfig), ("training", TrainingConfig)):
         if not isinstance(config.get(part), dict):
             raise ValueError(f"it has no {part!r}")
-        hints = typing.get_type_hints(kind)
-        for name, value in config[part].items():
-            if name not in hints:
-                raise ValueError(f"this release knows no {name!r} of {part!r}")
-            expected, fits = _KINDS[hints[name]]
-            if not fits(value):
-                raise ValueError(f"{name} must be {expected}, not {json.dumps(value):.40}")
-        missing = sorted(_required(kind) - set(config[part]))
-        if missing:
-            raise ValueError(f"{part!r} has no {missing[0]!r}")
+        check_fields(part, kind, config[part])
     return config
+
+
+def check_fields(part: str, kind: type, values: Mapping[str, Any]) -> None:
+    """Check values of JSON that are to be the fields of a dataclass.
+
+    Raises:
+        ValueError: one is unknown, missing or of another type; ``part`` is what the message calls them all.
+    """
+    hints = typing.get_type_hints(kind)
+    for name, value in values.items():
+        if name not in hints:
+            raise ValueError(f"this release knows no {name!r} of {part!r}")
+        expected, fits = _KINDS[hints[name]]
+        if not fits(value):
+            raise ValueError(f"{name} must be {expected}, not {json.dumps(value):.40}")
+    missing = sorted(_required(kind) - set(values))
+    if missing:
+        raise ValueError(f"{part!r} has no {missing[0]!r}")
 
 
 @dataclasses.dataclass
@@ -338,6 +347,10 @@ def _required(kind: type) -> set[str]:
 
 def _is_whole(value: Any) -> bool:
     return type(value) is int
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, float) or _is_whole(value)
 
 
 def _is_list_of_whole(value: Any) -> bool:
@@ -366,7 +379,9 @@ def _is_lesson(value: Any) -> bool:
 _KINDS: dict[Any, tuple[str, Callable[[Any], bool]]] = {
     bool: ("true or false", lambda value: isinstance(value, bool)),
     int: ("a whole number", _is_whole),
-    float: ("a number", lambda value: isinstance(value, float) or _is_whole(value)),
+    float: ("a number", _is_number),
+    int | None: ("a whole number or null", lambda value: value is None or _is_whole(value)),
+    float | None: ("a number or null", lambda value: value is None or _is_number(value)),
     str: ("a text", lambda value: isinstance(value, str)),
     tuple[int, ...]: ("a list of whole numbers", _is_list_of_whole),
     tuple[str, ...]: ("a list of texts", _is_list_of_texts),

@@ -10,23 +10,26 @@ import shutil
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
 import tensorflow as tf
 
-from ntm.errors import FileError, RunError
+from ntm.errors import FileError, RunError, TaskError
+from ntm.models import NTMConfig
 from ntm.tasks.catalogue import find, recorded
 from ntm.tasks.task import Task
 from ntm.training import compilation, run
 from ntm.training.beyond import look_beyond
+from ntm.training.config import TrainingConfig
 from ntm.training.recipes import configure
 from ntm.training.run import RunConfig, TrainedRun
-from ntm.training.trainer import Step, Trainer, least_bytes
+from ntm.training.trainer import Progress, Step, Trainer, least_bytes
 
 _REPORT_BATCHES = 25
 _CHECKPOINT_SECONDS = 5.0
+_LARGE_SIZE = 1 << 10  # a number of a size beyond which sequences are drawn with care: one may not fit the memory
 _STEPS = "steps"  # in the checkpoint: what each batch since the last line of the history has told
 
 Report = Callable[[dict[str, Any]], None]
@@ -84,6 +87,7 @@ def train(
             learned = find(task) if isinstance(task, str) else task
             config = configured(learned, options)
             run.check_free(folder, replace=replace)
+        _check_locations(config)
         with _within_memory(config, learned):
             _train(_Training(folder, lock, config, learned, started), resume, replace, report, interrupted)
             return run.load_run(folder)
@@ -94,11 +98,42 @@ def configured(task: Task, options: dict[str, Any]) -> RunConfig:
 
     Raises:
         RunError: an option is unknown, or out of its range.
+        MemoryError: the sequences are so large that not even one should be drawn.
     """
     try:
+        for smaller in _smaller_sizes(options.get("sizes") or {}):
+            with contextlib.suppress(TaskError):  # of a task that has no such sizes
+                _demand_memory(*configure(task, options=options | {"sizes": smaller}), task)
         return RunConfig(task.name, task.options, *configure(task, options=options))
     except (ValueError, TypeError) as error:
         raise RunError(str(error)) from error
+
+
+def _smaller_sizes(sizes: Mapping[str, Sequence[int]]) -> Iterator[dict[str, tuple[int, int]]]:
+    """The same sizes with no number above 1,024, above twice that, and so on; none where all are smaller."""
+    most = max((max(ends) for ends in sizes.values()), default=0)
+    limit = _LARGE_SIZE
+    while limit < most:
+        yield {name: (min(least, limit), min(most, limit)) for name, (least, most) in sizes.items()}
+        limit *= 2
+
+
+def _check_locations(config: RunConfig) -> None:
+    """Refuse an N of a training batch that the network cannot have.
+
+    Raises:
+        RunError: ``train_locations`` has one.
+    """
+    network, fewest = config.network, min(config.training.train_locations, default=math.inf)
+    if fewest < network.shifts - 1:
+        raise RunError(
+            f"train_locations must be at least {network.shifts - 1} for {network.shifts} shifts, not {fewest}"
+        )
+    if network.learn_w_bias and fewest < network.memory_locations:
+        raise RunError(
+            f"with learn_w_bias, train_locations must be at least memory_locations, {network.memory_locations}, "
+            f"not {fewest}"
+        )
 
 
 def _resumed(folder: pathlib.Path, given: Task | str | None, options: dict[str, Any]) -> tuple[RunConfig, Task]:
@@ -196,10 +231,13 @@ class _Training:
     def resume(self) -> bool:
         """Go on from the checkpoint in the folder, if there is one; returns whether nothing is left to do."""
         if (self._folder / run.CHECKPOINT).exists():
-            state, self.summary = run.load_state(self._folder)
-            self._steps = [Step(*figures) for figures in state.pop(_STEPS, np.zeros([0, len(Step._fields)])).tolist()]
-            self.trainer.restore(state, self.summary.pop("progress"))
-            self._before = self.summary["seconds"]
+            state, summary = run.load_state(self._folder)
+            try:
+                self._restore(state, summary)
+            except (KeyError, TypeError, ValueError) as error:
+                raise RunError(
+                    f"cannot resume {self._folder}: {run.CHECKPOINT} does not fit {run.CONFIG} or this release: {error}"
+                ) from error
             if self.exhausted or (self.summary["converged"] and self.trainer.annealed):
                 return True
             # It was another network that passed the check.
@@ -207,6 +245,25 @@ class _Training:
         run.save_config(self._folder, self._config)  # with the batches that are allowed now
         run.rewind_history(self._folder, self.trainer.progress.batches)
         return False
+
+    def _restore(self, state: dict[str, np.ndarray], summary: dict[str, Any]) -> None:
+        """Go on from what a checkpoint holds.
+
+        Raises:
+            KeyError, TypeError, ValueError: it does not fit.
+        """
+        steps = state.pop(_STEPS, np.zeros([0, len(Step._fields)]))  # older checkpoints have none
+        self._steps = [Step(*figures) for figures in steps.tolist()]
+        progress, lessons = summary.pop("progress"), self._config.training.lessons
+        run.check_fields("progress", Progress, progress)
+        if not (0 <= progress["lesson"] <= len(lessons) and min(progress["batches"], progress["restarts"]) >= 0):
+            raise ValueError("its progress is not one of this training")
+        expected = {name: (value.shape, value.dtype) for name, value in self.trainer.state().items()}
+        if {name: (value.shape, value.dtype) for name, value in state.items()} != expected:
+            raise ValueError("its variables are others")
+        self._before = float(summary["seconds"])
+        self.trainer.restore(state, progress)
+        self.summary |= summary
 
     def save(self) -> None:
         """Replace the checkpoint."""
@@ -289,14 +346,8 @@ class _Training:
 
 @contextlib.contextmanager
 def _within_memory(config: RunConfig, task: Task) -> Iterator[None]:
-    """Raise MemoryError for a training that is larger than the memory, at once where that can be told at once.
-
-    The system promises more memory than there is, and then kills who uses it.
-    """
-    if hasattr(os, "sysconf"):
-        there_is = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-        if least_bytes(config.network, config.training, task) > there_is:
-            raise MemoryError
+    """Raise MemoryError for a training that is larger than the memory, at once where that can be told at once."""
+    _demand_memory(config.network, config.training, task)
     try:
         yield
     except tf.errors.OpError as error:
@@ -305,3 +356,14 @@ def _within_memory(config: RunConfig, task: Task) -> Iterator[None]:
         if isinstance(error, tf.errors.ResourceExhaustedError):
             raise MemoryError from error
         raise
+
+
+def _demand_memory(network: NTMConfig, training: TrainingConfig, task: Task) -> None:
+    """Raise MemoryError for a training that takes more memory than there is.
+
+    The system promises more memory than there is, and then kills who uses it.
+    """
+    if hasattr(os, "sysconf"):
+        there_is = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        if least_bytes(network, training, task) > there_is:
+            raise MemoryError

@@ -241,6 +241,7 @@ def test_a_contradiction_to_a_resumed_run_is_one_line(
         (("--resume",), "{folder} is not a run of ntm-train: it has no config.json"),
         (("--resume", "-f"), "give either --resume or --force: one goes on with a run, the other replaces it"),
         (("--size", "length=1-60000"), "out of memory"),
+        (("--size", "length=999999999"), "out of memory"),
         (("--task", "cpoy"), f"there is no task 'cpoy': give one of {', '.join(BUILT_IN)}, or FILE.py:CLASS"),
         (("--task", "nowhere.py:Parity"), "there is no file nowhere.py"),
         (("--option", "colour=red"), "the task copy has no option 'colour'; its options: bits, pattern"),

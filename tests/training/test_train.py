@@ -7,6 +7,7 @@ import math
 import pathlib
 import re
 import shutil
+from collections.abc import Callable
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -138,6 +139,18 @@ def test_a_task_is_given_by_its_name_or_as_an_object(tmp_path: pathlib.Path) -> 
         (("copy", "run"), {"shifts": 4}, RunError, "shifts must be odd, not 4"),
         (("copy", "run"), {"sizes": {"items": (1, 2)}}, RunError, "the task copy has no size items; its sizes: length"),
         (
+            ("copy", "run"),
+            {"sizes": {"length": (1, 3)}, "learn_w_bias": True, "train_locations": (9, 4)},
+            RunError,
+            "with learn_w_bias, train_locations must be at least memory_locations, 5, not 4",
+        ),
+        (
+            ("copy", "run"),
+            {"sizes": {"length": (1, 3)}, "shifts": 5, "train_locations": (3,)},
+            RunError,
+            "train_locations must be at least 4 for 5 shifts, not 3",
+        ),
+        (
             ("associative-recall", "run"),
             {"sizes": {"items": (1, 3)}},
             TaskError,
@@ -196,6 +209,51 @@ def test_a_contradiction_to_the_resumed_run_is_refused(
     with pytest.raises(RunError, match=f"^{re.escape(message.replace('RUN', str(finished)))}$"):
         train(task, finished, resume=True, **options)
     assert files(finished) == before
+
+
+def _edited(folder: pathlib.Path, edit: Callable[[dict[str, Any], dict[str, np.ndarray]], object]) -> None:
+    """Change the summary and the state in the checkpoint of a run."""
+    state, summary = run.load_state(folder)
+    variables = {v.name.removesuffix(":0"): v.numpy() for v in run.load_run(folder).cell.trainable_variables}
+    edit(summary, state)
+    run.save_checkpoint(folder, variables, state, summary)
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (lambda summary, _: summary.pop("progress"), "'progress'"),
+        (lambda summary, _: summary.pop("seconds"), "'seconds'"),
+        (lambda summary, _: summary["progress"].update(mood=1), "this release knows no 'mood' of 'progress'"),
+        (lambda summary, _: summary["progress"].update(batches="3"), 'batches must be a whole number, not "3"'),
+        (lambda summary, _: summary["progress"].update(loss=None), "loss must be a number, not null"),
+        (lambda summary, _: summary["progress"].update(lesson=1), "its progress is not one of this training"),
+        (lambda summary, _: summary["progress"].update(batches=-1), "its progress is not one of this training"),
+        (lambda _, state: state.pop("training/0"), "its variables are others"),
+        (lambda _, state: state.update({"training/0": np.zeros([2, 2], np.float32)}), "its variables are others"),
+        (lambda _, state: state.update({"training/99": np.zeros(1)}), "its variables are others"),
+        (lambda _, state: state.update(steps=np.zeros([2, 3])), "missing 1 required positional argument"),
+    ],
+)
+def test_a_checkpoint_that_does_not_fit_is_refused_in_a_line(
+    edit: Callable[[dict[str, Any], dict[str, np.ndarray]], object], message: str, finished: pathlib.Path
+) -> None:
+    _edited(finished, edit)
+    before = files(finished)
+    with pytest.raises(RunError) as error:
+        train(None, finished, resume=True, max_batches=5)
+    start = f"cannot resume {finished}: checkpoint.npz does not fit config.json or this release: "
+    assert str(error.value).startswith(start)
+    assert message in str(error.value)
+    assert files(finished) == before
+
+
+def test_a_checkpoint_of_an_older_release_is_resumed(finished: pathlib.Path) -> None:
+    def age(summary: dict[str, Any], state: dict[str, np.ndarray]) -> None:
+        del state["steps"], summary["right_up_to"], summary["beyond_training"]
+
+    _edited(finished, age)
+    assert train(None, finished, resume=True, max_batches=5).summary["batches"] == 5
 
 
 def test_a_run_on_a_task_of_the_users_is_resumed_with_the_task(tmp_path: pathlib.Path) -> None:
@@ -358,6 +416,29 @@ def test_a_training_that_does_not_fit_the_memory_is_not_tried(
     monkeypatch.setattr("os.sysconf", there_is.__getitem__)
     with pytest.raises(MemoryError):
         train(COPY, tmp_path / "run", **OPTIONS | {"memory_locations": 1 << 20, "batch_size": 1 << 16})
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("own", [{}, {"memory_locations": 4}])
+@pytest.mark.parametrize("least", [1, 999_999_999])
+def test_of_a_huge_size_no_sequence_is_drawn(
+    own: dict[str, Any], least: int, monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path
+) -> None:
+    drawn: list[int] = []
+
+    class Watched(Echo):
+        name = "watched"
+
+        def batch(self, rng: np.random.Generator, batch_size: int, size: Size) -> Batch:
+            drawn.append(size["length"])
+            if size["length"] % 2 and size["length"] > 9:
+                raise ValueError("odd")
+            return super().batch(rng, batch_size, size)
+
+    monkeypatch.setattr("os.sysconf", {"SC_PAGE_SIZE": 1 << 12, "SC_PHYS_PAGES": 1 << 16}.__getitem__)  # 256 MiB
+    with pytest.raises(MemoryError):
+        train(Watched(2), tmp_path / "run", **OPTIONS | own | {"sizes": {"length": (least, 999_999_999)}})
+    assert 1_000 < max(drawn) < 1_000_000
     assert list(tmp_path.iterdir()) == []
 
 
