@@ -13,6 +13,7 @@ from ntm.export.step import inputs, outputs
 from ntm.models import NetworkConfig, Shape
 from ntm.runtime.metadata import LOCATIONS, MEMORY, STEP, StateTensor, next_name
 from ntm.tasks.task import Size, describe, draw, largest
+from ntm.training.beyond import sentence
 
 FILE = "card.md"
 
@@ -85,7 +86,7 @@ it repeated, and that one with TensorFlow.
 ```
 
 ## Training
-
+{seen}
 ```json
 {training}
 ```
@@ -134,8 +135,15 @@ def text(source: Source, formats: Iterable[str], agreements: Mapping[str, Agreem
         agreements=table(agreements),
         quantised=_QUANTISED.format(sequences=SEQUENCES, sizes=tested) if tested else "",
         config=json.dumps(metadata.config, indent=2),
+        seen=_seen(source),
         training=json.dumps(metadata.training, indent=2),
     )
+
+
+def _seen(source: Source) -> str:
+    """What the training has seen beyond its sizes, a paragraph if there is something."""
+    said = sentence(source.run.summary, source.run.config.training.goal)
+    return f"\nAt the end of the training: {said}.\n" if said else ""
 
 
 def _example_size(ranges: Mapping[str, range]) -> dict[str, int]:

@@ -77,7 +77,9 @@ def export(
         console.check_stdout()
     require("export", "tensorflow", "tf2onnx", "onnx", "ai_edge_litert")
     console.import_tensorflow()
-    from ntm.export import publish  # noqa: PLC0415  (it imports TensorFlow)
+    from ntm.export import publish  # noqa: PLC0415  (as the next ones: it imports TensorFlow)
+    from ntm.training.beyond import sentence  # noqa: PLC0415
+    from ntm.training.run import load_run  # noqa: PLC0415
 
     try:
         if output is not None:
@@ -100,6 +102,10 @@ def export(
         console.show(json.dumps({graph: dataclasses.asdict(found) for graph, found in agreements.items()}))
     elif not quiet:
         console.show(publish.table(agreements))
+        trained = load_run(run)
+        seen = sentence(trained.summary, trained.config.training.goal)
+        if seen:
+            console.say(f"{_COMMAND}: at the end of its training: {seen}")
     return console.OK
 
 

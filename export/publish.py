@@ -29,9 +29,15 @@ FORMATS = dict(zip(options.FORMATS, (onnx_format, savedmodel, tflite, triton), s
 class DisagreementError(ExportError):
     """A graph disagrees with TensorFlow; the message is one line."""
 
-    def __init__(self, agreements: Mapping[str, Agreement]) -> None:
+    def __init__(self, agreements: Mapping[str, Agreement], *, converged: bool = True) -> None:
         strayed = {graph: found for graph, found in agreements.items() if not found.holds}
         graphs = ", ".join(f"{graph} ({_shortly(found)})" for graph, found in strayed.items())
+        if not converged:
+            super().__init__(
+                "the network has not converged and is numerically unstable, so that no export equals TensorFlow: "
+                f"{graphs}; train it until it converges, with a smaller --learning-rate if its loss grows"
+            )
+            return
         rounding = all(found.only_rounding for found in strayed.values())
         advice = (
             "; no bit differs, but the network magnifies rounding: train it with --sharpness-penalty 1e-3, or longer"
@@ -41,8 +47,10 @@ class DisagreementError(ExportError):
 
 def _shortly(found: Agreement) -> str:
     wrong = [f"{bits} more wrong at {size}" for size, bits in found.wrong_bits.items() if bits]
-    largest = np.max([*found.difference.values()])  # which is NaN if one is
-    return ", ".join([f"by up to {largest:.1e}", f"{found.differing_bits} bits differ", *wrong])
+    tensor = max(found.difference, key=lambda name: np.nan_to_num(found.difference[name], nan=np.inf))
+    return ", ".join(
+        [f"by up to {found.difference[tensor]:.1e} in {tensor}", f"{found.differing_bits} bits differ", *wrong]
+    )
 
 
 def publish(
@@ -111,7 +119,7 @@ def publish(
                 del agreements[candidate.name]
                 (staged / candidate.name).unlink()
                 warnings.warn(f"not published, since not as good: {candidate.name} ({_shortly(found)})", stacklevel=2)
-        _demand(agreements)
+        _demand(agreements, trained)
         text = card.text(source, [FORMATS[name].describe(source, staged) for name in formats], agreements)
         (staged / card.FILE).write_text(text, encoding="utf-8")
     return agreements
@@ -151,7 +159,7 @@ def verify(
         if not _same(said, Source(trained, learned, said.model_name).metadata(said.graph, unroll=said.unroll)):
             raise ExportError(f"what {candidate.name} in {folder} says of itself is not what the run holds")
     agreements = _measure(trained, learned, candidates)
-    _demand(agreements)
+    _demand(agreements, trained)
     return agreements
 
 
@@ -200,9 +208,9 @@ def _measure(trained: TrainedRun, task: Task, candidates: Iterable[Candidate]) -
     return prove(trained.network, task, trained.config.training.ranges, candidates)
 
 
-def _demand(agreements: Mapping[str, Agreement]) -> None:
+def _demand(agreements: Mapping[str, Agreement], trained: TrainedRun) -> None:
     if not all(found.holds for found in agreements.values()):
-        raise DisagreementError(agreements)
+        raise DisagreementError(agreements, converged=trained.summary.get("converged") is not False)
 
 
 def _check_free(folder: pathlib.Path, replace: bool) -> None:

@@ -9,9 +9,11 @@ import gc
 import importlib
 import io
 import logging
+import mmap
 import os
 import signal
 import sys
+import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -32,6 +34,11 @@ OK, WRONG, TROUBLE = 0, 1, 2
 # while they are imported. Windows has no such timer.
 _INSISTENCE = 1.0
 _TIMER = getattr(signal, "SIGALRM", None)
+
+# What libraries need of the address space, in MiB, and of threads. Where there is less, they end the process.
+_ADDRESS_SPACE, _ADDRESS_SPACE_OF_TENSORFLOW = 300, 3_072
+_THREADS_OF_TENSORFLOW = 24 + (os.cpu_count() or 1)
+_NO_THREAD = "can't start new thread"  # what Python says
 
 _received: list[int] = []  # the signals that have come
 _unhurried = False  # whether a signal may wait
@@ -232,6 +239,11 @@ class Progress:
             self._bar.stop()
 
     @property
+    def enabled(self) -> bool:
+        """Whether a bar is drawn once the block has lasted a moment."""
+        return self._enabled
+
+    @property
     def elapsed(self) -> float:
         """Seconds since the beginning."""
         return time.monotonic() - self._start
@@ -265,9 +277,14 @@ def import_tensorflow() -> None:
     """Import TensorFlow so that it is silent, and sooner there.
 
     Collecting garbage takes a fifth of the time of its import, and finds none.
+
+    Raises:
+        CommandError: a limit of the process is too small for TensorFlow.
     """
     from ntm.training import compilation  # noqa: PLC0415  (as the next lines: only training and export need it)
 
+    _require_address_space(_ADDRESS_SPACE_OF_TENSORFLOW)
+    _require_threads(_THREADS_OF_TENSORFLOW)
     compilation.set_up()
     silence_libraries()
     logging.getLogger("matplotlib").setLevel(logging.ERROR)  # TensorFlow imports it, and it misses its cache aloud
@@ -315,9 +332,47 @@ def _invoke(name: str, function: Callable[..., int | None]) -> int:
     command = typer.main.get_command(app)
     try:
         with command.make_context(name, sys.argv[1:]) as context:
+            _require_address_space(_ADDRESS_SPACE)
             return command.invoke(context) or OK
     except typer.Exit as end:
         return end.exit_code
+
+
+def _require_address_space(mebibytes: int) -> None:
+    """Check that the process may map so much more.
+
+    Raises:
+        CommandError: it may not.
+    """
+    if not hasattr(mmap, "MAP_PRIVATE"):  # as on Windows, which has no such limit
+        return
+    try:
+        mmap.mmap(-1, mebibytes << 20, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, prot=mmap.PROT_READ).close()
+    except OSError as error:
+        raise CommandError(
+            f"out of memory: the limit of the address space (ulimit -v) must leave {mebibytes:,} MiB"
+        ) from error
+
+
+def _require_threads(count: int) -> None:
+    """Check that the process may start so many threads.
+
+    Raises:
+        CommandError: it may not.
+    """
+    end = threading.Event()
+    threads = []
+    try:
+        for _ in range(count):
+            threads.append(threading.Thread(target=end.wait, daemon=True))
+            threads[-1].start()
+    except RuntimeError as error:
+        threads.pop()
+        raise CommandError(f"the limit of processes (ulimit -u) must leave {count} threads") from error
+    finally:
+        end.set()
+        for thread in threads:
+            thread.join()
 
 
 def _explain(error: Exception) -> str:
@@ -328,6 +383,8 @@ def _explain(error: Exception) -> str:
         return lowered(str(error.format_message()))
     if isinstance(error, MemoryError):
         return "out of memory"
+    if isinstance(error, RuntimeError) and str(error) == _NO_THREAD:
+        return "cannot start a thread: the limit of processes (ulimit -u) or of memory is too small"
     if isinstance(error, OSError):
         reason = lowered(error.strerror or str(error))
         return f"{error.filename}: {reason}" if error.filename else reason

@@ -19,7 +19,7 @@ from ntm.runtime.metadata import Metadata
 from ntm.runtime.model import Floats, Model
 from ntm.tasks import metrics
 from ntm.tasks.catalogue import build, find_class, recorded_class, title
-from ntm.tasks.task import Batch, Size, Task, check, check_fits, check_size, draw
+from ntm.tasks.task import Batch, Size, Task, check, check_fits, check_size, draw, optimal_output
 
 # N is at least this, as in the paper, unless another is asked for.
 LEAST_LOCATIONS = 128
@@ -263,10 +263,7 @@ def _score(task: Task, case: Case, batch: Batch, y: Floats) -> Score:
     wrong = metrics.wrong_bits(batch, y)
     b = int(wrong.argmax())
     worst = Output(batch.x[:, b], batch.target[:, b], batch.mask[:, b], y[:, b].copy())
-    with _errors_of(task, "optimal"):
-        optimal = task.optimal(batch)
-        if optimal is not None and optimal.shape != y.shape:
-            raise ValueError(f"the shape must be {y.shape}, not {optimal.shape}")
+    optimal = optimal_output(task, batch)
     optimal_cost = None if optimal is None else metrics.cost(batch, optimal)
     return Score(case, wrong, metrics.cost(batch, y), optimal_cost, worst)
 

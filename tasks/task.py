@@ -136,6 +136,23 @@ def draw(task: Task, rng: np.random.Generator, batch_size: int, size: Size) -> B
     return Batch(x, target, mask)
 
 
+def optimal_output(task: Task, batch: Batch) -> Floats | None:
+    """What ``task.optimal`` makes of a batch, checked: ``[T, B, O]``, or None where nothing is uncertain.
+
+    Raises:
+        TaskError: the task raised an exception, or the output is not of the target's shape.
+    """
+    try:
+        y = task.optimal(batch)
+        if y is not None and np.shape(y) != batch.target.shape:
+            raise ValueError(f"the shape must be {batch.target.shape}, not {np.shape(y)}")
+        return None if y is None else np.asarray(y, np.float32)
+    except TaskError:
+        raise
+    except Exception as error:
+        raise TaskError(f"the task {task.name}, optimal: {type(error).__name__}: {error}") from error
+
+
 def check(task: Task) -> None:
     """Check that a task keeps the contract, as far as its smallest and its largest batches tell.
 
@@ -171,10 +188,12 @@ def _check(task: Task) -> None:
             raise TaskError(f"the task {task.name}: training_sizes: {name!r} is not a name")
         if not isinstance(values, range) or not values or min(values) < 0:
             raise TaskError(f"the task {task.name}: training_sizes: {name} must be a range of whole numbers, not empty")
+        if values.step != 1:
+            raise TaskError(f"the task {task.name}: training_sizes: {name} must be a range of step 1, not {values}")
     for size in task.evaluation_sizes:
         check_size(task, size)
     for size in corners(ranges):
-        draw(task, np.random.default_rng(0), 2, size)
+        optimal_output(task, draw(task, np.random.default_rng(0), 2, size))
         _check_whole(task, f"memory_locations of {describe(size)}", task.memory_locations(size))
 
 

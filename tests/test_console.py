@@ -1,10 +1,13 @@
 import gc
+import itertools
 import os
 import pathlib
 import pty
+import resource
 import signal
 import subprocess
 import sys
+import threading
 import time
 from typing import Any
 
@@ -68,6 +71,11 @@ def run(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
             2,
             "error: internal error, NTM_TRACEBACK=1 shows where: ValueError: why?",
         ),
+        (
+            ["raise RuntimeError('can\\'t start new thread')"],
+            2,
+            "error: cannot start a thread: the limit of processes (ulimit -u) or of memory is too small",
+        ),
         (["warnings.warn('mind the gap.')"], 0, "warning: mind the gap"),
         (["console.fail('ntm-test', 'not converged', console.WRONG)"], 1, "error: not converged"),
         (["raise errors.TaskError('the task\\nFoo is bad.')"], 2, "error: the task Foo is bad"),
@@ -88,6 +96,51 @@ def test_one_line_and_the_exit_code(arguments: list[str], code: int, message: st
     result = run(*arguments)
     assert (result.returncode, result.stdout) == (code, "")
     assert result.stderr == (f"ntm-test: {message}\n" if message else "")
+
+
+@pytest.mark.parametrize("kibibytes", [100_000, 250_000])
+@pytest.mark.parametrize("name", ["train", "copy", "evaluate"])
+def test_a_small_limit_of_the_address_space_is_one_line(name: str, kibibytes: int, tmp_path: pathlib.Path) -> None:
+    arguments = {"train": ["--output", "run"], "copy": [__file__, "-o", "copy"], "evaluate": []}[name]
+    program = [sys.executable, "-c", f"from ntm.commands import {name}; {name}()", *arguments]
+
+    def limited(*arguments: str) -> subprocess.CompletedProcess[str]:
+        limit = (kibibytes << 10, kibibytes << 10)
+        return subprocess.run(
+            [*program, *arguments],
+            capture_output=True,
+            check=False,
+            text=True,
+            cwd=tmp_path,
+            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, limit),
+        )
+
+    result = limited()
+    assert (result.returncode, result.stdout, result.stderr.count("\n")) == (2, "", 1)
+    assert ": error: out of memory: the limit of the address space (ulimit -v) must leave 300 MiB" in result.stderr
+    assert limited("--help").returncode == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_limits_that_tensorflow_needs_are_checked_before_it_is_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    """TensorFlow ends the process where it cannot start a thread or map its memory."""
+    with pytest.raises(console.CommandError, match=r"^out of memory: the limit of the address space \(ulimit -v\)"):
+        console._require_address_space(1 << 30)
+    console._require_address_space(1)
+    console._require_threads(50)
+    start = threading.Thread.start
+    started = itertools.count()
+
+    def start_few(thread: threading.Thread) -> None:
+        if next(started) >= 4:
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start_few)
+    before = threading.active_count()
+    with pytest.raises(console.CommandError, match=r"^the limit of processes \(ulimit -u\) must leave \d+ threads$"):
+        console.import_tensorflow()
+    assert threading.active_count() == before
 
 
 def test_a_traceback_on_demand() -> None:

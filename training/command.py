@@ -3,8 +3,9 @@
 import json
 import math
 import pathlib
+import shlex
 import time
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 _STARTED = time.monotonic()  # before the slow imports: they are part of the time to converge
 
@@ -13,11 +14,16 @@ from typer import Option  # noqa: E402
 from ntm import console  # noqa: E402
 from ntm.errors import require  # noqa: E402
 
+if TYPE_CHECKING:
+    from ntm.training.run import TrainedRun
+
 _COMMAND = "ntm-train"
 
 # Of a controller or an LSTM: layers, and units in each.
 _MOST_LAYERS, _MOST_UNITS = 16, 1 << 12
 _RECIPE = "by the recipe"
+# Seconds between two lines of progress where there is no terminal: at first, and at last.
+_FIRST_WAIT, _LONGEST_WAIT = 10.0, 60.0
 _LIST = "help"  # the name of a task that lists the tasks instead
 _DEFAULT = "copy"
 
@@ -232,32 +238,74 @@ def train(
 
     went_on = False
     with console.Progress(None, quiet=quiet) as bar, console.unhurried() as interrupted:
+        lines = _Lines(enabled=not (quiet or bar.enabled))
+        is_new = not output.exists()
 
         def report(line: dict[str, Any]) -> None:
             nonlocal went_on
             went_on = True
             loss, wrong = (math.nan if line[name] is None else line[name] for name in ("loss", "wrong_bits"))
             rate = line["sequences"] / max(line["seconds"], 1e-9)
-            bar.update(
-                line["batches"],
-                f"batch {line['batches']:,}, loss {loss:.2e}, {wrong:.2f} wrong bits, {rate:,.0f} sequences/s",
-            )
+            text = f"batch {line['batches']:,}, loss {loss:.2e}, {wrong:.2f} wrong bits, {rate:,.0f} sequences/s"
+            bar.update(line["batches"], text)
+            lines.update(text)
 
-        trained = train_on(
-            learned,
-            output,
-            resume=resume,
-            replace=force,
-            report=report,
-            interrupted=interrupted,
-            started=_STARTED,
-            **options,
-        )
+        def tell_how_to_go_on() -> None:
+            if not quiet and (output / "checkpoint.npz").exists():
+                console.say(f"{_COMMAND}: interrupted; to go on: {_command_to_resume(output, task)}")
+
+        try:
+            trained = train_on(
+                learned,
+                output,
+                resume=resume,
+                replace=force,
+                report=report,
+                interrupted=interrupted,
+                started=_STARTED,
+                **options,
+            )
+        except BaseException:
+            if interrupted() and (went_on or resume or is_new):  # it did not end in the time that a command has
+                tell_how_to_go_on()
+            raise
+        if interrupted() and _can_go_on(trained):
+            tell_how_to_go_on()
     if as_json:
         console.show(json.dumps(trained.summary))
     elif not quiet:
-        console.say(f"{_COMMAND}: {'' if went_on else 'nothing left to do: '}{_sentence(trained.summary)}")
+        console.say(f"{_COMMAND}: {'' if went_on else 'nothing left to do: '}{_sentence(trained)}")
     return console.OK if trained.converged else console.WRONG
+
+
+class _Lines:
+    """Progress as lines, for where no terminal shows a bar: one now and then, less often the longer it takes."""
+
+    def __init__(self, *, enabled: bool) -> None:
+        self._enabled = enabled
+        self._begun: float | None = None  # with the first update: before, TensorFlow compiles
+        self._next = _FIRST_WAIT
+
+    def update(self, text: str) -> None:
+        """Print the progress if it is time to."""
+        now = time.monotonic()
+        self._begun = now if self._begun is None else self._begun
+        elapsed = now - self._begun
+        if self._enabled and elapsed >= self._next:
+            console.say(f"{_COMMAND}: {text}")
+            self._next = elapsed + min(elapsed, _LONGEST_WAIT)
+
+
+def _can_go_on(trained: "TrainedRun") -> bool:
+    """Whether a training was ended before its end."""
+    return not trained.converged and trained.summary["batches"] < trained.config.training.max_batches
+
+
+def _command_to_resume(output: pathlib.Path, task: str | None) -> str:
+    from ntm.tasks import BUILT_IN  # noqa: PLC0415  (it imports NumPy)
+
+    own = [] if task is None or task in BUILT_IN else ["--task", task]
+    return shlex.join([_COMMAND, "--output", str(output), *own, "--resume"])
 
 
 def parse_sizes(option: str, text: str) -> tuple[int, ...]:
@@ -286,15 +334,19 @@ def _tasks() -> str:
     return "\n".join([*lines, f"{'FILE.py:CLASS'.ljust(width)}  A task of your own: a subclass of ntm.tasks.Task"])
 
 
-def _sentence(summary: dict[str, Any]) -> str:
+def _sentence(trained: "TrainedRun") -> str:
+    from ntm.training import beyond  # noqa: PLC0415  (it imports TensorFlow)
+
+    summary = trained.summary
     if not summary["converged"]:
         return (
             f"not converged after {summary['sequences']:,} sequences in {summary['seconds']:.1f} s; "
             f"--resume goes on with more --max-batches than {summary['batches']}"
         )
+    seen = beyond.sentence(summary, trained.config.training.goal)
     return (
         f"converged after {summary['sequences_to_converge']:,} sequences in {summary['seconds_to_converge']:.1f} s, "
-        f"finished after {summary['sequences']:,} in {summary['seconds']:.1f} s"
+        f"finished after {summary['sequences']:,} in {summary['seconds']:.1f} s{seen and f'; {seen}'}"
     )
 
 

@@ -9,11 +9,11 @@ import numpy as np
 from ntm.errors import TaskError
 from ntm.tasks import metrics
 from ntm.tasks.catalogue import make
-from ntm.tasks.task import Batch, Floats, Size, Task, check_fits, corners, describe, draw, largest
+from ntm.tasks.task import Batch, Floats, Size, Task, check_fits, corners, describe, draw, largest, optimal_output
 from ntm.training.config import TrainingConfig, as_ranges
 
 # No training batch and no check are the same sequences: each has a stream of random numbers of its own.
-_TRAINING, _CHECKS, _LOCATIONS = 0, 1, 2
+_TRAINING, _CHECKS, _LOCATIONS, _OF_A_SIZE = 0, 1, 2, 3
 # Sequences of one size in a check.
 _GROUP = 20
 
@@ -94,6 +94,15 @@ class Data:
         ]
         return self._padded(self._task, groups, sequences)
 
+    def of_size(self, size: Size, sequences: int) -> Padded:
+        """Sequences of any size, always the same; T is theirs.
+
+        Raises:
+            TaskError: the task raised an exception, or its batch breaks the contract.
+        """
+        batch = draw(self._task, self._rng(_OF_A_SIZE, 0), sequences, size)
+        return Padded(*batch, len(batch.x), sequences, _optimal(self._task, [batch]))
+
     def _training(self, number: int, lesson: int) -> Padded:
         task, ranges, every = self._lessons[lesson]
         rng = self._rng(_TRAINING, number)
@@ -136,6 +145,6 @@ def _size(rng: np.random.Generator, ranges: Mapping[str, range]) -> dict[str, in
 
 def _optimal(task: Task, batches: Sequence[Batch]) -> float:
     """The cost of the optimal predictor in bits per sequence."""
-    predictions = [task.optimal(batch) for batch in batches]
+    predictions = [optimal_output(task, batch) for batch in batches]
     costs = [metrics.cost(b, y).sum() for b, y in zip(batches, predictions, strict=True) if y is not None]
     return float(sum(costs) / sum(batch.x.shape[1] for batch in batches))

@@ -3,22 +3,25 @@
 ``config.json``     what was asked for: the task, the network's configuration and the training's options
 ``history.jsonl``   one line a progress report
 ``checkpoint.npz``  the network's variables by name, the optimiser's, and a summary of the training so far
+``.lock``           while a process trains the run, which no other process may do at the same time
 
 A run without a checkpoint has not been trained yet.
 """
 
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import io
 import itertools
 import json
 import math
+import os
 import pathlib
 import tempfile
 import typing
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -27,7 +30,13 @@ from ntm.files import atomic_output
 from ntm.models import NETWORKS, Network, NetworkConfig, make_network
 from ntm.training.config import Lesson, TrainingConfig
 
-CONFIG, HISTORY, CHECKPOINT = "config.json", "history.jsonl", "checkpoint.npz"
+try:
+    import fcntl
+except ImportError:  # on Windows
+    fcntl = None  # type: ignore[assignment]
+
+CONFIG, HISTORY, CHECKPOINT, LOCK = "config.json", "history.jsonl", "checkpoint.npz", ".lock"
+_ATTEMPTS = 10  # to lock a file that others lock and delete
 _MODEL, _STATE, _SUMMARY = "model/", "state/", "summary"
 _KIND = "model"  # of the network: a name of ``NETWORKS``
 
@@ -74,7 +83,7 @@ def check_free(folder: pathlib.Path, *, replace: bool) -> None:
     """
     with explaining(f"cannot make {folder}"):
         existing = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
-        if existing == folder.absolute() and any(folder.iterdir()):
+        if existing == folder.absolute() and any(path.name != LOCK for path in folder.iterdir()):
             if not (folder / CONFIG).exists():
                 raise RunError(f"{folder} exists and is not a run")
             if not replace:
@@ -82,15 +91,100 @@ def check_free(folder: pathlib.Path, *, replace: bool) -> None:
         tempfile.TemporaryDirectory(dir=existing).cleanup()
 
 
-def begin(folder: pathlib.Path, config: RunConfig, *, replace: bool) -> None:
-    """Make the run folder, over a run only where that is asked for; all else that is in it stays.
+class Lock:
+    """The right to write a run folder: one holder at a time, on this machine and on others that share the folder.
+
+    It is a lock on a file in the folder, which the system takes back when the process ends, however it ends. A folder
+    whose file system knows no locks, or that cannot be written, is not locked. A context manager, which releases it.
+
+    Args:
+        folder: the run folder.
+    """
+
+    def __init__(self, folder: pathlib.Path) -> None:
+        self._folder, self._path = folder, folder / LOCK
+        self._file: int | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+    @property
+    def held(self) -> bool:
+        """Whether it is held."""
+        return self._file is not None
+
+    def take(self) -> None:
+        """Take the lock of a folder that exists, unless it is held already.
+
+        Raises:
+            RunError: another training holds it.
+        """
+        try:
+            for _ in range(_ATTEMPTS):
+                if not self.held:
+                    self._file = _opened_and_locked(self._path)
+        except (BlockingIOError, FileExistsError) as error:
+            stale = "" if fcntl else f" (or was killed: then delete {self._path})"
+            raise RunError(f"{self._folder} is being trained by another process{stale}") from error
+        except OSError:
+            return
+
+    def release(self) -> None:
+        """Let others take it."""
+        file, self._file = self._file, None
+        if file is None:
+            return
+        ends: list[Callable[[], None]] = [self._path.unlink, functools.partial(os.close, file)]
+        for end in ends if fcntl else ends[::-1]:  # on Windows a file cannot go before it is closed
+            with contextlib.suppress(OSError):
+                end()
+
+
+def _opened_and_locked(path: pathlib.Path) -> int | None:
+    """The descriptor of a lock; None if its holder has released it meanwhile, and the file is gone.
 
     Raises:
+        BlockingIOError, FileExistsError: it is held.
+        OSError: there can be no lock.
+    """
+    if not fcntl:  # on Windows the file goes with the process
+        return os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_TEMPORARY", 0))
+    file = os.open(path, os.O_CREAT | os.O_RDWR, 0o666)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.path.samestat(os.fstat(file), os.stat(path)):
+            return file
+    except FileNotFoundError:
+        pass
+    except BaseException:
+        os.close(file)
+        raise
+    os.close(file)
+    return None
+
+
+def begin(folder: pathlib.Path, config: RunConfig, lock: Lock, *, replace: bool) -> None:
+    """Make the run folder, over a run only where that is asked for; all else that is in it stays.
+
+    Args:
+        folder: the run folder.
+        config: what the training was asked for.
+        lock: of the folder; it is taken.
+        replace: whether a run that is there may be replaced.
+
+    Raises:
+        RunError: there is something, or another process has begun to train there.
         FileError: it cannot be made.
     """
     check_free(folder, replace=replace)
     with explaining(f"cannot make {folder}"):
         folder.mkdir(parents=True, exist_ok=True)
+    lock.take()
+    check_free(folder, replace=replace)  # once more: another process may have been there first
+    with explaining(f"cannot make {folder}"):
         for name in (CHECKPOINT, HISTORY):  # before the configuration, to which they would not belong
             (folder / name).unlink(missing_ok=True)
     save_config(folder, config)
@@ -221,20 +315,32 @@ def _parsed(content: bytes) -> dict[str, Any]:
     if not isinstance(model, str) or model not in NETWORKS:
         raise ValueError(f"{_KIND!r} of 'network' must be {' or '.join(NETWORKS)}, not {json.dumps(model):.40}")
     make_config, _ = NETWORKS[model]
-    for part, kind in (("task", _Task), ("network", make_config), ("training", TrainingConfig)):
-        hints = _field_types(kind)
-        for name, value in config[part].items():
-            if (part, name) == ("network", _KIND):
-                continue
-            if name not in hints:
-                raise ValueError(f"this release knows no {name!r} of {part!r}")
-            expected, fits = _KINDS[hints[name]]
-            if not fits(value):
-                raise ValueError(f"{name} must be {expected}, not {json.dumps(value):.40}")
-        missing = sorted(_required(kind) - set(config[part]))
-        if missing:
-            raise ValueError(f"{part!r} has no {missing[0]!r}")
+    network = {name: value for name, value in config["network"].items() if name != _KIND}
+    for part, kind, fields in (
+        ("task", _Task, config["task"]),
+        ("network", make_config, network),
+        ("training", TrainingConfig, config["training"]),
+    ):
+        check_fields(part, kind, fields)
     return config
+
+
+def check_fields(part: str, kind: type, values: Mapping[str, Any]) -> None:
+    """Check values of JSON that are to be the fields of a dataclass.
+
+    Raises:
+        ValueError: one is unknown, missing or of another type; ``part`` is what the message calls them all.
+    """
+    hints = typing.get_type_hints(kind)
+    for name, value in values.items():
+        if name not in hints:
+            raise ValueError(f"this release knows no {name!r} of {part!r}")
+        expected, fits = _KINDS[hints[name]]
+        if not fits(value):
+            raise ValueError(f"{name} must be {expected}, not {json.dumps(value):.40}")
+    missing = sorted(_required(kind) - set(values))
+    if missing:
+        raise ValueError(f"{part!r} has no {missing[0]!r}")
 
 
 @dataclasses.dataclass
@@ -259,6 +365,10 @@ def _required(kind: type) -> set[str]:
 
 def _is_whole(value: Any) -> bool:
     return type(value) is int
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, float) or _is_whole(value)
 
 
 def _is_list_of_whole(value: Any) -> bool:
@@ -287,7 +397,9 @@ def _is_lesson(value: Any) -> bool:
 _KINDS: dict[Any, tuple[str, Callable[[Any], bool]]] = {
     bool: ("true or false", lambda value: isinstance(value, bool)),
     int: ("a whole number", _is_whole),
-    float: ("a number", lambda value: isinstance(value, float) or _is_whole(value)),
+    float: ("a number", _is_number),
+    int | None: ("a whole number or null", lambda value: value is None or _is_whole(value)),
+    float | None: ("a number or null", lambda value: value is None or _is_number(value)),
     str: ("a text", lambda value: isinstance(value, str)),
     tuple[int, ...]: ("a list of whole numbers", _is_list_of_whole),
     tuple[str, ...]: ("a list of texts", _is_list_of_texts),

@@ -10,21 +10,27 @@ import shutil
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
+import numpy as np
 import tensorflow as tf
 
-from ntm.errors import RunError
+from ntm.errors import FileError, RunError, TaskError
+from ntm.models import NetworkConfig
 from ntm.tasks.catalogue import find, recorded
 from ntm.tasks.task import Task
-from ntm.training import run
+from ntm.training import compilation, run
+from ntm.training.beyond import look_beyond
+from ntm.training.config import TrainingConfig
 from ntm.training.recipes import configure
 from ntm.training.run import RunConfig, TrainedRun
-from ntm.training.trainer import Step, Trainer, least_bytes
+from ntm.training.trainer import Progress, Step, Trainer, least_bytes
 
 _REPORT_BATCHES = 25
 _CHECKPOINT_SECONDS = 5.0
+_LARGE_SIZE = 1 << 10  # a number of a size beyond which sequences are drawn with care: one may not fit the memory
+_STEPS = "steps"  # in the checkpoint: what each batch since the last line of the history has told
 
 Report = Callable[[dict[str, Any]], None]
 
@@ -52,14 +58,15 @@ def train(
         report: called with every line of the history.
         interrupted: asked after every batch whether to stop; what was trained is saved then.
         started: when the process started, as ``time.monotonic`` counts; by default now.
-        **options: fields of ``NTMConfig`` and ``TrainingConfig`` that are to differ from the recipe.
+        **options: the ``model``, and fields of its configuration and of ``TrainingConfig`` that are to differ from the
+            recipe.
 
     Returns:
         The trained network.
 
     Raises:
         TaskError: there is no such task, or it breaks its contract.
-        RunError: an option cannot be used, or the folder is not free, or not a run.
+        RunError: an option cannot be used; or the folder is not free, not a run, or trained by another process.
         FileError: the folder cannot be read, made or written.
         MemoryError: the network or a batch is too large.
     """
@@ -70,17 +77,21 @@ def train(
         with tempfile.TemporaryDirectory() as temporary:
             return train(task, temporary, report=report, interrupted=interrupted, started=started, **options)
     folder = pathlib.Path(output)
-    if resume:
-        config, learned = _resumed(folder, task, options)
-    else:
-        if task is None:
-            raise RunError("give a task to learn")
-        learned = find(task) if isinstance(task, str) else task
-        config = configured(learned, options)
-        run.check_free(folder, replace=replace)
-    with _within_memory(config, learned):
-        _train(_Training(folder, config, learned, started), resume, replace, report, interrupted)
-        return run.load_run(folder)
+    with run.Lock(folder) as lock:
+        if (resume or replace) and (folder / run.CONFIG).exists():
+            lock.take()
+        if resume:
+            config, learned = _resumed(folder, task, options)
+        else:
+            if task is None:
+                raise RunError("give a task to learn")
+            learned = find(task) if isinstance(task, str) else task
+            config = configured(learned, options)
+            run.check_free(folder, replace=replace)
+        _check_locations(config)
+        with _within_memory(config, learned):
+            _train(_Training(folder, lock, config, learned, started), resume, replace, report, interrupted)
+            return run.load_run(folder)
 
 
 def configured(task: Task, options: dict[str, Any]) -> RunConfig:
@@ -88,11 +99,37 @@ def configured(task: Task, options: dict[str, Any]) -> RunConfig:
 
     Raises:
         RunError: an option is unknown, or out of its range.
+        MemoryError: the sequences are so large that not even one should be drawn.
     """
     try:
+        for smaller in _smaller_sizes(options.get("sizes") or {}):
+            with contextlib.suppress(TaskError):  # of a task that has no such sizes
+                _demand_memory(*configure(task, options=options | {"sizes": smaller}), task)
         return RunConfig(task.name, task.options, *configure(task, options=options))
     except (ValueError, TypeError) as error:
         raise RunError(str(error)) from error
+
+
+def _smaller_sizes(sizes: Mapping[str, Sequence[int]]) -> Iterator[dict[str, tuple[int, int]]]:
+    """The same sizes with no number above 1,024, above twice that, and so on; none where all are smaller."""
+    most = max((max(ends) for ends in sizes.values()), default=0)
+    limit = _LARGE_SIZE
+    while limit < most:
+        yield {name: (min(least, limit), min(most, limit)) for name, (least, most) in sizes.items()}
+        limit *= 2
+
+
+def _check_locations(config: RunConfig) -> None:
+    """Refuse an N of a training batch that the network cannot have.
+
+    Raises:
+        RunError: ``train_locations`` has one.
+    """
+    network, fewest = config.network, min(config.training.train_locations, default=math.inf)
+    if fewest < network.least_locations:
+        raise RunError(
+            f"train_locations must be at least {network.least_locations}, as many as this network needs, not {fewest}"
+        )
 
 
 def _resumed(folder: pathlib.Path, given: Task | str | None, options: dict[str, Any]) -> tuple[RunConfig, Task]:
@@ -127,10 +164,9 @@ def _train(training: "_Training", resume: bool, replace: bool, report: Report, i
     begun = resume
     trainer = training.trainer
     last_save = time.monotonic()
-    steps: list[Step] = []
     ended = False
     while not (ended or interrupted()):
-        steps.append(trainer.train())
+        training.train()
         if not begun:
             training.begin(replace=replace)
             begun = True
@@ -139,8 +175,7 @@ def _train(training: "_Training", resume: bool, replace: bool, report: Report, i
             continue
         if ended:
             training.conclude()
-        line = training.line(steps)
-        steps = []
+        line = training.line()
         if trainer.annealed and not training.summary["converged"] and not training.exhausted:
             trainer.relearn()
             ended = False
@@ -156,15 +191,22 @@ def _train(training: "_Training", resume: bool, replace: bool, report: Report, i
 class _Training:
     """A trainer, what it has reached so far, and the run folder that keeps both."""
 
-    _BEGINNING: Final = {"converged": False, "seconds_to_converge": None, "sequences_to_converge": None}
+    _BEGINNING: Final[dict[str, Any]] = {
+        "converged": False,
+        "seconds_to_converge": None,
+        "sequences_to_converge": None,
+        "right_up_to": None,
+        "beyond_training": [],
+    }
 
-    def __init__(self, folder: pathlib.Path, config: RunConfig, task: Task, started: float) -> None:
-        self._folder, self._config = folder, config
+    def __init__(self, folder: pathlib.Path, lock: run.Lock, config: RunConfig, task: Task, started: float) -> None:
+        self._folder, self._lock, self._config, self._task = folder, lock, config, task
         self._started = started
         self._before = 0.0  # seconds of earlier processes
         self.trainer = Trainer(config.network, config.training, task)
         self.summary: dict[str, Any] = self._BEGINNING | {"restarts": self.trainer.progress.restarts}
         self._checked: dict[str, float | None] = {}  # what a check since the last line has found
+        self._steps: list[Step] = []  # since the last line
 
     @property
     def exhausted(self) -> bool:
@@ -175,25 +217,49 @@ class _Training:
         """Make the run folder, with all that it takes to resume from it, or leave none behind."""
         is_new = not self._folder.exists()
         try:
-            run.begin(self._folder, self._config, replace=replace)
+            run.begin(self._folder, self._config, self._lock, replace=replace)
             self.save()
         except BaseException:
-            if is_new:
+            if is_new and self._lock.held:  # or it is another's
                 shutil.rmtree(self._folder, ignore_errors=True)
             raise
 
     def resume(self) -> bool:
         """Go on from the checkpoint in the folder, if there is one; returns whether nothing is left to do."""
         if (self._folder / run.CHECKPOINT).exists():
-            state, self.summary = run.load_state(self._folder)
-            self.trainer.restore(state, self.summary.pop("progress"))
-            self._before = self.summary["seconds"]
+            state, summary = run.load_state(self._folder)
+            try:
+                self._restore(state, summary)
+            except (KeyError, TypeError, ValueError) as error:
+                raise RunError(
+                    f"cannot resume {self._folder}: {run.CHECKPOINT} does not fit {run.CONFIG} or this release: {error}"
+                ) from error
             if self.exhausted or (self.summary["converged"] and self.trainer.annealed):
                 return True
-            self.summary["converged"] = False  # it was another network that passed the check
+            # It was another network that passed the check.
+            self.summary |= {"converged": False, "right_up_to": None, "beyond_training": []}
         run.save_config(self._folder, self._config)  # with the batches that are allowed now
         run.rewind_history(self._folder, self.trainer.progress.batches)
         return False
+
+    def _restore(self, state: dict[str, np.ndarray], summary: dict[str, Any]) -> None:
+        """Go on from what a checkpoint holds.
+
+        Raises:
+            KeyError, TypeError, ValueError: it does not fit.
+        """
+        steps = state.pop(_STEPS, np.zeros([0, len(Step._fields)]))  # older checkpoints have none
+        self._steps = [Step(*figures) for figures in steps.tolist()]
+        progress, lessons = summary.pop("progress"), self._config.training.lessons
+        run.check_fields("progress", Progress, progress)
+        if not (0 <= progress["lesson"] <= len(lessons) and min(progress["batches"], progress["restarts"]) >= 0):
+            raise ValueError("its progress is not one of this training")
+        expected = {name: (value.shape, value.dtype) for name, value in self.trainer.state().items()}
+        if {name: (value.shape, value.dtype) for name, value in state.items()} != expected:
+            raise ValueError("its variables are others")
+        self._before = float(summary["seconds"])
+        self.trainer.restore(state, progress)
+        self.summary |= summary
 
     def save(self) -> None:
         """Replace the checkpoint."""
@@ -208,7 +274,21 @@ class _Training:
             tensorflow=tf.__version__,
         )
         progress = dataclasses.asdict(trainer.progress)
-        run.save_checkpoint(self._folder, trainer.variables(), trainer.state(), summary | {"progress": progress})
+        state = trainer.state() | {_STEPS: np.array(self._steps, np.float64).reshape([-1, len(Step._fields)])}
+        run.save_checkpoint(self._folder, trainer.variables(), state, summary | {"progress": progress})
+        compilation.keep()
+
+    def train(self) -> None:
+        """Train on one batch; once more if a file of the cache of compiled trainings has failed XLA."""
+        try:
+            step = self.trainer.train()
+        except tf.errors.OpError as error:
+            out_of_memory = isinstance(error, tf.errors.ResourceExhaustedError)
+            if (out_of_memory and not compilation.is_to_blame(error.message)) or not compilation.discard():
+                raise
+            self.trainer.recompile()  # or XLA would remember the failure
+            step = self.trainer.train()
+        self._steps.append(step)
 
     def follow(self) -> bool:
         """Note what the last batch has changed; returns whether it was the last of all."""
@@ -226,9 +306,11 @@ class _Training:
         self.summary |= self._checked | {"converged": found.passed}
         if found.passed:
             self._note_convergence()
+            self.summary |= look_beyond(self.trainer, self._task, self._config.network)
 
-    def line(self, steps: list[Step]) -> dict[str, Any]:
-        """The line of the history that tells of the last steps."""
+    def line(self) -> dict[str, Any]:
+        """The line of the history that tells of the steps since the last line, those before a resume included."""
+        steps, self._steps = self._steps, []
         checked, self._checked = self._checked, {}
         own = [step for step in steps if step.sequences] or steps
         figures = {
@@ -261,15 +343,24 @@ class _Training:
 
 @contextlib.contextmanager
 def _within_memory(config: RunConfig, task: Task) -> Iterator[None]:
-    """Raise MemoryError for a training that is larger than the memory, at once where that can be told at once.
+    """Raise MemoryError for a training that is larger than the memory, at once where that can be told at once."""
+    _demand_memory(config.network, config.training, task)
+    try:
+        yield
+    except tf.errors.OpError as error:
+        if compilation.is_to_blame(error.message):
+            raise FileError(f"cannot use the cache of compiled trainings: {error.message}") from error
+        if isinstance(error, tf.errors.ResourceExhaustedError):
+            raise MemoryError from error
+        raise
+
+
+def _demand_memory(network: NetworkConfig, training: TrainingConfig, task: Task) -> None:
+    """Raise MemoryError for a training that takes more memory than there is.
 
     The system promises more memory than there is, and then kills who uses it.
     """
     if hasattr(os, "sysconf"):
         there_is = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-        if least_bytes(config.network, config.training, task) > there_is:
+        if least_bytes(network, training, task) > there_is:
             raise MemoryError
-    try:
-        yield
-    except tf.errors.ResourceExhaustedError as error:
-        raise MemoryError from error

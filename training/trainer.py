@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from ntm.models import Network, NetworkConfig, make_network
-from ntm.tasks.task import Task
+from ntm.tasks.task import Size, Task
 from ntm.training import losses
 from ntm.training.backpropagation import unroll
 from ntm.training.config import LOCATION, TrainingConfig
@@ -107,7 +107,7 @@ class Trainer:
         self._optimizer = Adam(list(self._network.trainable_variables), config.clip_norm, config.average_decay)
         # Where the loss was lowest.
         self._snapshot = [tf.Variable(value, trainable=False) for value in self._tensors()] if config.setback else []
-        self._step = tf.function(self._train_step, jit_compile=config.xla, autograph=False)
+        self.recompile()
         self._examine = tf.function(self._run, self._signature(network), autograph=False)
 
     @property
@@ -141,6 +141,10 @@ class Trainer:
         if since is None:
             return rate
         return min(rate, config.annealing_learning_rate) / (1 + (self.progress.batches - since) / _HALVING_BATCHES)
+
+    def recompile(self) -> None:
+        """Compile the training step anew when it is needed next."""
+        self._step = tf.function(self._train_step, jit_compile=self.config.xla, autograph=False)
 
     def train(self) -> Step:
         """Train on one batch, and move the schedule on."""
@@ -248,22 +252,34 @@ class Trainer:
     def check(self) -> Check:
         """Run the averaged network on fresh sequences: with N as configured, and if that is passed with another N."""
         self.result()
-        goal = self.config.goal
         for memory_locations in self._check_locations:
             self.progress.checks += 1
-            batch = self._data.check(self.progress.checks, _CHECK_SEQUENCES)
-            examined = self._examined(batch, memory_locations)
-            wrong, cost, content = (np.concatenate(parts) for parts in zip(*examined, strict=True))
-            excess = float(cost.mean()) - batch.optimal
-            passed = excess <= goal if goal else not wrong.any()
-            found = Check(passed, int(wrong.sum()), excess, int(content.sum()))
-            if not passed:
+            found = self._found(self._data.check(self.progress.checks, _CHECK_SEQUENCES), memory_locations)
+            if not found.passed:
                 break
         return found
 
+    def check_at(self, size: Size, sequences: int, memory_locations: int) -> Check:
+        """Run the network that is the result on sequences of a size, which may be larger than in training.
+
+        Raises:
+            TaskError: the task raised an exception, or its batch breaks the contract.
+        """
+        self.result()
+        return self._found(self._data.of_size(size, sequences), memory_locations)
+
+    def _found(self, batch: Padded, memory_locations: int) -> Check:
+        """What the averaged network makes of sequences."""
+        goal = self.config.goal
+        examined = self._examined(batch, memory_locations)
+        wrong, cost, content = (np.concatenate(parts) for parts in zip(*examined, strict=True))
+        excess = float(cost.mean()) - batch.optimal
+        passed = excess <= goal if goal else not wrong.any()
+        return Check(passed, int(wrong.sum()), excess, int(content.sum()))
+
     def _examined(self, batch: Padded, memory_locations: int) -> Iterator[list[np.ndarray]]:
         """Of the sequences, some at a time, wrong bits, cost, and whether they were output by content addressing."""
-        size = max(1, _CHECKED_AT_ONCE // _state_numbers(self._network.config, memory_locations))
+        size = max(1, _CHECKED_AT_ONCE // state_numbers(self._network.config, memory_locations))
         for start in range(0, batch.x.shape[1], size):
             part = *(array[:, start : start + size] for array in batch[:3]), batch.steps
             yield [tensor.numpy() for tensor in self._examine(*map(tf.constant, part), tf.constant(memory_locations))]
@@ -354,9 +370,8 @@ class Trainer:
         return value, losses.wrong_bits(unrolled.logits, batch), losses.cost(unrolled.logits, batch)
 
     def _signature(self, network: NetworkConfig) -> list[tf.TensorSpec]:
-        """Of ``_run``: one compiled function for any B and N."""
-        steps = self._data.steps
-        shapes = [steps, None, network.input_size], [steps, None, network.output_size], [steps, None]
+        """Of ``_run``: one compiled function for any T, B and N."""
+        shapes = [None, None, network.input_size], [None, None, network.output_size], [None, None]
         return [*map(tf.TensorSpec, shapes), *[tf.TensorSpec([], tf.int32)] * 2]
 
     def _run(
@@ -373,7 +388,7 @@ class Trainer:
 
         # Steps that are not taken stay zero.
         arrays = [
-            tf.TensorArray(tf.float32, x.shape[0], element_shape=[None, *shape])
+            tf.TensorArray(tf.float32, tf.shape(x)[0], element_shape=[None, *shape])
             for shape in ([network.config.output_size], [read_heads, 1])
         ]
         state = network.initial_state(size, memory_locations)
@@ -389,14 +404,14 @@ class Trainer:
 def least_bytes(network: NetworkConfig, config: TrainingConfig, task: Task) -> int:
     """The memory that a training takes at the least: for the states and activations of all steps, and the variables."""
     locations = max(network.memory_locations, *config.train_locations, 0)
-    kept = _state_numbers(network, locations) + sum(outputs for _, outputs in network.matrix_shapes)
+    kept = state_numbers(network, locations) + sum(outputs for _, outputs in network.matrix_shapes)
     steps = Data(task, config).steps * config.batch_size
     # The variables, their average, that in the network that is checked, two moments and the gradient.
     variables = 6 * sum(inputs * outputs for inputs, outputs in network.matrix_shapes)
     return 4 * (steps * kept + variables)
 
 
-def _state_numbers(network: NetworkConfig, locations: int) -> int:
+def state_numbers(network: NetworkConfig, locations: int) -> int:
     """The numbers in the state of one sequence."""
     shapes = (
         [locations if size == "N" else int(size) for size in shape[1:]] for shape in network.state_shapes.values()

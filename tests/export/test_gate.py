@@ -309,6 +309,33 @@ def test_tensorflow_computes_in_float64(make_cell: Callable[..., NTMCell], train
             np.testing.assert_allclose(y, 1 / (1 + np.exp(-left)), rtol=0, atol=1e-6)
 
 
+@pytest.mark.usefixtures("short_gate")
+@pytest.mark.filterwarnings("ignore:the network has not converged")
+@pytest.mark.parametrize("converged", [False, True, None])
+def test_gate_says_that_a_network_has_diverged_and_in_which_tensor_it_shows(
+    make_cell: Callable[..., NTMCell],
+    trained: Callable[..., TrainedRun],
+    converged: bool | None,
+    tmp_path: pathlib.Path,
+) -> None:
+    task = Copy(bits=5)
+    cell = make_cell(task)
+    for variable in cell.trainable_variables:  # as a learning rate of 1 leaves them
+        variable.assign(100 * variable)
+    summary = {} if converged is None else {"converged": converged}
+    said = (
+        r"^the network has not converged and is numerically unstable, so that no export equals TensorFlow: "
+        if converged is False
+        else r"^not equal to TensorFlow: "
+    )
+    with pytest.raises(
+        publish.DisagreementError, match=said + r"step.onnx \(by up to \S+ in [a-z_]+, \d+ bits"
+    ) as error:
+        publish.publish(trained(cell, task, summary), tmp_path / "out", ["onnx"], unroll=8)
+    assert ("train it until it converges" in str(error.value)) is (converged is False)
+    assert list(tmp_path.iterdir()) == []
+
+
 LATE = 100  # no sequence of fewer steps moves a head to this location
 
 
@@ -386,7 +413,7 @@ def test_a_difference_of_nan_is_reported() -> None:
     found = parity.Agreement()
     found.note("y", np.zeros(1), np.zeros(1))
     found.note("next_memory", np.zeros(1), np.array([np.nan]))
-    assert "by up to nan" in str(publish.DisagreementError({"step.onnx": found}))
+    assert "by up to nan in next_memory" in str(publish.DisagreementError({"step.onnx": found}))
 
 
 @pytest.mark.parametrize(

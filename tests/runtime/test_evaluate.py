@@ -470,7 +470,7 @@ class Fragile(Inverse):
     def optimal(self, batch: Batch) -> Floats | None:
         if self.broken == "optimal":
             raise RuntimeError("no idea")
-        if self.broken == "optimal's shape":
+        if self.broken == "optimal's shape" and len(batch.x) == 9:
             return batch.target[:, :, :3]
         return None
 

@@ -10,7 +10,7 @@ import pytest
 
 from ntm.errors import TaskError
 from ntm.tasks import BUILT_IN, Batch, Size, Task, find
-from ntm.tasks.task import check, check_size, corners, describe, draw, largest
+from ntm.tasks.task import check, check_size, corners, describe, draw, largest, optimal_output
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Echo(Task):
 class Two(Echo):
     """An Echo of two sizes."""
 
-    training_sizes = {"length": range(3, 8), "repeats": range(2, 10, 3)}  # noqa: RUF012
+    training_sizes = {"length": range(3, 8), "repeats": range(2, 9)}  # noqa: RUF012
 
 
 def _echo(**members: Any) -> Task:
@@ -189,6 +189,14 @@ BROKEN_MEMBERS: dict[str, tuple[dict[str, Any], str]] = {
         {"training_sizes": {"length": range(-1, 3)}},
         "training_sizes: length must be a range of whole numbers, not empty",
     ),
+    "a range of every second number": (
+        {"training_sizes": {"length": range(1, 20, 3)}},
+        "training_sizes: length must be a range of step 1, not range(1, 20, 3)",
+    ),
+    "a range backwards": (
+        {"training_sizes": {"length": range(5, 3, -1)}},
+        "training_sizes: length must be a range of step 1, not range(5, 3, -1)",
+    ),
     "a pair for a range": (
         {"training_sizes": {"length": (1, 3)}},
         "training_sizes: length must be a range of whole numbers, not empty",
@@ -215,6 +223,30 @@ BROKEN_MEMBERS: dict[str, tuple[dict[str, Any], str]] = {
 @pytest.mark.parametrize(("members", "wrong"), BROKEN_MEMBERS.values(), ids=BROKEN_MEMBERS)
 def test_members_that_break_the_contract_are_refused(members: dict[str, Any], wrong: str) -> None:
     assert _refusal(lambda: check(_echo(**members))) == f"the task Echo: {wrong}"
+
+
+@pytest.mark.parametrize(
+    ("optimal", "wrong"),
+    [
+        (lambda *_: _raise(ZeroDivisionError("division by zero")), "ZeroDivisionError: division by zero"),
+        (lambda *_: 0.5, "ValueError: the shape must be (3, 2, 2), not ()"),
+        (lambda _, batch: batch.target[0], "ValueError: the shape must be (3, 2, 2), not (2, 2)"),
+        (lambda *_: "half", "ValueError: the shape must be (3, 2, 2), not ()"),
+    ],
+)
+def test_an_optimal_output_that_breaks_the_contract_is_refused(optimal: Any, wrong: str) -> None:
+    task = _echo(optimal=optimal)
+    expected = f"the task Echo, optimal: {wrong}"
+    assert _refusal(lambda: check(task)) == expected
+    assert _refusal(lambda: optimal_output(task, draw(task, np.random.default_rng(0), 2, {"length": 3}))) == expected
+
+
+def test_an_optimal_output_may_be_a_list() -> None:
+    task = _echo(optimal=lambda _, batch: (0.5 + 0 * batch.target).tolist())
+    y = optimal_output(task, draw(task, np.random.default_rng(0), 2, {"length": 3}))
+    assert y is not None
+    assert y.dtype == np.float32
+    assert y.shape == (3, 2, 2)
 
 
 @pytest.mark.parametrize(

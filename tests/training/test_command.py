@@ -8,6 +8,7 @@ import pathlib
 import pty
 import re
 import resource
+import shlex
 import shutil
 import signal
 import struct
@@ -258,6 +259,7 @@ def test_a_contradiction_to_a_resumed_run_is_one_line(
         (("--resume",), "{folder} is not a run of ntm-train: it has no config.json"),
         (("--resume", "-f"), "give either --resume or --force: one goes on with a run, the other replaces it"),
         (("--size", "length=1-60000"), "out of memory"),
+        (("--size", "length=999999999"), "out of memory"),
         (("--task", "cpoy"), f"there is no task 'cpoy': give one of {', '.join(BUILT_IN)}, or FILE.py:CLASS"),
         (("--task", "nowhere.py:Parity"), "there is no file nowhere.py"),
         (("--option", "colour=red"), "the task copy has no option 'colour'; its options: bits, pattern"),
@@ -392,9 +394,10 @@ def test_a_killed_training_leaves_a_checkpoint_that_loads(number: signal.Signals
     time.sleep(0.2)
     process.send_signal(number)
     _, errors = process.communicate(timeout=60)
-    assert errors == b""
     assert process.returncode == (-number if number == signal.SIGKILL else 128 + number)
     batches = load_run(folder).summary["batches"]
+    told = f"ntm-train: interrupted; to go on: ntm-train --output {folder} --resume\n"
+    assert errors.decode() == ("" if number == signal.SIGKILL else told)
     reported = [json.loads(line)["batches"] for line in (folder / "history.jsonl").read_text().splitlines()]
     if number == signal.SIGKILL:
         assert batches > 0
@@ -403,6 +406,119 @@ def test_a_killed_training_leaves_a_checkpoint_that_loads(number: signal.Signals
     assert ntm_train("--output", folder, "--resume", "--max-batches", batches + 30).returncode == 1
     resumed = [json.loads(line)["batches"] for line in (folder / "history.jsonl").read_text().splitlines()]
     assert resumed == [*range(25, batches + 30, 25), batches + 30]
+
+
+@pytest.mark.parametrize("quiet", [False, True])
+def test_the_command_that_an_interrupted_training_tells_goes_on_with_it(quiet: bool, tmp_path: pathlib.Path) -> None:
+    file, folder = tmp_path / "my tasks.py", tmp_path / "my run"
+    file.write_text(PARITY)
+    program = """
+import os, signal
+from ntm.training import data
+training = data.Data.training
+def interrupted_training(self, number, lesson):
+    if number == 2:
+        os.kill(os.getpid(), signal.SIGINT)
+    return training(self, number, lesson)
+data.Data.training = interrupted_training
+from ntm.commands import train
+train()
+"""
+    options = ("--task", f"{file}:Parity", *QUICK, *(["--quiet"] if quiet else []))
+    arguments = [sys.executable, "-c", program, "--output", str(folder), *options]
+    done = subprocess.run(arguments, capture_output=True, check=False, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (130, "")
+    if quiet:
+        assert done.stderr == ""
+        return
+    told, _, command_line = done.stderr.rstrip("\n").partition("; to go on: ")
+    assert told == "ntm-train: interrupted"
+    name, *words = shlex.split(command_line)
+    assert (name, words) == ("ntm-train", ["--output", str(folder), "--task", f"{file}:Parity", "--resume"])
+    done = ntm_train(*words)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert load_run(folder).summary["batches"] == 60
+
+
+def test_an_interrupt_that_a_training_is_slow_to_heed_tells_how_to_go_on(tmp_path: pathlib.Path) -> None:
+    """After a second it is interrupted wherever it is, here in the next batch."""
+    program = """
+import os, signal, time
+from ntm.training import data
+training = data.Data.training
+def interrupted_training(self, number, lesson):
+    if number == 2:
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(30)
+    return training(self, number, lesson)
+data.Data.training = interrupted_training
+from ntm.commands import train
+train()
+"""
+    folder = tmp_path / "run"
+    for options in ((), ("--force",)):
+        arguments = [sys.executable, "-c", program, "--output", str(folder), *QUICK, *options]
+        done = subprocess.run(arguments, capture_output=True, check=False, text=True, timeout=60)
+        assert (done.returncode, done.stdout) == (130, "")
+        # Of a run that was to be replaced nobody can tell whether it has been.
+        told = "" if options else f"ntm-train: interrupted; to go on: ntm-train --output {folder} --resume\n"
+        assert done.stderr == told
+    assert ntm_train("--output", folder, "--resume").returncode == 1
+
+
+def test_without_a_terminal_there_is_a_line_now_and_then(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seconds = iter(range(0, 400, 4))
+    monkeypatch.setattr(time, "monotonic", lambda: 1_000 + next(seconds))
+    lines, silent = command._Lines(enabled=True), command._Lines(enabled=False)
+    for second in range(0, 200, 4):
+        lines.update(f"after {second} s")
+    for second in range(0, 200, 4):
+        silent.update(f"after {second} s")
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.splitlines() == [f"ntm-train: after {second} s" for second in (12, 24, 48, 96, 156)]
+
+
+@pytest.mark.parametrize("quiet", [False, True])
+def test_a_long_training_without_a_terminal_tells_of_its_progress(quiet: bool, tmp_path: pathlib.Path) -> None:
+    program = """
+from ntm.training import command
+command._FIRST_WAIT = 0.01
+command.main()
+"""
+    arguments = [*QUICK, "--output", str(tmp_path / "run"), *(["--quiet"] if quiet else ["--json"])]
+    done = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, check=False, text=True)
+    assert done.returncode == 1
+    if quiet:
+        assert (done.stdout, done.stderr) == ("", "")
+    else:
+        assert json.loads(done.stdout)["batches"] == 60
+        assert re.match(r"ntm-train: batch 50, loss \S+, \S+ wrong bits, \d+ sequences/s\n", done.stderr)
+
+
+def test_a_run_has_one_writer_at_a_time(tmp_path: pathlib.Path) -> None:
+    folder = tmp_path / "run"
+    program = [sys.executable, "-c", "from ntm.commands import train; train()", "--output", str(folder), *QUICK]
+    process = subprocess.Popen([*program, "--max-batches", "1000000"], stderr=subprocess.PIPE)
+    deadline = time.monotonic() + 120
+    while not (folder / "history.jsonl").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    config = (folder / "config.json").read_bytes()
+    for options in (("--resume",), ("--resume", "--max-batches", "70"), ("--force", *QUICK, "--seed", "1")):
+        done = ntm_train("--output", folder, *options)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr == f"ntm-train: error: {folder} is being trained by another process\n"
+    assert process.poll() is None
+    process.kill()
+    process.communicate()
+    assert (folder / "config.json").read_bytes() == config
+    batches = load_run(folder).summary["batches"]
+    assert ntm_train("--output", folder, "--resume", "--max-batches", batches + 30).returncode == 1
+    reported = [json.loads(line)["batches"] for line in (folder / "history.jsonl").read_text().splitlines()]
+    assert reported == [*range(25, batches + 30, 25), batches + 30]
+    assert sorted(path.name for path in folder.iterdir()) == ["checkpoint.npz", "config.json", "history.jsonl"]
 
 
 def test_an_interrupt_before_the_first_batch_leaves_nothing(tmp_path: pathlib.Path) -> None:

@@ -1,11 +1,13 @@
 """A training from beginning to end, by the Python API, and the run folder that it leaves behind."""
 
 import dataclasses
+import fcntl
 import json
 import math
 import pathlib
 import re
 import shutil
+from collections.abc import Callable
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -14,7 +16,7 @@ import tensorflow as tf
 
 from ntm.errors import FileError, RunError, TaskError
 from ntm.tasks import BUILT_IN, Batch, Size, Task, find
-from ntm.training import run
+from ntm.training import compilation, run
 from ntm.training.config import LOCATION, Lesson
 from ntm.training.recipes import configure
 from ntm.training.run import RunConfig
@@ -137,6 +139,18 @@ def test_a_task_is_given_by_its_name_or_as_an_object(tmp_path: pathlib.Path) -> 
         (("copy", "run"), {"shifts": 4}, RunError, "shifts must be odd, not 4"),
         (("copy", "run"), {"sizes": {"items": (1, 2)}}, RunError, "the task copy has no size items; its sizes: length"),
         (
+            ("copy", "run"),
+            {"sizes": {"length": (1, 3)}, "initial_weights": "learned", "train_locations": (9, 4)},
+            RunError,
+            "train_locations must be at least 5, as many as this network needs, not 4",
+        ),
+        (
+            ("copy", "run"),
+            {"sizes": {"length": (1, 3)}, "shifts": 5, "train_locations": (3,)},
+            RunError,
+            "train_locations must be at least 4, as many as this network needs, not 3",
+        ),
+        (
             ("associative-recall", "run"),
             {"sizes": {"items": (1, 3)}},
             TaskError,
@@ -197,6 +211,51 @@ def test_a_contradiction_to_the_resumed_run_is_refused(
     assert files(finished) == before
 
 
+def _edited(folder: pathlib.Path, edit: Callable[[dict[str, Any], dict[str, np.ndarray]], object]) -> None:
+    """Change the summary and the state in the checkpoint of a run."""
+    state, summary = run.load_state(folder)
+    variables = {v.name.removesuffix(":0"): v.numpy() for v in run.load_run(folder).network.variables}
+    edit(summary, state)
+    run.save_checkpoint(folder, variables, state, summary)
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (lambda summary, _: summary.pop("progress"), "'progress'"),
+        (lambda summary, _: summary.pop("seconds"), "'seconds'"),
+        (lambda summary, _: summary["progress"].update(mood=1), "this release knows no 'mood' of 'progress'"),
+        (lambda summary, _: summary["progress"].update(batches="3"), 'batches must be a whole number, not "3"'),
+        (lambda summary, _: summary["progress"].update(loss=None), "loss must be a number, not null"),
+        (lambda summary, _: summary["progress"].update(lesson=1), "its progress is not one of this training"),
+        (lambda summary, _: summary["progress"].update(batches=-1), "its progress is not one of this training"),
+        (lambda _, state: state.pop("training/0"), "its variables are others"),
+        (lambda _, state: state.update({"training/0": np.zeros([2, 2], np.float32)}), "its variables are others"),
+        (lambda _, state: state.update({"training/99": np.zeros(1)}), "its variables are others"),
+        (lambda _, state: state.update(steps=np.zeros([2, 3])), "missing 1 required positional argument"),
+    ],
+)
+def test_a_checkpoint_that_does_not_fit_is_refused_in_a_line(
+    edit: Callable[[dict[str, Any], dict[str, np.ndarray]], object], message: str, finished: pathlib.Path
+) -> None:
+    _edited(finished, edit)
+    before = files(finished)
+    with pytest.raises(RunError) as error:
+        train(None, finished, resume=True, max_batches=5)
+    start = f"cannot resume {finished}: checkpoint.npz does not fit config.json or this release: "
+    assert str(error.value).startswith(start)
+    assert message in str(error.value)
+    assert files(finished) == before
+
+
+def test_a_checkpoint_of_an_older_release_is_resumed(finished: pathlib.Path) -> None:
+    def age(summary: dict[str, Any], state: dict[str, np.ndarray]) -> None:
+        del state["steps"], summary["right_up_to"], summary["beyond_training"]
+
+    _edited(finished, age)
+    assert train(None, finished, resume=True, max_batches=5).summary["batches"] == 5
+
+
 def test_a_run_on_a_task_of_the_users_is_resumed_with_the_task(tmp_path: pathlib.Path) -> None:
     options = OPTIONS | {"sizes": {"length": (4, 5)}}
     train(Echo(2), tmp_path, **options)
@@ -216,6 +275,21 @@ def test_an_interrupt_ends_training_after_the_batch_and_nothing_is_lost(tmp_path
     whole = train(COPY, **OPTIONS | {"max_batches": 6})
     for ours, theirs in zip(resumed.network.trainable_variables, whole.network.trainable_variables, strict=True):
         np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("batches", [1, 3, 5, 7])
+def test_a_line_that_spans_an_interrupt_tells_of_all_its_batches(
+    batches: int, monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path
+) -> None:
+    monkeypatch.setattr("ntm.training.train._REPORT_BATCHES", 5)
+    options = OPTIONS | {"max_batches": 12}
+    lines: list[dict[str, Any]] = []
+    train(COPY, report=lines.append, **options)
+    asked = iter([*[False] * batches, True])
+    train(COPY, tmp_path, interrupted=lambda: next(asked), **options)
+    train(None, tmp_path, resume=True)
+    history = (tmp_path / "history.jsonl").read_text(encoding="utf-8").splitlines()
+    assert [json.loads(line) | {"seconds": 0} for line in history] == [line | {"seconds": 0} for line in lines]
 
 
 def test_an_interrupt_before_the_first_batch_leaves_no_folder(tmp_path: pathlib.Path) -> None:
@@ -311,6 +385,30 @@ def test_an_exhausted_memory_leaves_nothing(monkeypatch: pytest.MonkeyPatch, tmp
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(("failures", "goes_on"), [(1, True), (2, False)])
+def test_a_full_disk_of_the_cache_is_no_exhausted_memory(
+    failures: int, goes_on: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path
+) -> None:
+    monkeypatch.setattr(compilation, "_folder", tmp_path)
+    step, failed = Trainer.train, iter([True] * failures)
+    message = f"{tmp_path}/xla_compile_cache__1.pb; No space left on device"
+    (tmp_path / "xla_compile_cache__0.pb").touch()
+
+    def fail(trainer: Trainer) -> Step:
+        if next(failed, False):
+            raise tf.errors.ResourceExhaustedError(None, None, message)
+        return step(trainer)
+
+    monkeypatch.setattr(Trainer, "train", fail)
+    if goes_on:
+        assert train(COPY, tmp_path / "run", **OPTIONS).summary["batches"] == 3
+    else:
+        with pytest.raises(FileError, match=f"^cannot use the cache of compiled trainings: {re.escape(message)}$"):
+            train(COPY, tmp_path / "run", **OPTIONS)
+        assert not (tmp_path / "run").exists()
+    assert not (tmp_path / "xla_compile_cache__0.pb").exists()
+
+
 def test_a_training_that_does_not_fit_the_memory_is_not_tried(
     monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path
 ) -> None:
@@ -321,10 +419,93 @@ def test_a_training_that_does_not_fit_the_memory_is_not_tried(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("own", [{}, {"memory_locations": 4}])
+@pytest.mark.parametrize("least", [1, 999_999_999])
+def test_of_a_huge_size_no_sequence_is_drawn(
+    own: dict[str, Any], least: int, monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path
+) -> None:
+    drawn: list[int] = []
+
+    class Watched(Echo):
+        name = "watched"
+
+        def batch(self, rng: np.random.Generator, batch_size: int, size: Size) -> Batch:
+            drawn.append(size["length"])
+            if size["length"] % 2 and size["length"] > 9:
+                raise ValueError("odd")
+            return super().batch(rng, batch_size, size)
+
+    monkeypatch.setattr("os.sysconf", {"SC_PAGE_SIZE": 1 << 12, "SC_PHYS_PAGES": 1 << 16}.__getitem__)  # 256 MiB
+    with pytest.raises(MemoryError):
+        train(Watched(2), tmp_path / "run", **OPTIONS | own | {"sizes": {"length": (least, 999_999_999)}})
+    assert 1_000 < max(drawn) < 1_000_000
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_run_without_a_checkpoint_begins_when_it_is_resumed(tmp_path: pathlib.Path) -> None:
     """As a kill leaves it at the worst moment."""
     run.save_config(tmp_path, RunConfig("copy", COPY.options, *configure(COPY, options=OPTIONS)))
     assert train(None, tmp_path, resume=True).summary["batches"] == 3
+
+
+@pytest.mark.parametrize("knows_locks", [True, False])
+def test_a_run_is_locked_until_its_training_ends(
+    knows_locks: bool, finished: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not knows_locks:
+        monkeypatch.setattr(run, "fcntl", None)
+    before = files(finished)
+    with run.Lock(finished) as lock:
+        lock.take()
+        lock.take()
+        for options in ({"resume": True}, {"replace": True}):
+            with pytest.raises(RunError, match=f"^{re.escape(str(finished))} is being trained by another process"):
+                train(COPY, finished, max_batches=5, **options)  # type: ignore[arg-type]
+        assert lock.held
+    assert files(finished) == before
+    assert train(COPY, finished, resume=True, max_batches=5).summary["batches"] == 5
+    assert sorted(files(finished)) == sorted(before)
+
+
+def test_a_run_that_another_training_has_made_meanwhile_is_left_alone(
+    finished: pathlib.Path, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "new"
+    other = run.Lock(folder)
+    begin = run.begin
+
+    def begin_too_late(*arguments: Any, **options: Any) -> None:
+        shutil.copytree(finished, folder)
+        other.take()
+        begin(*arguments, **options)
+
+    monkeypatch.setattr(run, "begin", begin_too_late)
+    monkeypatch.setattr(run, "check_free", lambda *_, **__: None)
+    with pytest.raises(RunError, match=r"new is being trained by another process$"):
+        train(COPY, folder, **OPTIONS)
+    other.release()
+    assert files(folder) == files(finished)
+
+
+def test_a_lock_that_is_released_meanwhile_is_taken_anew(tmp_path: pathlib.Path) -> None:
+    """The file that was opened is gone once it is locked."""
+    flock = fcntl.flock
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        released = iter([True, False])
+
+        def flock_late(file: int, operation: int) -> None:
+            if next(released):
+                (tmp_path / ".lock").unlink()
+            flock(file, operation)
+
+        monkeypatch.setattr(fcntl, "flock", flock_late)
+        lock = run.Lock(tmp_path)
+        lock.take()
+    assert lock.held
+    with pytest.raises(RunError, match="is being trained by another process"):
+        run.Lock(tmp_path).take()
+    lock.release()
+    assert files(tmp_path) == {}
 
 
 @pytest.mark.parametrize("rest", [b"", b'{"batches": 75}\n', b'{"batches": 75}\n{"batches": 100}\n', b'{"bat'])
