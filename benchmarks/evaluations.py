@@ -47,7 +47,10 @@ EVALUATIONS: dict[str, tuple[Evaluation, ...]] = {
         Evaluation({"items": 20}, 88),  # one location for each step
         *(Evaluation({"items": items}) for items in (50, 100)),
     ),
-    "dynamic-ngrams": (Evaluation({"length": 200}, paper="0.5 to 1"), Evaluation({"length": 200}, 128)),
+    "dynamic-ngrams": (
+        Evaluation({"length": 200}, paper="0.5 to 1"),
+        *(Evaluation({"length": length}) for length in (100, 400)),
+    ),
     "priority-sort": (
         Evaluation({"vectors": 10}),
         Evaluation({"vectors": 20}, paper="18 to 20"),

@@ -1,9 +1,9 @@
 """Train, export and evaluate the tasks of the paper as a user would, from many seeds; Markdown.
 
-Every seed is a process of ``ntm-train`` with default options, then one of ``ntm-export --format onnx``; the wrong bits
-and the cost are those of the exported model on fresh sequences. ``--runs`` names a folder with the run folders
-``TASK/seed-0``, ``TASK/seed-1`` …; those that it lacks are trained and stay there. The exit code is 1 if a seed has not
-converged or was not exported.
+Every seed is a process of ``ntm-train``, with default options or those after ``--``, e.g. ``-- --controller lstm``, and
+then one of ``ntm-export --format onnx``. Wrong bits and cost are those of the exported model on fresh sequences.
+``--runs`` names a folder with the run folders ``TASK/seed-0``, ``TASK/seed-1`` …; those that it lacks are trained and
+stay there. The exit code is 1 if a seed has not converged or was not exported.
 """
 
 import argparse
@@ -38,6 +38,7 @@ def main() -> int:
     parser.add_argument("--runs", type=pathlib.Path, help="a folder with run folders, which need not be trained")
     parser.add_argument("--sequences", type=int, default=1_000, help="of each size (default: %(default)s)")
     parser.add_argument("--json", action="store_true", help="print all figures as JSON instead")
+    parser.add_argument("options", nargs="*", metavar="OPTION", help="of ntm-train, after --")
     arguments = parser.parse_args()
     start, imported = time.monotonic(), seconds_to_import()
     runs: dict[str, list[Run]] = {}
@@ -63,7 +64,7 @@ def main() -> int:
 
 def _run(task: str, seed: int, run: pathlib.Path, model: pathlib.Path, arguments: argparse.Namespace) -> Run:
     """Train, unless that is done, export, and evaluate."""
-    train(run, seed, ["--task", task])
+    train(run, seed, ["--task", task, *arguments.options])
     exported = export(run, model)
     sizes = _evaluate(ntm.load(model), EVALUATIONS[task], arguments.sequences) if exported else []
     kept = ("converged", "seconds_to_converge", "seconds", "sequences_to_converge", "sequences", "restarts")
