@@ -19,27 +19,23 @@ from ntm.training.run import TrainedRun
 LENGTH, BATCH, LOCATIONS, UNROLL = 500, 2, 12, 13  # 1,001 steps are 77 chunks of 13
 TASK = Copy(bits=5)
 HEADS = {"read_heads": 2, "write_heads": 2}
-# Those with a memory, each with content addressing and without.
+# Those with a memory, and how they start.
 SIZES: dict[str, dict[str, Any]] = {
     "S3-R1-K1": {},
     "S5-R2-K2": {"shifts": 5, **HEADS},
-    "LSTM-R1-K1, learned memory": {
-        "controller": "lstm",
-        "controller_sizes": (12,),
-        "memory_locations": LOCATIONS,
-        "initial_memory": "learned",
-    },
-    "LSTM-of-two-layers-R2-K2, random memory, uniform weights": {
-        "controller": "lstm",
-        "controller_sizes": (9, 8),
+    "LSTM-R1-K1": {"controller": "lstm", "controller_sizes": (12,)},
+    "LSTM-of-two-layers-R2-K2": {"controller": "lstm", "controller_sizes": (9, 8), **HEADS},
+}
+STARTS: dict[str, dict[str, Any]] = {
+    "learned memory": {"memory_locations": LOCATIONS, "initial_memory": "learned"},
+    "random memory, uniform weights": {
         "memory_locations": LOCATIONS,
         "initial_memory": "random",
         "initial_weights": "uniform",
-        **HEADS,
     },
 }
 OFF = ", content addressing off"
-WITH_MEMORY = [*SIZES, *(name + OFF for name in SIZES)]
+WITH_MEMORY = [*SIZES, *(name + OFF for name in SIZES), *STARTS]
 BASELINE = "LSTM"
 
 Tensors = Mapping[str, Any]
@@ -76,7 +72,7 @@ def case(
     if request.param == BASELINE:
         network = make_network(TASK, model="lstm")
     else:
-        network = make_network(TASK, **SIZES[request.param.removesuffix(OFF)])
+        network = make_network(TASK, **(SIZES | STARTS)[request.param.removesuffix(OFF)])
     if request.param.endswith(OFF):
         assert isinstance(network, NTMCell)
         use_location_addressing(network)
@@ -166,11 +162,12 @@ def assert_equal(actual: Tensors, expected: Tensors) -> None:
 
 @pytest.mark.parametrize("length", [7, 70])
 def test_savedmodel_runs_whole_sequences_in_as_many_locations_as_steps(case: Case, length: int) -> None:
-    """But in no fewer than the network's own."""
-    loaded = tf.saved_model.load(str(case.folder / "savedmodel" / "1"))
+    """But in no fewer than the network's own, and in these where their number is fixed."""
+    loaded, config = tf.saved_model.load(str(case.folder / "savedmodel" / "1")), case.network.config
     x = TASK.batch(np.random.default_rng(1), 3, {"length": length}).x
-    locations = tf.constant(max(2 * length + 1, case.network.config.memory_locations))
-    state = loaded.signatures["initial_state"](batch_size=tf.constant(3), memory_locations=locations)
+    locations = LOCATIONS if config.fixed_locations else max(2 * length + 1, config.memory_locations)
+    sizes = {"batch_size": tf.constant(3), "memory_locations": tf.constant(locations)}
+    state = loaded.signatures["initial_state"](**sizes)
     outputs = roll_out(as_function(case), x, state)
     whole = loaded.signatures["serving_default"](x=tf.constant(x.swapaxes(0, 1)))
     assert set(whole) == {"y"}
