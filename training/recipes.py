@@ -46,10 +46,19 @@ _OWN_TASKS = Recipe(
     training={**_SERVED, "sharpness_penalty": 1e-3},
 )
 
-# For tasks that have no recipe of their own.
+# For tasks that have no recipe of their own. An LSTM controller learns every one of them, if not always the fastest.
+GENERAL_CONTROLLER = "lstm"
 GENERAL: dict[str, Recipe] = {
     FEEDFORWARD: _OWN_TASKS,
-    LSTM_CONTROLLER: _OWN_TASKS,
+    LSTM_CONTROLLER: dataclasses.replace(
+        _OWN_TASKS,
+        training={
+            **_OWN_TASKS.training,
+            "addressing": (CONTENT, LOCATION),
+            "restart_batches": 1_500,
+            "unsolved_batches": 4_000,
+        },
+    ),
     LSTM: Recipe(
         evidence="benchmarks/RESULTS.md, Three networks",
         training={
@@ -163,6 +172,9 @@ _OF_LSTM: dict[str, dict[str, Any]] = {
     "copy": {"drift_penalty": 0.3, "restart_batches": 2_000, "unsolved_batches": 4_000},
 }
 
+# Where none is named.
+CONTROLLERS_OF_TASKS = dict.fromkeys(_OF_FEEDFORWARD, "feedforward")
+
 RECIPES: dict[tuple[str, str], Recipe] = {
     **{(task, FEEDFORWARD): recipe for task, recipe in _OF_FEEDFORWARD.items()},
     **{
@@ -212,6 +224,8 @@ def configure(task: Task, options: Mapping[str, Any] | None = None) -> tuple[Net
     unknown = ", ".join(sorted(set(options) - names[TrainingConfig]))
     if unknown:
         raise ValueError(f"there is no option {unknown} of the model {model}")
+    if "controller" in names[network_config]:
+        of_network.setdefault("controller", CONTROLLERS_OF_TASKS.get(task.name, GENERAL_CONTROLLER))
     own = {"input_size": task.input_size, "output_size": task.output_size}
     for name, size in own.items():
         if of_network.get(name, size) != size:

@@ -29,8 +29,8 @@ _FEW_OUTPUTS = 8  # up to so many, penalties are what the recipe says
 # While annealing, the learning rate falls as 1/t: to its half after so many batches.
 _HALVING_BATCHES = 200
 # Converged: this many fresh sequences with N as configured, and as many with another N, pass the check. A network that
-# makes use of the length of the circle of locations passes with one N only. The other N is this times the former; a
-# network that is for one N is not checked with another.
+# makes use of the length of the circle of locations passes with one N only. The other N is this times the former,
+# or the largest that it is trained with. A network that is for one N is not checked with another.
 _CHECK_SEQUENCES, _OTHER_LOCATIONS = 1_000, 1.5
 # Numbers in the memories of the sequences that are checked side by side.
 _CHECKED_AT_ONCE = 1 << 22
@@ -101,7 +101,8 @@ class Trainer:
         self.progress = Progress()
         self._locations = network.memory_locations, *config.train_locations
         n = network.memory_locations
-        self._check_locations = (n,) if network.fixed_locations else (n, math.ceil(_OTHER_LOCATIONS * n))
+        other = max(math.ceil(_OTHER_LOCATIONS * n), *config.train_locations, 0)
+        self._check_locations = (n,) if network.fixed_locations else (n, other)
         self._task, self._data = task, Data(task, config)
         self._network, self._averaged = self._new_network(network), self._new_network(network)
         self._optimizer = Adam(list(self._network.trainable_variables), config.clip_norm, config.average_decay)
