@@ -61,3 +61,13 @@ def test_errs_as_the_runtime_errs(tmp_path: pathlib.Path) -> None:
     expected = copied_by_the_runtime(damaged, TEXT, 100)
     assert expected != TEXT
     assert copied_by_javascript(damaged, TEXT, 100) == expected
+
+
+def test_a_network_with_an_lstm_controller_carries_its_state(tmp_path: pathlib.Path) -> None:
+    """It has learned nothing, and so it errs; but as the runtime does."""
+    run = ntm.train("copy", tmp_path / "run", controller="lstm", max_batches=1, xla=False)
+    with pytest.warns(UserWarning, match="not converged"):
+        ntm.export(run, tmp_path / "model")
+    expected = copied_by_the_runtime(tmp_path / "model", TEXT, 100)
+    assert expected != TEXT
+    assert copied_by_javascript(tmp_path / "model", TEXT, 100) == expected

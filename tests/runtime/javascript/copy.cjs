@@ -5,17 +5,22 @@ const fs = require("node:fs");
 const path = require("node:path");
 const ort = require("onnxruntime-node");
 
-const [BITS, VECTOR, HEADS, READS] = [8, 20, 2, 1];
+const [BITS, VECTOR, HEADS, READS, UNITS] = [8, 20, 2, 1, 100];
 
-// "Start from the state of the table": a small number everywhere in memory, and all heads at the first location.
-function initialState(locations) {
+// "Start from the state of the table": a small number everywhere in memory, and all heads at the first location. Only a
+// network with an LSTM controller has what it carries, hidden and cell.
+function initialState(names, locations) {
   const weights = new Float32Array(HEADS * locations);
   for (let head = 0; head < HEADS; head++) weights[head * locations] = 1;
-  return {
+  const carried = () => new ort.Tensor("float32", new Float32Array(UNITS), [1, UNITS]);
+  const state = {
     memory: new ort.Tensor("float32", new Float32Array(VECTOR * locations).fill(1e-6), [1, VECTOR, locations]),
     weights: new ort.Tensor("float32", weights, [1, HEADS, locations]),
     reads: new ort.Tensor("float32", new Float32Array(READS * VECTOR), [1, READS, VECTOR]),
+    hidden: carried(),
+    cell: carried(),
   };
+  return Object.fromEntries(names.map((name) => [name, state[name]]));
 }
 
 function input(bits, delimiter) {
@@ -26,11 +31,12 @@ async function main(model, locations) {
   const session = await ort.InferenceSession.create(path.join(model, "step.onnx"), { intraOpNumThreads: 1 });
   const words = [...fs.readFileSync(0)].map((byte) => Array.from({ length: BITS }, (_, i) => (byte >> (7 - i)) & 1));
   const silence = new Array(BITS).fill(0);
-  let state = initialState(locations);
+  const names = session.inputNames.filter((name) => name !== "x");
+  let state = initialState(names, locations);
 
   async function step(bits, delimiter) {
     const outputs = await session.run({ x: input(bits, delimiter), ...state });
-    state = { memory: outputs.next_memory, weights: outputs.next_weights, reads: outputs.next_reads };
+    state = Object.fromEntries(names.map((name) => [name, outputs[`next_${name}`]]));
     return outputs.y.data;
   }
 
