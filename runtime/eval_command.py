@@ -121,6 +121,8 @@ def evaluate(
         network = Model(files, memory_locations, batch_size=batch_size, own_process=True)
     except ValueError as error:
         raise console.CommandError(str(error)) from error
+    if trace:
+        network.check_heads()
     cases = evaluation.cases_of(
         files.metadata, learned, wanted, sequences=sequences, memory_locations=memory_locations, seed=seed
     )

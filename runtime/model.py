@@ -350,8 +350,7 @@ class Model:
             ValueError: a shape is not the model's, or something else than numbers is given.
             ModelError: the network has no memory, or onnxruntime cannot run the graph.
         """
-        if not self.metadata.has_heads:
-            raise ModelError(f"the model {self.metadata.model_name} has no memory and no heads to trace")
+        self.check_heads()
         x = self._checked_inputs(x)
         if x.shape[1] != 1 or not len(x):
             raise ValueError(f"x must hold one sequence of a step at least, not {x.shape}")
@@ -366,6 +365,15 @@ class Model:
         rows = {name: np.stack([step[name][0] for step in steps]) for name in steps[0]}
         x, y, adds, weights, reads = (rows.pop(name) for name in (X, Y, ADDS, WEIGHTS, READS))
         return Trace(x, y, adds, weights, reads, memory[0], carried=rows)
+
+    def check_heads(self) -> None:
+        """Refuse a network that ``trace`` cannot look into.
+
+        Raises:
+            ModelError: it has no memory and no heads.
+        """
+        if not self.metadata.has_heads:
+            raise ModelError(f"the model {self.metadata.model_name} has no memory and no heads to trace")
 
     def prepare(self, batch_size: int, memory_locations: int) -> None:
         """Do now what ``run`` would do first when it is called with so many sequences, or one, and raise its errors.

@@ -57,6 +57,8 @@ GENERAL: dict[str, Recipe] = {
             "addressing": (CONTENT, LOCATION),
             "restart_batches": 1_500,
             "unsolved_batches": 4_000,
+            "annealing_batches": 3_000,
+            "annealing_learning_rate": 1e-3,
         },
     ),
     LSTM: Recipe(
@@ -170,6 +172,10 @@ _OF_FEEDFORWARD: dict[str, Recipe] = {
 _OF_LSTM: dict[str, dict[str, Any]] = {
     # An LSTM that counts in its cells errs beyond the training, and one that is slow to begin needs no restart.
     "copy": {"drift_penalty": 0.3, "restart_batches": 2_000, "unsolved_batches": 4_000},
+    "associative-recall": {
+        "lessons": (Lesson(3_000, loss=0.02, sizes={"items": (2, 3)}),),
+        "restart_batches": 3_000,
+    },
 }
 
 # Where none is named.

@@ -16,7 +16,7 @@ import onnxruntime
 import pytest
 
 from ntm import console
-from ntm.errors import ExportError
+from ntm.errors import ExportError, ModelError
 from ntm.export import onnx_format, publish
 from ntm.export.source import Source
 from ntm.models import Network, NTMCell, NTMConfig
@@ -159,6 +159,12 @@ def test_every_network_is_published_in_every_format(
         np.testing.assert_allclose(y_t, 1 / (1 + np.exp(-logits.numpy())), rtol=0, atol=1e-5)
     for name, value in expected.items():
         np.testing.assert_allclose(state[name], value, rtol=0, atol=1e-5, err_msg=name)
+    if network.config.heads:
+        trace = model.trace(x[:, :1], model.initial_state(1, 11))
+        assert set(trace.carried) == set(state) - {"memory", "weights", "reads"}
+    else:
+        with pytest.raises(ModelError, match=r"^the model out has no memory and no heads to trace$"):
+            model.trace(x[:, :1], model.initial_state(1))
 
 
 @pytest.mark.parametrize("file", ["step.onnx", "unrolled.onnx", "sparse.onnx", "batched.onnx"])
