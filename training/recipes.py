@@ -59,6 +59,7 @@ GENERAL: dict[str, Recipe] = {
             "unsolved_batches": 4_000,
             "annealing_batches": 3_000,
             "annealing_learning_rate": 1e-3,
+            "drift_penalty": 0.03,
         },
     ),
     LSTM: Recipe(
