@@ -22,6 +22,17 @@ def whole_number(name: str, value: SupportsIndex, least: int) -> int:
     return number
 
 
+def floats(name: str, value: npt.ArrayLike) -> npt.NDArray[np.float32]:
+    """Numbers as onnxruntime takes them: float32, one after the other. An array that is so already is not copied.
+
+    Raises:
+        ValueError: it is something else, or lists of different lengths.
+    """
+    if type(value) is np.ndarray and value.dtype == np.float32 and value.flags.c_contiguous:
+        return value
+    return np.ascontiguousarray(numbers(name, value), np.float32)
+
+
 def numbers(name: str, value: npt.ArrayLike) -> npt.NDArray[Any]:
     """An array, or lists in lists, of numbers or of booleans, as an array of its own type.
 

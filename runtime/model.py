@@ -214,7 +214,7 @@ class Model:
             ValueError: a shape is not the model's, or something else than numbers is given.
             ModelError: onnxruntime cannot run the graph.
         """
-        x = np.ascontiguousarray(arguments.numbers("x", x), np.float32)
+        x = arguments.floats("x", x)
         batch = x.shape[0] if x.ndim else 0
         if x.shape != (batch, self.metadata.input_size):
             raise ValueError(f"x must have the shape {(batch, self.metadata.input_size)}, not {x.shape}")
@@ -408,11 +408,11 @@ class Model:
     def _checked(self, state: GivenState, batch_size: int) -> State:
         """A state for so many sequences, as onnxruntime takes it."""
         names = self.metadata.state
-        if not isinstance(state, Mapping) or set(state) != set(names):
+        if not isinstance(state, Mapping) or state.keys() != names.keys():
             raise TypeError(f"state must hold arrays by name: {', '.join(names)}")
-        arrays = {name: np.ascontiguousarray(arguments.numbers(name, state[name]), np.float32) for name in names}
+        arrays = {name: arguments.floats(name, state[name]) for name in names}
         locations = self._checked_locations(_locations(arrays))
-        expected = folder.shapes(self.metadata, batch_size, locations)
+        expected = self._step.shapes(batch_size, locations)
         for name, value in arrays.items():
             if value.shape != expected[name]:
                 raise ValueError(f"{name} must have the shape {expected[name]}, not {value.shape}")
@@ -471,6 +471,8 @@ class _Session:
     def __init__(self, graph: folder.Graph, threads: int, *, own_process: bool = False) -> None:
         self.metadata: Metadata = graph.metadata
         self._graph = graph
+        self._outputs = graph.metadata.outputs
+        self._shapes: tuple[tuple[int, int], dict[str, tuple[int | None, ...]]] | None = None
         self._threads = threads
         self._own_process = own_process
         self._lock = threading.Lock()
@@ -486,6 +488,13 @@ class _Session:
         self._session = None
         self._lock = threading.Lock()
 
+    def shapes(self, batch_size: int, locations: int) -> dict[str, tuple[int | None, ...]]:
+        """The shapes of the graph's inputs and outputs by name; those of the last call are kept."""
+        kept = self._shapes
+        if kept is None or kept[0] != (batch_size, locations):
+            kept = self._shapes = (batch_size, locations), folder.shapes(self.metadata, batch_size, locations)
+        return kept[1]
+
     def prepare(self) -> None:
         with self._lock:
             if self._session is None:
@@ -495,11 +504,11 @@ class _Session:
         """y, the next state, and what the write heads add, where the graph says so."""
         self.prepare()
         try:
-            outputs = self._session.run(self.metadata.outputs, {X: x, **state}, self._run_options)
+            outputs = self._session.run(self._outputs, {X: x, **state}, self._run_options)
         except Exception as error:  # of several classes without a common base
             raise ModelError(f"cannot run the model {self._graph.path}: {_first_line(error)}") from error
-        expected = folder.shapes(self.metadata, x.shape[-2], _locations(state))
-        for name, value in zip(self.metadata.outputs, outputs, strict=True):
+        expected = self.shapes(x.shape[-2], _locations(state))
+        for name, value in zip(self._outputs, outputs, strict=True):
             if value.shape != expected[name]:
                 raise ModelError(f"cannot run the model {self._graph.path}: its {name} is of shape {value.shape}")
         y, next_state = outputs[0], outputs[1 : len(state) + 1]
