@@ -174,8 +174,8 @@ _OF_LSTM: dict[str, dict[str, Any]] = {
     # An LSTM that counts in its cells errs beyond the training, and one that is slow to begin needs no restart.
     "copy": {"drift_penalty": 0.3, "restart_batches": 2_000, "unsolved_batches": 4_000},
     "associative-recall": {
-        "lessons": (Lesson(3_000, loss=0.02, sizes={"items": (2, 3)}),),
-        "restart_batches": 3_000,
+        "lessons": (Lesson(6_000, loss=0.02, sizes={"items": (2, 3)}),),
+        "restart_batches": 6_000,
     },
 }
 
