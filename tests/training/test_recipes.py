@@ -114,7 +114,7 @@ def test_the_memory_has_room_for_the_shifts() -> None:
 
 def test_a_task_without_a_recipe_has_the_general_one() -> None:
     network, training = configure(Echo())
-    assert network == NTMConfig(3, 3, memory_locations=9, read_heads=2, controller="lstm")
+    assert network == NTMConfig(3, 3, memory_locations=9, read_heads=2)
     assert training == TrainingConfig(sizes={"length": (4, 9)}, **GENERAL[network.kind].training)
     for kind in ({"controller": "feedforward"}, {"controller": "lstm"}, {"model": "lstm"}):
         network, training = configure(Echo(), kind)
@@ -134,7 +134,7 @@ def test_no_batch_has_fewer_memory_locations_than_the_task_needs() -> None:
 def test_the_recipe_of_a_task_serves_its_controller(monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = Recipe("measured", {"read_heads": 4, "shifts": 5, "memory_locations": 30}, {"batch_size": 5})
     monkeypatch.setitem(RECIPES, ("Echo", FEEDFORWARD), recipe)
-    network, training = configure(Echo(), {"controller": "feedforward"})
+    network, training = configure(Echo())
     assert network == NTMConfig(3, 3, memory_locations=30, read_heads=4, shifts=5)
     assert training == TrainingConfig(sizes={"length": (4, 9)}, batch_size=5)
 
