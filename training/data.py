@@ -83,16 +83,15 @@ class Data:
         return choices[int(self._rng(_LOCATIONS, number).integers(len(choices)))] if len(choices) > 1 else choices[0]
 
     def check(self, number: int, sequences: int) -> Padded:
-        """The sequences of the check of a number.
-
-        Half are of the largest size, where a network errs first, and half of all sizes; with a goal, all are of the
-        largest.
-        """
+        """The sequences of the check of a number, of all sizes; with a goal, of the largest."""
         rng = self._rng(_CHECKS, number)
-        ranges, groups = self._config.ranges, []
-        for i, start in enumerate(range(0, sequences, _GROUP)):
-            size = largest(ranges) if self._config.goal or i % 2 == 0 else _size(rng, ranges)
-            groups.append(self._draw_from(self._task, rng, min(_GROUP, sequences - start), size))
+        ranges = self._config.ranges
+        hardest = largest(ranges) if self._config.goal else None
+        starts = range(0, sequences, _GROUP)
+        groups = [
+            self._draw_from(self._task, rng, min(_GROUP, sequences - start), hardest or _size(rng, ranges))
+            for start in starts
+        ]
         return self._padded(self._task, groups, sequences)
 
     def of_size(self, size: Size, sequences: int) -> Padded:

@@ -28,9 +28,9 @@ _LEAST_LESSON_BATCHES = 100  # before, the average loss tells little
 _FEW_OUTPUTS = 8  # up to so many, penalties are what the recipe says
 # While annealing, the learning rate falls as 1/t: to its half after so many batches.
 _HALVING_BATCHES = 200
-# Converged: this many fresh sequences pass the check with N as configured, as many with this times N, and as many with
-# each further N that batches are drawn with. A network that makes use of the length of the circle of locations passes
-# with those of its training alone. A network that is for one N is not checked with one that it was not trained with.
+# Converged: this many fresh sequences with N as configured, and as many with this times N, pass the check. A network
+# that makes use of the length of the circle of locations passes with one N only. A network that is for one N is checked
+# with it alone.
 _CHECK_SEQUENCES, _OTHER_LOCATIONS = 1_000, 1.5
 # Numbers in the memories of the sequences that are checked side by side.
 _CHECKED_AT_ONCE = 1 << 22
@@ -102,7 +102,7 @@ class Trainer:
         self._locations = network.memory_locations, *config.train_locations
         n = network.memory_locations
         others = () if network.fixed_locations else (math.ceil(_OTHER_LOCATIONS * n),)
-        self._check_locations = n, *others, *config.train_locations
+        self._check_locations = n, *others
         self._task, self._data = task, Data(task, config)
         self._network, self._averaged = self._new_network(network), self._new_network(network)
         self._optimizer = Adam(list(self._network.trainable_variables), config.clip_norm, config.average_decay)
@@ -251,7 +251,7 @@ class Trainer:
         return self.progress.clean_sequences >= self.config.clean_sequences
 
     def check(self) -> Check:
-        """Run the averaged network on fresh sequences: with N as configured, and while that is passed with others."""
+        """Run the averaged network on fresh sequences: with N as configured, and if that is passed with another N."""
         self.result()
         for memory_locations in self._check_locations:
             self.progress.checks += 1
