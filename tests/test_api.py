@@ -122,7 +122,7 @@ def test_nothing_else_is_shown() -> None:
     shown = python("import ntm; print(*(name for name in dir(ntm) if not name.startswith('__')))").stdout.split()
     assert set(shown) == set(ntm.__all__)
     described = python("import ntm; help(ntm)").stdout
-    for name in ("load(model", "class Model(", "class State(", "evaluate(model", ntm.__version__):
+    for name in ("load(model", "class Model(", "evaluate(model", ntm.__version__):
         assert name in described
 
 

@@ -19,7 +19,11 @@ def test_the_example_learns_its_task_and_serves_it(tmp_path: pathlib.Path) -> No
     assert done.returncode == 0, done.stderr
     converged, *evaluated, marked, output = done.stdout.splitlines()
     assert re.fullmatch(r"converged: True, after \d+ sequences", converged)
-    assert evaluated == [f"lists of {length}: 0 wrong bits in 1000 lists" for length in (10, 100)]
+    for length, line in zip((10, 100), evaluated, strict=True):
+        found = re.fullmatch(rf"lists of {length}: (\d+) wrong bits in 1000 lists", line)
+        assert found, line
+        # Every kind of processor rounds otherwise and trains another network, which may err in a rare list.
+        assert int(found[1]) <= 8  # of 8,000
     assert marked.removeprefix("the marked number: ") == output.removeprefix("the output:        ")
     assert not list(tmp_path.iterdir())
 

@@ -23,11 +23,9 @@ HEADS = {"read_heads": 2, "write_heads": 2}
 SIZES: dict[str, dict[str, Any]] = {
     "S3-R1-K1": {},
     "S5-R2-K2": {"shifts": 5, **HEADS},
-    "LSTM-R1-K1": {"controller": "lstm", "controller_sizes": (12,)},
     "LSTM-of-two-layers-R2-K2": {"controller": "lstm", "controller_sizes": (9, 8), **HEADS},
 }
 STARTS: dict[str, dict[str, Any]] = {
-    "learned memory": {"memory_locations": LOCATIONS, "initial_memory": "learned"},
     "random memory, uniform weights": {
         "memory_locations": LOCATIONS,
         "initial_memory": "random",

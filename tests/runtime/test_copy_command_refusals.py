@@ -241,7 +241,7 @@ def _unknown_operator(model: Any) -> None:
 @pytest.mark.parametrize(
     ("edit", "message"),
     [
-        ({"props": {"schema_version": "1"}}, "it has schema version '1', and this release reads '6'"),
+        ({"props": {"schema_version": "1"}}, "it has schema version '1', and this release reads '7'"),
         ({"change": _foreign}, "ntm-export did not write it"),
         ({"change": _unknown_operator}, "Teleport"),
     ],
