@@ -35,7 +35,8 @@ def train(
         replace: replace a run in ``output``.
         report: called now and then with the progress: a line of ``history.jsonl``.
         **options: fields of ``ntm.models.NTMConfig`` and ``ntm.training.config.TrainingConfig`` that are to differ from
-            the recipe of the task, e.g. ``seed=3``, ``read_heads=2`` or ``sizes={"length": (1, 40)}``.
+            the recipe of the task, e.g. ``seed=3``, ``controller="lstm"`` or ``sizes={"length": (1, 40)}``; or
+            ``model="lstm"`` and fields of ``ntm.models.LSTMConfig``.
 
     Returns:
         The trained network; ``converged`` says whether it has learned the task.

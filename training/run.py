@@ -331,7 +331,7 @@ def check_fields(part: str, kind: type, values: Mapping[str, Any]) -> None:
     Raises:
         ValueError: one is unknown, missing or of another type; ``part`` is what the message calls them all.
     """
-    hints = typing.get_type_hints(kind)
+    hints = _field_types(kind)
     for name, value in values.items():
         if name not in hints:
             raise ValueError(f"this release knows no {name!r} of {part!r}")
