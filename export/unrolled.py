@@ -1,7 +1,7 @@
 """Static unrolling: U time steps in one ONNX graph, written in the form that takes the fewest and cheapest nodes.
 
 ``step.onnx`` is the cell as TensorFlow has it; this is the same network for speed. onnxruntime spends about as long on
-calling a small node as on computing it, so a step here has 39 nodes instead of some 60, by algebra alone, and 28 without
+calling a small node as on computing it, so a step here has 39 nodes and not some 60, by algebra alone, and 28 without
 content addressing; they are those of standard ONNX all the same:
 
 * What depends on x alone is computed once for all U steps, and so is the output, which no next state depends on. To
