@@ -10,9 +10,9 @@ import os
 import statistics
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from typing import Any
+
+from rates import steps_a_second
 
 from ntm import text
 from ntm.runtime.evaluate import readable
@@ -54,7 +54,9 @@ def ours() -> float:
     from ntm.training.trainer import Trainer  # noqa: PLC0415
 
     task = Copy()
-    return _rate(Trainer(*configure(task, {"model": "lstm", "batch_size": BATCH}), task).train)
+    return BATCH * steps_a_second(
+        Trainer(*configure(task, {"model": "lstm", "batch_size": BATCH}), task).train, SECONDS
+    )
 
 
 def keras(*, xla: bool) -> float:
@@ -90,18 +92,7 @@ def keras(*, xla: bool) -> float:
         number += 1
         step(*(tf.constant(array.swapaxes(0, 1)) for array in batch[:3])).numpy()
 
-    return _rate(one)
-
-
-def _rate(step: Callable[[], Any]) -> float:
-    """Sequences a second; the first steps, which compile, do not count."""
-    for _ in range(3):
-        step()
-    start, steps = time.perf_counter(), 0
-    while time.perf_counter() - start < SECONDS:
-        step()
-        steps += 1
-    return steps * BATCH / (time.perf_counter() - start)
+    return BATCH * steps_a_second(one, SECONDS)
 
 
 if __name__ == "__main__":

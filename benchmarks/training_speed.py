@@ -15,13 +15,12 @@ import platform
 import statistics
 import subprocess
 import sys
-import time
 import types
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from operations import multiply_adds
+from rates import steps_a_second
 
 BATCH, MAX_LENGTH, SECONDS = 32, 20, 6.0
 MEAN_STEPS = 2 * (1 + MAX_LENGTH) / 2 + 1  # of a sequence: its words, the delimiter, its words again
@@ -86,7 +85,7 @@ def ours(locations: int, *, xla: bool) -> float:
     from ntm.training.trainer import Trainer  # noqa: PLC0415
 
     task, options = Copy(), {"memory_locations": locations, "batch_size": BATCH, "xla": xla}
-    return _rate(Trainer(*configure(task, options=options), task).train)
+    return BATCH * steps_a_second(Trainer(*configure(task, options=options), task).train, SECONDS)
 
 
 def pytorch_ntm(locations: int) -> float:
@@ -104,25 +103,14 @@ def pytorch_ntm(locations: int) -> float:
         _, x, y = next(model.dataloader)
         train.train_batch(model.net, model.criterion, model.optimizer, x, y)
 
-    return _rate(step)
+    return BATCH * steps_a_second(step, SECONDS)
 
 
 def peak() -> float:
     """Multiply-adds a second of a float32 matrix product on all cores."""
     size = 1024
     matrix = np.ones((size, size), np.float32)
-    return _rate(lambda: matrix @ matrix) / BATCH * size**3
-
-
-def _rate(step: Callable[[], Any]) -> float:
-    """Sequences a second; the first steps, which compile, do not count."""
-    for _ in range(3):
-        step()
-    start, steps = time.perf_counter(), 0
-    while time.perf_counter() - start < SECONDS:
-        step()
-        steps += 1
-    return steps * BATCH / (time.perf_counter() - start)
+    return steps_a_second(lambda: matrix @ matrix, SECONDS) * size**3
 
 
 if __name__ == "__main__":

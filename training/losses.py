@@ -39,7 +39,7 @@ def wrong_bits(logits: tf.Tensor, batch: Sequences) -> tf.Tensor:
 def penalties(unrolled: Unrolled, batch: Sequences) -> tf.Tensor:
     """Of content addressing, of writing in the output phase, of blur, of sharpness and of drift, ``[5]``.
 
-    A penalty is 0 where the network has not what it is for.
+    A penalty is 0 if the network lacks the heads or the LSTM cells that the penalty measures.
     """
     heads, state = unrolled.heads, unrolled.state
     moved = drift(state["cell"], batch) if "cell" in state else tf.constant(0.0)

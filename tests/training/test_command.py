@@ -383,14 +383,20 @@ def test_progress_fits_80_columns(tmp_path: pathlib.Path) -> None:
     assert b"%" not in shown
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_a_killed_training_leaves_a_checkpoint_that_loads(number: signal.Signals, tmp_path: pathlib.Path) -> None:
-    folder = tmp_path / "run"
+def endless_training(folder: pathlib.Path) -> subprocess.Popen[bytes]:
+    """A training that has reported something, and goes on until it is stopped."""
     program = [sys.executable, "-c", "from ntm.commands import train; train()", "--output", str(folder), *QUICK]
     process = subprocess.Popen([*program, "--max-batches", "1000000"], stderr=subprocess.PIPE)
     deadline = time.monotonic() + 120
     while not (folder / "history.jsonl").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
+    return process
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_a_killed_training_leaves_a_checkpoint_that_loads(number: signal.Signals, tmp_path: pathlib.Path) -> None:
+    folder = tmp_path / "run"
+    process = endless_training(folder)
     time.sleep(0.2)
     process.send_signal(number)
     _, errors = process.communicate(timeout=60)
@@ -500,11 +506,7 @@ command.main()
 
 def test_a_run_has_one_writer_at_a_time(tmp_path: pathlib.Path) -> None:
     folder = tmp_path / "run"
-    program = [sys.executable, "-c", "from ntm.commands import train; train()", "--output", str(folder), *QUICK]
-    process = subprocess.Popen([*program, "--max-batches", "1000000"], stderr=subprocess.PIPE)
-    deadline = time.monotonic() + 120
-    while not (folder / "history.jsonl").exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
+    process = endless_training(folder)
     config = (folder / "config.json").read_bytes()
     for options in (("--resume",), ("--resume", "--max-batches", "70"), ("--force", *QUICK, "--seed", "1")):
         done = ntm_train("--output", folder, *options)

@@ -1,0 +1,16 @@
+"""How often a second something can be done."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+
+def steps_a_second(step: Callable[[], Any], seconds: float) -> float:
+    """Steps a second, over so many seconds; the first steps, which compile, do not count."""
+    for _ in range(3):
+        step()
+    start, steps = time.perf_counter(), 0
+    while time.perf_counter() - start < seconds:
+        step()
+        steps += 1
+    return steps / (time.perf_counter() - start)
