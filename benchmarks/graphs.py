@@ -25,7 +25,9 @@ from onnx import numpy_helper
 import ntm
 from ntm.runtime import folder
 from ntm.runtime.metadata import BATCHED, SPARSE, UNROLLED
-from ntm.runtime.model import Model, State, _Session
+from ntm.runtime.model import Model
+from ntm.runtime.onnxruntime_session import OnnxruntimeSession
+from ntm.runtime.session import Session, State
 from ntm.tasks import copy
 
 WORDS = 60
@@ -85,7 +87,7 @@ def _taken(model: Model, graphs: Sequence[folder.Graph], locations: int, batch: 
 def _times(model: Model, graphs: Sequence[folder.Graph], locations: int, batch: int, rounds: int) -> list[float]:
     """Of each graph the microseconds of a step and sequence, as it copies random words."""
     words = _words(batch, min(WORDS, locations - 2))
-    sessions = [_Session(graph, 1) for graph in graphs]
+    sessions = [OnnxruntimeSession(graph, 1) for graph in graphs]
     taken: list[list[float]] = [[] for _ in graphs]
     for _ in range(rounds + 1):
         for session, times in zip(sessions, taken, strict=True):
@@ -106,10 +108,10 @@ def _touched(model: Model, locations: int, batch: int) -> tuple[float, float]:
     for x_t in x:
         _, state = model.step(x_t, state)
         counts.append(model._looked_at(state["weights"]))
-    chosen: list[_Session] = []
+    chosen: list[Session] = []
     choose = model._session
 
-    def noted(state: State) -> _Session:
+    def noted(state: State) -> Session:
         chosen.append(choose(state))
         return chosen[-1]
 

@@ -1,12 +1,13 @@
-"""Time the exported network in every runtime on the same weights, beside the floor that none can go below; Markdown.
+"""Time an exported network in every runtime on the same weights, beside the floor that none can go below; Markdown.
 
-Trains a network to copy with ``ntm-train`` (or takes ``--run RUN``), exports it with ``ntm-export --format all``, and
-measures onnxruntime beside TensorFlow and TF-Lite; with ``--pytorch-ntm DIR`` (needs PyTorch), a checkout of
+Takes a model of a built-in task (``--model``, by default the bundled ``copy-8bit``; ``associative-recall`` is one that
+uses content addressing) or a run of ``ntm-train`` (``--run``), exports it in every format, and measures onnxruntime and
+``ntm.load`` beside TensorFlow and TF-Lite; with ``--pytorch-ntm DIR`` (needs PyTorch), a checkout of
 https://github.com/loudinthecloud/pytorch-ntm, its step too. Every runtime is a process of its own, on the cores that
 the table says. Of a network without content addressing there is also a TensorFlow that leaves out Eq. (5) to (7), as
 the graphs of several steps do. They are measured in turns, ``--rounds`` times over; of every figure the least counts,
-since other work on a machine only ever adds to a time. All of them copy random words, over and over: what a call
-returns as the state is handed to the next.
+since other work on a machine only ever adds to a time. All of them work on sequences of the task, over and over: what a
+call returns as the state is handed to the next.
 
 The floor is what no runtime can do without: counted multiply-adds over the rate of a large matrix product on one core,
 or counted bytes, of the matrices once a step and of the state once in and once out, over the rate at which one core
@@ -26,7 +27,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -34,11 +35,11 @@ import numpy as np
 from operations import multiply_adds
 
 import ntm
+from ntm.runtime.evaluate import task_of
+from ntm.tasks import Size
 
-W, M, HEADS = 8, 20, 2
 LATENCY_LOCATIONS = 128
 MANY, MANY_LOCATIONS = 1024, 7  # as in ntm-copy
-LONGEST = 60  # words that are copied, if there are locations for them
 # (N, B)
 BULK = [(7, 32), (7, 128), (7, 1024), *((n, b) for n in (32, 128) for b in (8, 32, 128, 512)), (1024, 8), (1024, 32)]
 FEW = [(128, 32), (128, 128), (128, 512)]  # for what is slow
@@ -65,7 +66,8 @@ Times = dict[str, float]
 def main() -> None:
     """Measure in turns and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--run", type=pathlib.Path, help="a run folder of ntm-train, of the copy task")
+    parser.add_argument("--model", default="copy-8bit", help="a model folder, or the name of a bundled model")
+    parser.add_argument("--run", type=pathlib.Path, help="a run folder of ntm-train instead")
     parser.add_argument("--pytorch-ntm", type=pathlib.Path, help="a checkout to measure against")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", action="store_true", help="print the figures as JSON instead")
@@ -84,7 +86,8 @@ def main() -> None:
         cases = [case for case in cases if case[0] != "pytorch-ntm"]
     figures: dict[tuple[str, int], Times] = collections.defaultdict(dict)
     with tempfile.TemporaryDirectory() as folder:
-        model = _export(arguments.run, pathlib.Path(folder))
+        model = pathlib.Path(folder, "model")
+        _export(arguments.run, arguments.model, model)
         metadata = ntm.load(model).metadata
         for _ in range(arguments.rounds):
             for case in cases:
@@ -94,19 +97,17 @@ def main() -> None:
         print(json.dumps([{"runtime": name, "cores": cores, **times} for (name, cores), times in figures.items()]))
     else:
         uses = "with" if metadata.content_addressing else "without"
-        print(f"{platform.machine()}, {os.cpu_count()} cores; a network {uses} content addressing")
+        print(f"{platform.machine()}, {os.cpu_count()} cores; {metadata.task_name}, {uses} content addressing")
         print(f"\n{_latencies(figures)}\n\n{_bulk(figures)}")
         print(f"\n{_options(figures)}")
 
 
-def _export(run: pathlib.Path | None, folder: pathlib.Path) -> pathlib.Path:
-    programs = pathlib.Path(sys.executable).parent
-    model = folder / "model"
-    train = [programs / "ntm-train", "--output", folder / "run", "--quiet"]
-    export = [programs / "ntm-export", "--format", "all", run or folder / "run", "--output", model]
-    for command in ([] if run else [train]) + [export]:
-        subprocess.run([str(word) for word in command], check=True, stdout=subprocess.DEVNULL)
-    return model
+def _export(run: pathlib.Path | None, bundled: str, model: pathlib.Path) -> None:
+    from bundled import trained  # noqa: PLC0415  (as the next one: no process that measures needs TensorFlow for it)
+
+    from ntm.export.publish import FORMATS, publish  # noqa: PLC0415
+
+    publish(run or trained(bundled), model, FORMATS)
 
 
 def _measure(case: tuple[str, int], model: pathlib.Path, checkout: pathlib.Path | None) -> Times:
@@ -131,10 +132,41 @@ def onnx_runtime(model: pathlib.Path, cores: int) -> Times:
         loaded = ntm.load(model)
         chunk, unroll = _chunk(loaded, unrolled, 1, LATENCY_LOCATIONS)
         times |= _latency("U-step chunk", chunk, unroll)
-        steps = [x[0] for x in _seen(1, LATENCY_LOCATIONS)]
-        step = _copying(steps, _first(loaded, 1, LATENCY_LOCATIONS), _call(session))
+        steps = [x[0] for x in _seen(loaded, 1, LATENCY_LOCATIONS)]
+        step = _going_on(steps, _first(loaded, 1, LATENCY_LOCATIONS), _call(session))
         times |= _latency("step", step, 1)
     return times | _chunks(model, "unrolled.onnx", cores)
+
+
+def load(model: pathlib.Path, cores: int) -> Times:
+    """``Model.step`` and ``Model.run`` of what ``ntm.load`` makes, which take what they are given, and check it."""
+    return _model(ntm.load(model), cores)
+
+
+def load_litert(model: pathlib.Path, cores: int) -> Times:
+    """The same with ``backend="litert"``."""
+    return _model(ntm.load(model, backend="litert"), cores)
+
+
+def _model(model: "ntm.Model", cores: int) -> Times:
+    if cores > 1:
+        return {}
+    state = _first(model, 1, LATENCY_LOCATIONS)
+
+    def call(inputs: dict[str, Any]) -> dict[str, Any]:
+        y, after = model.step(inputs["x"], {name: inputs[name] for name in state})
+        return {"y": y} | {f"next_{name}": value for name, value in after.items()}
+
+    step = _going_on([x[0] for x in _seen(model, 1, LATENCY_LOCATIONS)], state, call)
+    times = _latency("Model.step", step, 1)
+    for n, b in [(LATENCY_LOCATIONS, 1), *BULK]:
+        seen, first = _seen(model, b, n)[:, 0], _first(model, b, n)
+        run = functools.partial(model.run, seen, first)
+        if b == 1:
+            times |= _latency("Model.run", run, len(seen))
+        else:
+            times[f"{n} {b}"] = _throughput([run]) / (len(seen) * b)
+    return times
 
 
 def onnx_runtime_sparse(model: pathlib.Path, cores: int) -> Times:
@@ -167,29 +199,20 @@ def tensorflow(model: pathlib.Path, cores: int) -> Times:
 
 def tensorflow_without_content_addressing(model: pathlib.Path, cores: int) -> Times:
     """The same of a SavedModel that leaves out what the graphs of several steps leave out."""
-    import onnx  # noqa: PLC0415
+    from bundled import trained  # noqa: PLC0415
 
     from ntm.export import savedmodel  # noqa: PLC0415
     from ntm.export.source import Source  # noqa: PLC0415
-    from ntm.models import addressing, make_network  # noqa: PLC0415
-    from ntm.tasks import Copy  # noqa: PLC0415
-    from ntm.training.recipes import configure  # noqa: PLC0415
-    from ntm.training.run import RunConfig, TrainedRun  # noqa: PLC0415
+    from ntm.models import addressing  # noqa: PLC0415
 
     metadata = ntm.load(model).metadata
     if metadata.content_addressing:
         return {}
-    task = Copy()
-    config = RunConfig(task.name, task.options, *configure(task, options=metadata.config))
-    network = make_network(config.network)
-    graph = onnx.load(model / "step.onnx").graph
-    learned = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
-    for variable in network.trainable_variables:
-        variable.assign(learned[variable.name.removesuffix(":0")])
+    run = trained(model)
     # Eq. (7) with g = 0; what leads to it TensorFlow leaves out by itself.
     setattr(addressing, "interpolate", lambda *arguments: arguments[-1])  # noqa: B010
     with tempfile.TemporaryDirectory() as folder:
-        source = Source(TrainedRun(network, config, {}, "0" * 64), task, "without-content-addressing")
+        source = Source(run, task_of(metadata, None), "without-content-addressing")
         savedmodel.write(source, pathlib.Path(folder))
         return _tensorflow(pathlib.Path(folder), model, cores)
 
@@ -207,7 +230,7 @@ def _tensorflow(folder: pathlib.Path, model: pathlib.Path, cores: int) -> Times:
 
     def bound(b: int, n: int) -> Step:
         first = {name: tf.constant(value) for name, value in _first(network, b, n).items()}
-        return _copying([tf.constant(x[0]) for x in _seen(b, n)], first, call)
+        return _going_on([tf.constant(x[0]) for x in _seen(network, b, n)], first, call)
 
     return _times("step", bound, cores, BULK)
 
@@ -225,21 +248,24 @@ def tf_lite(model: pathlib.Path, cores: int) -> Times:
         def call(inputs: dict[str, Any], _: Any = interpreter) -> Any:  # which must live as long
             return runner(**inputs)
 
-        return _copying([x[0] for x in _seen(b, n)], _first(network, b, n), call)
+        return _going_on([x[0] for x in _seen(network, b, n)], _first(network, b, n), call)
 
     return _times("step", bound, cores, BULK)
 
 
-def pytorch_ntm(_: pathlib.Path, cores: int) -> Times:
+def pytorch_ntm(model: pathlib.Path, cores: int) -> Times:
     """The step of pytorch-ntm, which has an LSTM of 100 for a controller, without gradients."""
     torch: Any = importlib.import_module("torch")
     network: Any = importlib.import_module("ntm.aio")
     torch.set_num_threads(cores)
     torch.set_grad_enabled(False)
+    loaded = ntm.load(model)
+    size, (reads, m) = loaded.metadata, loaded.metadata.state["reads"].shape
+    writes = size.adds_shape[0]
 
     def bound(b: int, n: int) -> Step:
-        net = network.EncapsulatedNTM(W + 1, W, 100, 1, 1, n, M)
-        steps = itertools.cycle(enumerate(torch.from_numpy(x[0]) for x in _seen(b, n)))
+        net = network.EncapsulatedNTM(size.input_size, size.output_size, 100, 1, reads, writes, n, m)
+        steps = itertools.cycle(enumerate(torch.from_numpy(x[0]) for x in _seen(loaded, b, n)))
 
         def run() -> None:  # its state it keeps to itself
             i, x = next(steps)
@@ -254,18 +280,29 @@ def pytorch_ntm(_: pathlib.Path, cores: int) -> Times:
 
 def floor(model: pathlib.Path, _: int) -> Times:
     """What a time step cannot do without."""
-    content_addressing, size = ntm.load(model).metadata.content_addressing, 1024
+    data, size = ntm.load(model).metadata, 1024
     matrix = np.ones((size, size), np.float32)
     microseconds_per_multiply_add = _throughput([lambda: matrix @ matrix]) / size**3
-    weights = 4 * multiply_adds(0, content_addressing=content_addressing)
+    (reads, m), writes = data.state["reads"].shape, data.adds_shape[0]
+    of_a_step = functools.partial(
+        multiply_adds,
+        input_size=data.input_size,
+        output_size=data.output_size,
+        memory_vector_size=int(m),
+        shifts=int(data.config["shifts"]),
+        controller=tuple(data.config["controller_sizes"]),
+        read_heads=int(reads),
+        write_heads=writes,
+        content_addressing=data.content_addressing,
+    )
+    weights = 4 * of_a_step(0)
 
     def least(n: int, b: int) -> float:
-        state = 4 * (M * n + HEADS * n + M)
+        state = 4 * (int(m) * n + (int(reads) + writes) * n + int(reads) * int(m))
         touched = np.ones(max((weights + 2 * b * state) // 8, 1), np.float32)
         into = np.empty_like(touched)
         copied = _throughput([lambda: np.copyto(into, touched)])  # reads half of it, and writes half
-        work = b * multiply_adds(n, content_addressing=content_addressing)
-        return max(work * microseconds_per_multiply_add, copied) / b
+        return max(b * of_a_step(n) * microseconds_per_multiply_add, copied) / b
 
     times = {f"{n} {b}": least(n, b) for n, b in BULK}
     return times | {"p50 step": least(LATENCY_LOCATIONS, 1)}
@@ -285,6 +322,8 @@ RUNTIMES: dict[str, Callable[[pathlib.Path, int], Times]] = {
     "onnxruntime": onnx_runtime,
     "onnxruntime, sparse": onnx_runtime_sparse,
     "onnxruntime, batched": onnx_runtime_batched,
+    "ntm.load": load,
+    "ntm.load, litert": load_litert,
     "TensorFlow": tensorflow,
     "TensorFlow without content addressing": tensorflow_without_content_addressing,
     "TF-Lite": tf_lite,
@@ -298,14 +337,21 @@ def _times(what: str, bound: Callable[[int, int], Step], cores: int, sizes: Iter
     return times | {f"{n} {b}": _throughput([bound(b, n)]) / b for n, b in sizes}
 
 
-def _seen(b: int, n: int, unroll: int = 1) -> np.ndarray:
-    """What a network sees as it copies random words, in chunks of U steps; ``[chunks, U, B, W+1]``."""
-    length = min(n - 2, LONGEST)
-    chunks = -(-(2 * length + 1) // unroll)
-    x = np.zeros((chunks * unroll, b, W + 1), np.float32)
-    x[:length, :, :W] = np.random.default_rng(0).integers(0, 2, (length, b, W))
-    x[length, :, W] = 1.0
-    return x.reshape(chunks, unroll, b, W + 1)
+def _seen(model: "ntm.Model", b: int, n: int, unroll: int = 1) -> np.ndarray:
+    """What a network sees of its task, in chunks of U steps, ``[chunks, U, B, I]``: as long as N locations allow."""
+    task = task_of(model.metadata, None)
+    sizes: list[Size] = [*_every(task.training_sizes), *task.evaluation_sizes]
+    fitting = [size for size in sizes if task.memory_locations(size) <= n] or sizes[:1]
+    size = max(fitting, key=task.steps)
+    seen = np.asarray(task.batch(np.random.default_rng(0), b, size).x, np.float32)
+    chunks = -(-len(seen) // unroll)
+    x = np.zeros((chunks * unroll, *seen.shape[1:]), np.float32)
+    x[: len(seen)] = seen
+    return x.reshape(chunks, unroll, *seen.shape[1:])
+
+
+def _every(ranges: Mapping[str, range]) -> list[Size]:
+    return [dict(zip(ranges, numbers, strict=True)) for numbers in itertools.product(*ranges.values())]
 
 
 def _first(model: "ntm.Model", b: int, n: int) -> dict[str, Any]:
@@ -313,8 +359,8 @@ def _first(model: "ntm.Model", b: int, n: int) -> dict[str, Any]:
     return model.initial_state(b, n)
 
 
-def _copying(seen: Sequence[Any], first: dict[str, Any], call: Callable[[dict[str, Any]], Any]) -> Step:
-    """A call that goes on with the copy, of which each time one more is seen, and begins anew after the last."""
+def _going_on(seen: Sequence[Any], first: dict[str, Any], call: Callable[[dict[str, Any]], Any]) -> Step:
+    """A call that goes on with a sequence, of which each time one more is seen, and begins anew after the last."""
     i, state = 0, first
 
     def run() -> None:
@@ -359,9 +405,9 @@ def _call(session: Any) -> Callable[[dict[str, Any]], Any]:
 
 
 def _chunk(model: "ntm.Model", session: Any, b: int, n: int) -> tuple[Step, int]:
-    """A call of a graph of several steps that goes on with the copy; and U."""
+    """A call of a graph of several steps that goes on with a sequence; and U."""
     unroll = session.get_inputs()[0].shape[0]
-    return _copying(list(_seen(b, n, unroll)), _first(model, b, n), _call(session)), unroll
+    return _going_on(list(_seen(model, b, n, unroll)), _first(model, b, n), _call(session)), unroll
 
 
 def _io_bound(model: "ntm.Model", session: Any, b: int, n: int) -> tuple[Step, int]:
@@ -369,9 +415,9 @@ def _io_bound(model: "ntm.Model", session: Any, b: int, n: int) -> tuple[Step, i
     from onnxruntime import OrtValue  # noqa: PLC0415
 
     unroll, first = session.get_inputs()[0].shape[0], _first(model, b, n)
-    seen = _seen(b, n, unroll)
+    seen = _seen(model, b, n, unroll)
     x = OrtValue.ortvalue_from_numpy(seen[0].copy())
-    y = OrtValue.ortvalue_from_numpy(np.zeros((unroll, b, W), np.float32))
+    y = OrtValue.ortvalue_from_numpy(np.zeros((unroll, b, model.metadata.output_size), np.float32))
     buffers = [{name: OrtValue.ortvalue_from_numpy(value.copy()) for name, value in first.items()} for _ in range(2)]
     bindings = []
     for source, target in (buffers, buffers[::-1]):
@@ -458,6 +504,9 @@ def _bulk(figures: dict[tuple[str, int], Times]) -> str:
         if name not in OPTIONS:
             cells = [f"{times[f'{n} {b}']:.2f}" if f"{n} {b}" in times else "" for n, b in BULK]
             rows.append(f"| {name} | {cores} | {' | '.join(cells)} |")
+    served, compared = figures["ntm.load", 1], figures["TensorFlow", 1]
+    ratios = [f"{compared[f'{n} {b}'] / served[f'{n} {b}']:.1f}x" for n, b in BULK]
+    rows.append(f"| TensorFlow against ntm.load | 1 | {' | '.join(ratios)} |")
     return "\n".join(rows)
 
 

@@ -18,10 +18,13 @@ from ntm.export import parity
 from ntm.export.source import Source
 from ntm.export.step import step_function
 from ntm.models import Network
+from ntm.runtime import onnx_file
 from ntm.runtime.metadata import Metadata
+from ntm.runtime.tflite_file import DYNAMIC_RANGE, FILES, METADATA, SIGNATURE, STEP, read_metadata
 
-STEP, DYNAMIC_RANGE = FILES = ("step.tflite", "step_dynamic_range.tflite")
-_SIGNATURE, _METADATA, _IDENTIFIER = "step", "ntm", b"TFL3"
+__all__ = ["DYNAMIC_RANGE", "FILES", "STEP", "candidates", "convert", "describe", "packed", "step", "write"]
+
+_IDENTIFIER = b"TFL3"
 
 _CARD = """\
 ### TF-Lite
@@ -40,7 +43,7 @@ def write(source: Source, folder: pathlib.Path) -> None:
 
 def describe(_: Source, folder: pathlib.Path) -> str:
     """What the model card says."""
-    card = _CARD.format(step=STEP, signature=_SIGNATURE, metadata=_METADATA)
+    card = _CARD.format(step=STEP, signature=SIGNATURE, metadata=METADATA)
     return f"{card} {_QUANTISED_CARD.format(file=DYNAMIC_RANGE)}" if (folder / DYNAMIC_RANGE).exists() else card
 
 
@@ -71,20 +74,20 @@ def _candidate(path: pathlib.Path) -> parity.Candidate:
     graph = step(content)
     compare = functools.partial(parity.compare_steps, step=graph)
     quantised = graph if path.name == DYNAMIC_RANGE else None
-    return parity.Candidate(path.name, _read_metadata(content), compare, quantised=quantised)
+    return parity.Candidate(path.name, read_metadata(content), compare, quantised=quantised)
 
 
 def _described(content: bytes, metadata: Metadata) -> bytes:
-    """A file with a name for its signature, and the properties of an ONNX file as JSON in a buffer of metadata."""
+    """A sealed file with a name for its signature, and the properties of an ONNX file as JSON in a buffer."""
     model = schema.ModelT.InitFromPackedBuf(content)
-    model.signatureDefs[0].signatureKey = _SIGNATURE
+    model.signatureDefs[0].signatureKey = SIGNATURE
     properties = schema.BufferT()
     properties.data = json.dumps(metadata.to_props()).encode()
     entry = schema.MetadataT()
-    entry.name, entry.buffer = _METADATA, len(model.buffers)
+    entry.name, entry.buffer = METADATA, len(model.buffers)
     model.buffers.append(properties)
     model.metadata = [*(model.metadata or []), entry]
-    return packed(model)
+    return onnx_file.sealed(packed(model))
 
 
 def packed(model: schema.ModelT) -> bytes:
@@ -92,9 +95,3 @@ def packed(model: schema.ModelT) -> bytes:
     builder = flatbuffers.Builder()
     builder.Finish(model.Pack(builder), _IDENTIFIER)
     return bytes(builder.Output())
-
-
-def _read_metadata(content: bytes) -> Metadata:
-    model = schema.ModelT.InitFromPackedBuf(content)
-    (entry,) = [entry for entry in model.metadata if entry.name == _METADATA.encode()]
-    return Metadata.from_props(json.loads(bytes(model.buffers[entry.buffer].data)))

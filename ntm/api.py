@@ -103,23 +103,26 @@ def load(
     memory_locations: int | None = None,
     batch_size: int | None = None,
     threads: int = 1,
+    backend: str = "onnxruntime",
 ) -> "Model":
-    """Load an exported model, to be run by onnxruntime; see ``ntm.runtime.model.load``.
+    """Load an exported model; see ``ntm.runtime.model.load``.
 
     Args:
         model: its folder, or the name of a bundled model; by default ``copy-8bit``.
         memory_locations: N; by default that of the training, or more where a sequence needs more.
         batch_size: the most sequences that run side by side; by default as many as run fastest.
         threads: the threads that share the work of one step; at most the cores that the process may use are started.
+        backend: ``onnxruntime``, the faster with many sequences side by side; or ``litert``, the faster for single
+            steps of one sequence, which needs the extra ``litert``.
 
     Raises:
-        ModelError: there is no such model, or it is damaged or of another schema.
+        ModelError: there is no such model, it is damaged or of another schema, or the backend or its file is missing.
         TypeError: ``model`` is no path, or another argument no whole number.
-        ValueError: ``memory_locations``, ``batch_size`` or ``threads`` is too small.
+        ValueError: ``memory_locations``, ``batch_size`` or ``threads`` is too small, or there is no such backend.
     """
     from ntm.runtime.model import load as load_model  # noqa: PLC0415  (it imports NumPy)
 
-    return load_model(model, memory_locations=memory_locations, batch_size=batch_size, threads=threads)
+    return load_model(model, memory_locations=memory_locations, batch_size=batch_size, threads=threads, backend=backend)
 
 
 def evaluate(

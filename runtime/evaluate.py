@@ -16,7 +16,8 @@ from ntm.errors import TaskError
 from ntm.runtime import arguments
 from ntm.runtime.cores import available_cores
 from ntm.runtime.metadata import Metadata
-from ntm.runtime.model import Floats, Model
+from ntm.runtime.model import Model
+from ntm.runtime.session import Floats
 from ntm.tasks import metrics
 from ntm.tasks.catalogue import build, find_class, recorded_class, title
 from ntm.tasks.task import Batch, Size, Task, check, check_fits, check_size, draw, optimal_output

@@ -1,4 +1,4 @@
-"""The folder of an exported model: ONNX files that describe themselves, checked before anything runs."""
+"""The folder of an exported model: files that describe themselves, checked before anything runs."""
 
 import contextlib
 import dataclasses
@@ -6,11 +6,11 @@ import hashlib
 import os
 import pathlib
 import stat
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from ntm.errors import ModelError
-from ntm.runtime import metadata, onnx_file
+from ntm.runtime import metadata, onnx_file, tflite_file
 from ntm.runtime.metadata import STEP, Metadata
 from ntm.text import DISTRIBUTION
 
@@ -21,8 +21,12 @@ DEFAULT = "copy-8bit"  # the bundled model that is taken where none is named
 LARGEST_FILE = 1 << 28
 
 
+# What runs a model.
+ONNXRUNTIME, LITERT = "onnxruntime", "litert"
+
+
 class Graph(NamedTuple):
-    """An ONNX file of a model."""
+    """An ONNX file of a model, or a TF-Lite file."""
 
     path: pathlib.Path
     content: bytes
@@ -37,6 +41,7 @@ class ModelFolder(NamedTuple):
     """
 
     graphs: tuple[Graph, ...]
+    backend: str = ONNXRUNTIME
 
     @property
     def step(self) -> Graph:
@@ -56,8 +61,8 @@ class ModelFolder(NamedTuple):
     def __reduce__(self) -> tuple[Callable[..., "ModelFolder"], tuple[Any, ...]]:
         folder = self.step.path.parent
         if folder.parent == _PRETRAINED:
-            return _read_bundled, (folder.name, self.checksum)
-        return _checked_contents, (str(folder), tuple(graph.content for graph in self.graphs))
+            return _read_bundled, (folder.name, self.checksum, self.backend)
+        return _checked_contents, (str(folder), tuple(graph.content for graph in self.graphs), self.backend)
 
 
 def bundled() -> list[str]:
@@ -75,15 +80,20 @@ def find(model: str | os.PathLike[str]) -> pathlib.Path:
     return _PRETRAINED / str(model) if not is_there and str(model) in bundled() else path
 
 
-def read(model: str | os.PathLike[str]) -> ModelFolder:
+def read(model: str | os.PathLike[str], backend: str = ONNXRUNTIME) -> ModelFolder:
     """Read and check the files of a model; other files in the folder are ignored.
 
     Args:
         model: its folder, or the name of a bundled model.
+        backend: what shall run it.
 
     Raises:
-        ModelError: a file is missing, damaged, foreign or of another schema, or they are not of one model.
+        ModelError: a file is missing, damaged, foreign or of another schema, they are not of one model, or the backend
+            is not installed.
+        ValueError: there is no such backend.
     """
+    if backend not in _FORMATS:
+        raise ValueError(f"backend must be {' or '.join(_FORMATS)}, not {backend!r}")
     folder = find(model)
     try:
         mode = folder.stat().st_mode
@@ -93,9 +103,10 @@ def read(model: str | os.PathLike[str]) -> ModelFolder:
         raise ModelError(f"cannot load the model {folder}: {str(error.strerror).lower()}") from error
     if not stat.S_ISDIR(mode):
         raise ModelError(f"{folder} is not a model folder")
-    step = _read_graph(folder / metadata.FILES[STEP], STEP)
-    others = (_read_graph(folder / metadata.FILES[kind], kind) for kind in step.metadata.graphs[1:])
-    return _checked_folder(folder, [step, *others])
+    form = _FORMATS[backend]
+    step = _read_graph(folder, STEP, form)
+    others = [_read_graph(folder, kind, form) for kind in form.graphs_of(step.metadata)[1:]]
+    return _checked_folder(folder, [step, *others], backend)
 
 
 def shapes(data: Metadata, batch: int | None = None, locations: int | None = None) -> dict[str, tuple[int | None, ...]]:
@@ -114,7 +125,7 @@ def shapes(data: Metadata, batch: int | None = None, locations: int | None = Non
     }
 
 
-def _read_bundled(name: str, checksum: str) -> ModelFolder:
+def _read_bundled(name: str, checksum: str, backend: str) -> ModelFolder:
     """A bundled model that was pickled.
 
     Raises:
@@ -124,7 +135,7 @@ def _read_bundled(name: str, checksum: str) -> ModelFolder:
         raise ModelError(
             f"the bundled model {name} was pickled, and this release of {DISTRIBUTION} has none of that name"
         )
-    files = read(_PRETRAINED / name)
+    files = read(_PRETRAINED / name, backend)
     if files.checksum != checksum:
         raise ModelError(
             f"the bundled model {name} was pickled with the checksum {checksum[:12]}, and here it has "
@@ -133,50 +144,85 @@ def _read_bundled(name: str, checksum: str) -> ModelFolder:
     return files
 
 
-def _checked_contents(folder: str, contents: Iterable[bytes]) -> ModelFolder:
+def _checked_contents(folder: str, contents: Iterable[bytes], backend: str) -> ModelFolder:
     """A model that was pickled; the folder, which may be on another machine, is for messages alone.
 
     Raises:
         ModelError: a file is damaged or of another schema, or they are not of one model.
     """
-    path = pathlib.Path(folder)
+    path, form = pathlib.Path(folder), _FORMATS[backend]
     first, *others = contents
-    step = _checked_graph(path / metadata.FILES[STEP], STEP, first)
-    kinds = zip(step.metadata.graphs[1:], others, strict=True)
-    graphs = [_checked_graph(path / metadata.FILES[kind], kind, content) for kind, content in kinds]
-    return _checked_folder(path, [step, *graphs])
+    step = _checked_graph(path, STEP, form, first)
+    kinds = zip(form.graphs_of(step.metadata)[1:], others, strict=True)
+    graphs = [_checked_graph(path, kind, form, content) for kind, content in kinds]
+    return _checked_folder(path, [step, *graphs], backend)
 
 
-def _checked_folder(folder: pathlib.Path, graphs: Iterable[Graph]) -> ModelFolder:
-    files = ModelFolder(tuple(graphs))
+def _checked_folder(folder: pathlib.Path, graphs: Iterable[Graph], backend: str) -> ModelFolder:
+    files = ModelFolder(tuple(graphs), backend)
     for graph in files.graphs[1:]:
         if dataclasses.replace(graph.metadata, graph=STEP, unroll=1) != files.metadata:
             raise ModelError(f"{files.step.path.name} and {graph.path.name} in {folder} are not of the same model")
     return files
 
 
-def _read_graph(path: pathlib.Path, kind: str) -> Graph:
+def _read_graph(folder: pathlib.Path, kind: str, form: "_Format") -> Graph:
+    path = folder / form.files[kind]
     try:
         content = _read_bytes(path)
     except (ModelError, OSError) as error:
         reason = str(error.strerror).lower() if isinstance(error, OSError) else error
         raise ModelError(f"cannot load the model {path}: {reason}") from error
-    return _checked_graph(path, kind, content)
+    return _checked_graph(folder, kind, form, content)
 
 
-def _checked_graph(path: pathlib.Path, kind: str, content: bytes) -> Graph:
+def _checked_graph(folder: pathlib.Path, kind: str, form: "_Format", content: bytes) -> Graph:
+    path = folder / form.files[kind]
     try:
-        if not onnx_file.has_seal(content):
-            _check_early_schema(content)
-        onnx_file.check_seal(content)
-        header = onnx_file.read_header(content)
-        data = Metadata.from_props(header.metadata)
-        if data.graph != kind:
-            raise ModelError(f"its graph is {data.graph!r}, not {kind!r}")
-        _check_interface(header, data)
+        data = form.check(content, kind)
     except (ModelError, onnx_file.OnnxFileError, metadata.MetadataError) as error:
         raise ModelError(f"cannot load the model {path}: {error}") from error
     return Graph(path, content, data)
+
+
+def _check_onnx(content: bytes, kind: str) -> Metadata:
+    if not onnx_file.has_seal(content):
+        _check_early_schema(content)
+    onnx_file.check_seal(content)
+    header = onnx_file.read_header(content)
+    data = Metadata.from_props(header.metadata)
+    _check_kind(data, kind)
+    _check_interface(header, data)
+    return data
+
+
+def _check_tflite(content: bytes, kind: str) -> Metadata:
+    onnx_file.check_seal(content)
+    data = tflite_file.read_metadata(content)
+    _check_kind(data, kind)
+    return data
+
+
+def _check_kind(data: Metadata, kind: str) -> None:
+    if data.graph != kind:
+        raise ModelError(f"its graph is {data.graph!r}, not {kind!r}")
+
+
+class _Format(NamedTuple):
+    """The files that a backend runs: their names by graph; and the check of a file of a graph, for its metadata."""
+
+    files: Mapping[str, str]
+    check: Callable[[bytes, str], Metadata]
+
+    def graphs_of(self, data: Metadata) -> list[str]:
+        """The graphs of a model that the backend runs, that of one step first."""
+        return [graph for graph in data.graphs if graph in self.files]
+
+
+_FORMATS = {
+    ONNXRUNTIME: _Format(metadata.FILES, _check_onnx),
+    LITERT: _Format({STEP: tflite_file.STEP}, _check_tflite),
+}
 
 
 def _check_early_schema(content: bytes) -> None:

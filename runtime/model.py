@@ -1,15 +1,12 @@
-"""A trained network, run by onnxruntime: Graves et al. (2014, arXiv:1410.5401) without TensorFlow.
+"""A trained network, run without TensorFlow: Graves et al. (2014, arXiv:1410.5401).
 
 Shapes are those of the legend in ``ntm.models``: B sequences side by side, T steps, I numbers in and O numbers out at
 each, N memory locations of M numbers, R read and K write heads. Everything but B, T and N follows from the metadata of
 the model's files.
 """
 
-import ctypes
 import os
-import threading
 import warnings
-import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar, overload
 
@@ -18,7 +15,7 @@ import numpy.typing as npt
 
 from ntm.errors import ModelError
 from ntm.runtime import arguments, folder
-from ntm.runtime.cores import available_cores
+from ntm.runtime.litert_session import LiteRTSession
 from ntm.runtime.metadata import (
     ADDS,
     BATCHED,
@@ -30,11 +27,12 @@ from ntm.runtime.metadata import (
     UNIFORM,
     UNROLLED,
     WEIGHTS,
-    Metadata,
     StateTensor,
     X,
     Y,
 )
+from ntm.runtime.onnxruntime_session import OnnxruntimeSession
+from ntm.runtime.session import Floats, Session, State, locations_of
 from ntm.tasks import copy as copying
 
 __all__ = ["Model", "ModelError", "State", "Trace", "load"]
@@ -49,14 +47,10 @@ _SPARSE_SHARE = {True: 1 / 10, False: 1 / 3}
 # Locations side by side, B * N, in the batched graph and in the others. More run no faster, and take memory.
 _BATCHED_AT_ONCE, _AT_ONCE = 1 << 13, 1 << 15
 
-Floats = npt.NDArray[np.float32]
+# How the graphs of each backend are run.
+_SESSIONS: dict[str, type[Session]] = {folder.ONNXRUNTIME: OnnxruntimeSession, folder.LITERT: LiteRTSession}
+
 Words = TypeVar("Words", bound=npt.NDArray[Any])
-
-
-# What the network carries from one step to the next: arrays by name. Of an NTM that is the ``memory``, ``[B, M, N]``;
-# the ``weights``, ``[B, R+K, N]``, those of the read heads first; and the ``reads``, ``[B, R, M]``. An LSTM adds
-# ``hidden`` and ``cell``, ``[B, units]``.
-State = dict[str, Floats]
 GivenState = Mapping[str, npt.ArrayLike]
 
 
@@ -78,6 +72,7 @@ def load(
     memory_locations: int | None = None,
     batch_size: int | None = None,
     threads: int = 1,
+    backend: str = folder.ONNXRUNTIME,
 ) -> "Model":
     """Load an exported model.
 
@@ -93,15 +88,19 @@ def load(
         threads: the threads that share the work of one step. Several rarely help: better divide the sequences among
             calls of ``Model.run`` in several threads, which run at the same time. More than the process may use cores
             are not started.
+        backend: what runs it. ``onnxruntime`` takes the fastest of its ONNX graphs, and is the faster with many
+            sequences side by side. ``litert`` takes ``step.tflite`` of the folder, and is the faster for single steps
+            of one sequence; it needs the extra ``litert``.
 
     Raises:
-        ModelError: there is no such model, or it is damaged or of another schema; the message is one line.
+        ModelError: there is no such model, it is damaged or of another schema, or the backend or its file is missing;
+            the message is one line.
         TypeError: ``model`` is no path, or another argument no whole number.
-        ValueError: ``memory_locations``, ``batch_size`` or ``threads`` is too small.
+        ValueError: ``memory_locations``, ``batch_size`` or ``threads`` is too small, or there is no such backend.
     """
     if not isinstance(model, str | os.PathLike | None):
         raise TypeError(f"model must be the path of a folder or the name of a bundled model, not {model!r}")
-    files = folder.read(folder.DEFAULT if model is None else model)
+    files = folder.read(folder.DEFAULT if model is None else model, backend)
     return Model(files, memory_locations, batch_size=batch_size, threads=threads)
 
 
@@ -109,7 +108,7 @@ class Model:
     """A trained network; made by ``load``. One object may serve several threads at a time.
 
     It can be pickled and copied, and goes on in a child process after a fork; each of these makes sessions of
-    onnxruntime of its own. A pickle holds the options of ``load``, and either the name and the checksum of a bundled
+    the backend of its own. A pickle holds the options of ``load``, and either the name and the checksum of a bundled
     model, in some 200 bytes, or else the content of its files. Unpickling raises ``ModelError`` if the bundled model of
     that name is another one.
 
@@ -137,8 +136,9 @@ class Model:
         self._options = {"batch_size": batch_size, "threads": threads, "own_process": own_process}
         self._given_locations = None if memory_locations is None else self._checked_locations(memory_locations)
         self._given_batch_size = batch_size
-        self._sessions = {
-            graph.metadata.graph: _Session(graph, threads, own_process=own_process) for graph in files.graphs
+        kind = _SESSIONS[files.backend]
+        self._sessions: dict[str, Session] = {
+            graph.metadata.graph: kind(graph, threads, own_process=own_process) for graph in files.graphs
         }
         self._step = self._sessions[STEP]
         self._most_steps = max(graph.metadata.unroll for graph in files.graphs)
@@ -150,7 +150,7 @@ class Model:
         data = self.metadata
         return (
             f"<Model {data.model_name}: task {data.task_name}, I={data.input_size}, O={data.output_size}, "
-            f"N={self.memory_locations}, U={self._most_steps}, checksum {self.checksum[:12]}>"
+            f"N={self.memory_locations}, U={self._most_steps}, {self._files.backend}, checksum {self.checksum[:12]}>"
         )
 
     @property
@@ -212,7 +212,7 @@ class Model:
         Raises:
             TypeError: ``state`` is no ``State``.
             ValueError: a shape is not the model's, or something else than numbers is given.
-            ModelError: onnxruntime cannot run the graph.
+            ModelError: the backend cannot run the graph.
         """
         x = arguments.floats("x", x)
         batch = x.shape[0] if x.ndim else 0
@@ -233,7 +233,7 @@ class Model:
         Raises:
             TypeError: ``state`` is no ``State``.
             ValueError: a shape is not the model's, or something else than numbers is given.
-            ModelError: onnxruntime cannot run the graph.
+            ModelError: the backend cannot run the graph.
         """
         x = self._checked_inputs(x)
         steps, batch, _ = x.shape
@@ -242,7 +242,7 @@ class Model:
         before = self._checked(state, batch)
         y = np.empty((steps, batch, self.metadata.output_size), np.float32)
         after = {name: np.empty_like(tensor) for name, tensor in before.items()}
-        size = self.batch_size(_locations(before))
+        size = self.batch_size(locations_of(before))
         for start in range(0, batch, size):
             part = slice(start, start + size)
             state_of_part = {name: tensor[part] for name, tensor in before.items()}
@@ -271,7 +271,7 @@ class Model:
         Raises:
             TypeError: ``state`` is no ``State``.
             ValueError: a shape is not the model's, or something else than numbers is given.
-            ModelError: onnxruntime cannot run the graph.
+            ModelError: the backend cannot run the graph.
         """
         x = self._checked_inputs(x)
         if not x.size:
@@ -308,7 +308,7 @@ class Model:
 
         Raises:
             ValueError: ``words`` is not as described.
-            ModelError: the model was trained on another task, or onnxruntime cannot run the graph.
+            ModelError: the model was trained on another task, or the backend cannot run the graph.
 
         Warns:
             UserWarning: the memory has too few locations for such a sequence.
@@ -348,7 +348,7 @@ class Model:
         Raises:
             TypeError: ``state`` is no state.
             ValueError: a shape is not the model's, or something else than numbers is given.
-            ModelError: the network has no memory, or onnxruntime cannot run the graph.
+            ModelError: the network has no memory, or the backend cannot run the graph.
         """
         self.check_heads()
         x = self._checked_inputs(x)
@@ -379,12 +379,12 @@ class Model:
         """Do now what ``run`` would do first when it is called with so many sequences, or one, and raise its errors.
 
         Raises:
-            ModelError: onnxruntime cannot load the graph.
+            ModelError: the backend cannot load the graph.
         """
         for size in (min(batch_size, self.batch_size(memory_locations)), 1):  # a batch, and the least that may remain
             self._session(self.initial_state(size, memory_locations)).prepare()
 
-    def _session(self, state: State) -> "_Session":
+    def _session(self, state: State) -> Session:
         """The graph that is the fastest from this state on."""
         sessions = self._sessions
         if WEIGHTS not in state or len(sessions) == 1:
@@ -411,7 +411,9 @@ class Model:
         if not isinstance(state, Mapping) or state.keys() != names.keys():
             raise TypeError(f"state must hold arrays by name: {', '.join(names)}")
         arrays = {name: arguments.floats(name, state[name]) for name in names}
-        locations = self._checked_locations(_locations(arrays))
+        locations = locations_of(arrays)
+        if locations < self.metadata.least_locations:
+            self._checked_locations(locations)
         expected = self._step.shapes(batch_size, locations)
         for name, value in arrays.items():
             if value.shape != expected[name]:
@@ -453,133 +455,3 @@ def _initial(tensor: StateTensor, batch_size: int, locations: int) -> Floats:
     values[:] = 1 / locations if tensor.beyond == UNIFORM else np.array(tensor.beyond, np.float32)[:, np.newaxis]
     values[:, :, : tensor.first_locations] = first
     return values
-
-
-def _locations(state: State) -> int:
-    """N of a state; 1 where it has none."""
-    memory = state.get(MEMORY)
-    return memory.shape[-1] if memory is not None and memory.ndim else 1
-
-
-class _Session:
-    """A graph and its onnxruntime session, which is made when it is first needed: that takes most of the loading.
-
-    In a child process after a fork, where the threads of onnxruntime are missing and its locks may be taken for ever, a
-    new session is made.
-    """
-
-    def __init__(self, graph: folder.Graph, threads: int, *, own_process: bool = False) -> None:
-        self.metadata: Metadata = graph.metadata
-        self._graph = graph
-        self._outputs = graph.metadata.outputs
-        self._shapes: tuple[tuple[int, int], dict[str, tuple[int | None, ...]]] | None = None
-        self._threads = threads
-        self._own_process = own_process
-        self._lock = threading.Lock()
-        self._session: Any = None
-        self._run_options: Any = None
-        _sessions.add(self)
-
-    def forget(self) -> None:
-        """Begin again in a child process, without the session of the parent."""
-        if self._session is not None:
-            # For ever: its end would wait for the threads that are missing, or crash.
-            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._session))
-        self._session = None
-        self._lock = threading.Lock()
-
-    def shapes(self, batch_size: int, locations: int) -> dict[str, tuple[int | None, ...]]:
-        """The shapes of the graph's inputs and outputs by name; those of the last call are kept."""
-        kept = self._shapes
-        if kept is None or kept[0] != (batch_size, locations):
-            kept = self._shapes = (batch_size, locations), folder.shapes(self.metadata, batch_size, locations)
-        return kept[1]
-
-    def prepare(self) -> None:
-        with self._lock:
-            if self._session is None:
-                self._session = self._make()
-
-    def run(self, x: Floats, state: State) -> tuple[Floats, State, Floats | None]:
-        """y, the next state, and what the write heads add, where the graph says so."""
-        self.prepare()
-        try:
-            outputs = self._session.run(self._outputs, {X: x, **state}, self._run_options)
-        except Exception as error:  # of several classes without a common base
-            raise ModelError(f"cannot run the model {self._graph.path}: {_first_line(error)}") from error
-        expected = self.shapes(x.shape[-2], _locations(state))
-        for name, value in zip(self._outputs, outputs, strict=True):
-            if value.shape != expected[name]:
-                raise ModelError(f"cannot run the model {self._graph.path}: its {name} is of shape {value.shape}")
-        y, next_state = outputs[0], outputs[1 : len(state) + 1]
-        adds = outputs[-1] if len(outputs) > len(state) + 1 else None
-        return y, dict(zip(self.metadata.state, next_state, strict=True)), adds
-
-    def run_chunk(self, x: Floats, state: State) -> tuple[Floats, State]:
-        """The U steps of the graph, x ``[U, B, I]``: y, ``[U, B, O]``, and the state after the last."""
-        if self.metadata.graph == STEP:
-            y, state, _ = self.run(x[0], state)
-            return y[np.newaxis], state
-        return self.run(x, state)[:2]
-
-    def _make(self) -> Any:
-        onnxruntime = _import_onnxruntime()
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = min(self._threads, available_cores())
-        options.inter_op_num_threads = 1
-        options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
-        options.log_severity_level = _FATAL
-        if self._own_process:
-            onnxruntime.set_default_logger_severity(_FATAL)
-            # Weightings underflow into denormals, on which some processors are many times slower.
-            options.add_session_config_entry("session.set_denormal_as_zero", "1")
-        self._run_options = onnxruntime.RunOptions()
-        self._run_options.log_severity_level = _FATAL
-        try:
-            # From bytes: the file that was checked is the one that runs, and it can name no other file as its data.
-            # Without the fallback, which prints on stdout, where a copy may be going.
-            return onnxruntime.InferenceSession(
-                self._graph.content, options, providers=["CPUExecutionProvider"], enable_fallback=0
-            )
-        except Exception as error:  # of several classes without a common base
-            raise ModelError(f"cannot load the model {self._graph.path}: {_first_line(error)}") from error
-
-
-def _import_onnxruntime() -> Any:
-    """Of whatever distribution it is: ``onnxruntime-gpu`` and others hold the same module.
-
-    Raises:
-        ModelError: there is none, or it is not whole.
-    """
-    try:
-        import onnxruntime  # noqa: PLC0415  (as slow to import as all else together)
-    except ImportError as error:
-        raise ModelError(
-            f"cannot import onnxruntime ({_first_line(error)}): pip install onnxruntime, or another distribution of it "
-            "such as onnxruntime-gpu"
-        ) from error
-    if not hasattr(onnxruntime, "InferenceSession"):
-        raise ModelError(
-            "onnxruntime is not whole, as it is left when two distributions of it are installed and one is removed: "
-            "pip uninstall all of them, and install one"
-        )
-    return onnxruntime
-
-
-_sessions: weakref.WeakSet[_Session] = weakref.WeakSet()
-
-
-def _after_fork() -> None:
-    for session in _sessions:
-        session.forget()
-
-
-if hasattr(os, "register_at_fork"):  # not on Windows, which knows no fork
-    os.register_at_fork(after_in_child=_after_fork)
-
-_FATAL = 4  # the only messages that onnxruntime may print: what it raises is in our own words
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)[:200]

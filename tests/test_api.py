@@ -17,7 +17,7 @@ import pytest
 
 import ntm
 from ntm import console, errors
-from ntm.runtime.model import Floats
+from ntm.runtime.session import Floats
 from ntm.tasks import Batch, Copy, Size, Task
 
 ROOT = pathlib.Path(__file__).parents[1]

@@ -11,7 +11,7 @@ import pytest
 
 import ntm
 from ntm.runtime.evaluate import Case, Score, cases_of, evaluate, run_case, table, task_of
-from ntm.runtime.model import Floats
+from ntm.runtime.session import Floats
 from ntm.tasks import Batch, Copy, DynamicNGrams, PrioritySort, RepeatCopy, Size, Task
 from ntm.tasks.copy import PATTERNS
 

@@ -205,7 +205,7 @@ def test_run_refuses_what_is_no_number(tiny_model: pathlib.Path, x: Any) -> None
 
 def test_what_a_model_shows_of_itself(tiny_model: pathlib.Path) -> None:
     model = ntm.load(tiny_model, memory_locations=33)
-    shown = f"<Model tiny: task copy, I=9, O=8, N=33, U=8, checksum {model.checksum[:12]}>"
+    shown = f"<Model tiny: task copy, I=9, O=8, N=33, U=8, onnxruntime, checksum {model.checksum[:12]}>"
     assert repr(model) == shown
     assert repr(ntm.load(tiny_model)) == shown.replace("33", "16")
     digest = hashlib.sha256()
@@ -253,7 +253,7 @@ def test_step_refuses_other_shapes(tiny_model: pathlib.Path) -> None:
 
 
 @pytest.mark.parametrize("options", [{"threads": 0}, {"memory_locations": 0}, {"batch_size": 0}])
-def test_load_refuses(tiny_model: pathlib.Path, options: dict[str, int]) -> None:
+def test_load_refuses(tiny_model: pathlib.Path, options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="must be at least 1"):
         ntm.load(tiny_model, **options)
 

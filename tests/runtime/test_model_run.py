@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ntm
-from ntm.runtime.model import Floats
+from ntm.runtime.session import Floats
 from ntm.tasks import copy as copying
 
 GRAPHS = ("unrolled", "sparse", "batched")

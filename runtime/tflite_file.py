@@ -1,0 +1,45 @@
+"""What the runtime must know of a TF-Lite file before it runs it."""
+
+import json
+from typing import Any
+
+from ntm.errors import ModelError
+from ntm.runtime.metadata import Metadata, MetadataError
+
+# The files of one step that an export makes, and in them the names of the signature and of the metadata. The second has
+# its large matrices in 8 bits.
+STEP, DYNAMIC_RANGE = FILES = ("step.tflite", "step_dynamic_range.tflite")
+SIGNATURE, METADATA = "step", "ntm"
+
+
+def import_litert(module: str) -> Any:
+    """A module of LiteRT, which runs TF-Lite files.
+
+    Raises:
+        ModelError: it is not installed.
+    """
+    import importlib  # noqa: PLC0415
+
+    try:
+        return importlib.import_module(f"ai_edge_litert.{module}")
+    except ImportError as error:
+        raise ModelError(
+            f"the backend litert needs ai-edge-litert ({error}): pip install 'neural-turing-machine[litert]'"
+        ) from error
+
+
+def read_metadata(content: bytes) -> Metadata:
+    """The metadata of a file that is whole: its seal was checked.
+
+    Raises:
+        ModelError: LiteRT is not installed.
+        MetadataError: there is none, or it is of another schema.
+    """
+    schema = import_litert("schema_py_generated")
+    model = schema.Model.GetRootAs(content)
+    for i in range(model.MetadataLength()):
+        entry = model.Metadata(i)
+        if entry.Name() == METADATA.encode():
+            data = model.Buffers(entry.Buffer()).DataAsNumpy()
+            return Metadata.from_props(json.loads(bytes(data)))
+    raise MetadataError("it has no metadata, so ntm-export did not write it")
