@@ -26,13 +26,13 @@ _SEQUENCES = 1_000
 
 @dataclasses.dataclass(frozen=True)
 class _Words(Task):
-    """Words, the delimiter, and then the words that ``answer`` makes of them."""
+    """Words, and then the words that ``answer`` makes of them; the last channel is 1 while they are asked for."""
 
     bits: int = 6
 
     @property
     def input_size(self) -> int:
-        """The word and the delimiter."""
+        """The word and the last channel."""
         return self.bits + 1
 
     @property
@@ -45,14 +45,14 @@ class _Words(Task):
         raise NotImplementedError
 
     def batch(self, rng: np.random.Generator, batch_size: int, size: Size) -> Batch:
-        """Words, the delimiter, the answer."""
+        """Words, then the answer."""
         words = rng.integers(0, 2, (size["length"], batch_size, self.bits))
         answer = self.answer(words)
-        length, steps = len(words), len(words) + 1 + len(answer)
+        length, steps = len(words), len(words) + len(answer)
         x = np.zeros((steps, batch_size, self.input_size))
-        x[:length, :, :-1], x[length, :, -1] = words, 1
+        x[:length, :, :-1], x[length:, :, -1] = words, 1
         target, mask = np.zeros((steps, batch_size, self.bits)), np.zeros((steps, batch_size))
-        target[length + 1 :], mask[length + 1 :] = answer, 1
+        target[length:], mask[length:] = answer, 1
         return Batch(x, target, mask)
 
 
@@ -70,6 +70,24 @@ class Reverse(_Words):
     def answer(self, words: np.ndarray) -> np.ndarray:
         """The last word first."""
         return words[::-1]
+
+
+@dataclasses.dataclass(frozen=True)
+class ReverseAfterDelimiter(Reverse):
+    """The same, but the last channel is 1 for one step alone, between the words and the answer."""
+
+    def batch(self, rng: np.random.Generator, batch_size: int, size: Size) -> Batch:
+        """Words, the delimiter, then the answer, while the input is 0."""
+        x, target, mask = super().batch(rng, batch_size, size)
+        length = size["length"]
+        x[length:] = 0
+        delimiter = np.zeros_like(x[:1])
+        delimiter[:, :, -1] = 1
+        return Batch(
+            np.concatenate([x[:length], delimiter, x[length:]]),
+            np.concatenate([np.zeros_like(target[:1]), target]),
+            np.concatenate([np.zeros_like(mask[:1]), mask]),
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,7 +141,7 @@ class Majority(Task):
         return Batch(bits, target, mask)
 
 
-TASKS = (Reverse, EverySecond, Parity, Majority)
+TASKS = (Reverse, EverySecond, Parity, Majority, ReverseAfterDelimiter)
 
 
 def main() -> int:
