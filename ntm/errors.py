@@ -2,6 +2,8 @@
 
 import contextlib
 import importlib.util
+import platform
+import sys
 from collections.abc import Iterator
 
 from ntm.text import DISTRIBUTION, one_line
@@ -65,5 +67,19 @@ def require(extra: str, *modules: str) -> None:
         MissingExtraError: one of its modules is missing; names the pip command that installs it.
     """
     missing = [module for module in modules if importlib.util.find_spec(module) is None]
+    if "tensorflow" in missing and not has_tensorflow(sys.version_info[:2], sys.platform, platform.machine()):
+        system = f"Python {sys.version_info[0]}.{sys.version_info[1]} on {sys.platform} {platform.machine()}"
+        raise MissingExtraError(
+            f"there is no TensorFlow for {system}: training and export need Python 3.11 to 3.13 on Linux, Windows or a "
+            "Mac with Apple silicon"
+        )
     if missing:
         raise MissingExtraError(f"{', '.join(missing)} is missing: pip install '{DISTRIBUTION}[{extra}]'")
+
+
+def has_tensorflow(python: tuple[int, int], system: str, machine: str) -> bool:
+    """Whether TensorFlow is released for a Python, a ``sys.platform`` and a ``platform.machine()``.
+
+    The extra ``train`` has the same condition in pyproject.toml.
+    """
+    return python < (3, 14) and (system != "darwin" or machine == "arm64")

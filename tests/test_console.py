@@ -90,6 +90,15 @@ def run(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
             2,
             "error: no_such_module is missing: pip install 'neural-turing-machine[train]'",
         ),
+        (
+            [
+                "import platform, importlib.util; importlib.util.find_spec = lambda _: None; sys.version_info = (3, 12); "
+                "sys.platform, platform.machine = 'darwin', lambda: 'x86_64'; errors.require('train', 'tensorflow')",
+            ],
+            2,
+            "error: there is no TensorFlow for Python 3.12 on darwin x86_64: training and export need Python 3.11 to "
+            "3.13 on Linux, Windows or a Mac with Apple silicon",
+        ),
     ],
 )
 def test_one_line_and_the_exit_code(arguments: list[str], code: int, message: str) -> None:

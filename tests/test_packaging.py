@@ -9,9 +9,12 @@ import tomllib
 import zipfile
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.version import Version
 
 import ntm
 from ntm import commands
+from ntm.errors import has_tensorflow
 from ntm.runtime.folder import bundled
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -33,6 +36,23 @@ def test_packages_map_and_links_agree() -> None:
 def test_no_package_is_forgotten() -> None:
     with_code = {path.parent for folder in FOLDERS for path in (ROOT / folder).rglob("*.py")}
     assert {path.relative_to(ROOT).as_posix() for path in with_code} == FOLDERS
+
+
+@pytest.mark.parametrize("python", ["3.11", "3.12", "3.13", "3.14", "3.15"])
+@pytest.mark.parametrize(("system", "machine"), [("linux", "x86_64"), ("darwin", "arm64"), ("darwin", "x86_64")])
+def test_the_extra_asks_for_tensorflow_where_it_is_released(python: str, system: str, machine: str) -> None:
+    (line,) = PROJECT["project"]["optional-dependencies"]["train"]
+    requirement = Requirement(line)
+    assert requirement.name == "tensorflow"
+    assert requirement.marker is not None
+    environment = {"python_version": python, "sys_platform": system, "platform_machine": machine}
+    asked = requirement.marker.evaluate(environment)
+    major, minor = Version(python).release
+    assert asked == has_tensorflow((major, minor), system, machine)
+    if (system, machine) == ("darwin", "x86_64") or python in ("3.14", "3.15"):
+        assert not asked
+    else:
+        assert asked
 
 
 def test_every_command_has_an_entry_point() -> None:

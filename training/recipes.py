@@ -6,7 +6,7 @@ from typing import Any
 
 from ntm.models import NETWORKS, NetworkConfig, NTMConfig
 from ntm.models.config import LEARNED, UNIFORM
-from ntm.tasks.task import Task, largest
+from ntm.tasks.task import Task, describe, largest
 from ntm.training.config import CONTENT, LOCATION, Lesson, TrainingConfig
 
 # The networks of the paper, as their configurations call their kind.
@@ -252,3 +252,23 @@ def configure(task: Task, options: Mapping[str, Any] | None = None) -> tuple[Net
         enough = tuple(n for n in training.train_locations if n > network.memory_locations)
         training = dataclasses.replace(training, train_locations=enough)
     return network, training
+
+
+def misfits(task: Task, network: NetworkConfig, training: TrainingConfig) -> list[str]:
+    """What of a network is too small for the sequences that it is to learn, a line each, with the option to change."""
+    if not isinstance(network, NTMConfig):
+        return []
+    size, found = largest(training.ranges), []
+    needed = task.memory_locations(size)
+    if network.memory_locations < needed:
+        found.append(
+            f"{network.memory_locations} memory locations are fewer than the {needed} that {describe(size)} needs: the "
+            f"network may never converge; give it --memory-locations {needed}"
+        )
+    if network.memory_vector_size <= task.output_size:
+        enough = task.output_size + _BESIDE_THE_OUTPUT
+        found.append(
+            f"a memory vector of {network.memory_vector_size} numbers holds {task.output_size} outputs and nothing to "
+            f"find them by: the network may never converge; give it --memory-vector-size {enough}"
+        )
+    return found

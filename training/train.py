@@ -10,6 +10,7 @@ import shutil
 import statistics
 import tempfile
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
@@ -23,7 +24,7 @@ from ntm.tasks.task import Task
 from ntm.training import compilation, run
 from ntm.training.beyond import look_beyond
 from ntm.training.config import TrainingConfig
-from ntm.training.recipes import configure
+from ntm.training.recipes import configure, misfits
 from ntm.training.run import RunConfig, TrainedRun
 from ntm.training.trainer import Progress, Step, Trainer, least_bytes
 
@@ -69,6 +70,9 @@ def train(
         RunError: an option cannot be used; or the folder is not free, not a run, or trained by another process.
         FileError: the folder cannot be read, made or written.
         MemoryError: the network or a batch is too large.
+
+    Warns:
+        UserWarning: the memory is too small for the sequences.
     """
     started = time.monotonic() if started is None else started
     if output is None:
@@ -88,6 +92,8 @@ def train(
             learned = find(task) if isinstance(task, str) else task
             config = configured(learned, options)
             run.check_free(folder, replace=replace)
+            for misfit in misfits(learned, config.network, config.training):
+                warnings.warn(misfit, stacklevel=2)
         _check_locations(config)
         with _within_memory(config, learned):
             _train(_Training(folder, lock, config, learned, started), resume, replace, report, interrupted)

@@ -77,6 +77,13 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     return folder
 
 
+def test_a_memory_that_is_too_small_is_said_before_the_training(tmp_path: pathlib.Path) -> None:
+    done = ntm_train("--output", tmp_path / "run", *QUICK, "--memory-locations", "3", "--max-batches", "1")
+    assert done.returncode == 1
+    first, *_ = done.stderr.splitlines()
+    assert first.startswith("ntm-train: warning: 3 memory locations are fewer than the 5 that length=3 needs")
+
+
 def test_a_run_holds_its_options_its_history_and_a_checkpoint_that_loads(run: pathlib.Path) -> None:
     config = json.loads((run / "config.json").read_text())
     assert config["task"] == {"name": "copy", "options": {"bits": 8, "pattern": "random"}}

@@ -10,7 +10,7 @@ import pytest
 from ntm.models import NTMConfig
 from ntm.tasks import BUILT_IN, Batch, Size, Task, find
 from ntm.training.config import TrainingConfig
-from ntm.training.recipes import FEEDFORWARD, GENERAL, LSTM, LSTM_CONTROLLER, RECIPES, Recipe, configure
+from ntm.training.recipes import FEEDFORWARD, GENERAL, LSTM, LSTM_CONTROLLER, RECIPES, Recipe, configure, misfits
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -225,3 +225,30 @@ def test_every_recipe_names_its_evidence(recipe: Recipe) -> None:
     file, _, section = recipe.evidence.partition(", ")
     assert (ROOT / file).is_file()
     assert section.strip()
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+@pytest.mark.parametrize("model", ["ntm", "lstm"])
+def test_defaults_fit_the_task(name: str, model: str) -> None:
+    task = find(name)
+    assert not misfits(task, *configure(task, {"model": model}))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"memory_locations": 22, "sizes": {"length": (1, 40)}},
+            "22 memory locations are fewer than the 42 that length=40 needs: the network may never converge; give it "
+            "--memory-locations 42",
+        ),
+        (
+            {"memory_vector_size": 8},
+            "a memory vector of 8 numbers holds 8 outputs and nothing to find them by: the network may never converge; "
+            "give it --memory-vector-size 19",
+        ),
+    ],
+)
+def test_what_cannot_fit_is_said_with_the_option_to_change(options: dict[str, Any], message: str) -> None:
+    task = find("copy")
+    assert misfits(task, *configure(task, options)) == [message]
