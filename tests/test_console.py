@@ -93,7 +93,8 @@ def run(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
         (
             [
                 "import platform, importlib.util; importlib.util.find_spec = lambda _: None; "
-                "sys.version_info = (3, 12); sys.platform, platform.machine = 'darwin', lambda: 'x86_64'; errors.require('train', 'tensorflow')",
+                "sys.version_info = (3, 12); sys.platform, platform.machine = 'darwin', lambda: 'x86_64'; "
+                "errors.require('train', 'tensorflow')",
             ],
             2,
             "error: there is no TensorFlow for Python 3.12 on darwin x86_64: training and export need Python 3.11 to "
