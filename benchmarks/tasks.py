@@ -7,6 +7,7 @@ stay there. The exit code is 1 if a seed has not converged or was not exported.
 """
 
 import argparse
+import itertools
 import json
 import os
 import pathlib
@@ -15,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from evaluations import EVALUATIONS, Evaluation
@@ -36,19 +38,26 @@ def main() -> int:
     add_seeds(parser, "0-9")
     parser.add_argument("--tasks", default=",".join(EVALUATIONS), help="with commas between (default: %(default)s)")
     parser.add_argument("--runs", type=pathlib.Path, help="a folder with run folders, which need not be trained")
+    parser.add_argument(
+        "--at-once", type=int, default=1, help="seeds that are at work at a time (default: %(default)s)"
+    )
     parser.add_argument("--sequences", type=int, default=1_000, help="of each size (default: %(default)s)")
     parser.add_argument("--json", action="store_true", help="print all figures as JSON instead")
     parser.add_argument("options", nargs="*", metavar="OPTION", help="of ntm-train, after --")
     arguments = parser.parse_args()
     start, imported = time.monotonic(), seconds_to_import()
-    runs: dict[str, list[Run]] = {}
-    with tempfile.TemporaryDirectory() as temporary:
-        for task in arguments.tasks.split(","):
-            runs[task] = []
-            for seed in arguments.seeds:
-                run = (arguments.runs or pathlib.Path(temporary)) / task / f"seed-{seed}"
-                runs[task].append(_run(task, seed, run, pathlib.Path(temporary, "model", task, str(seed)), arguments))
-                print(f"{task}, seed {seed}: {_row(runs[task][-1])}", file=sys.stderr, flush=True)
+    runs: dict[str, list[Run]] = {task: [] for task in arguments.tasks.split(",")}
+    seeds_of_tasks = list(itertools.product(runs, arguments.seeds))
+    with tempfile.TemporaryDirectory() as temporary, ThreadPoolExecutor(arguments.at_once) as pool:
+        folder = arguments.runs or pathlib.Path(temporary)
+        models = pathlib.Path(temporary, "model")
+        running = [
+            pool.submit(_run, task, seed, folder / task / f"seed-{seed}", models / task / str(seed), arguments)
+            for task, seed in seeds_of_tasks
+        ]
+        for (task, seed), found in zip(seeds_of_tasks, running, strict=True):
+            runs[task].append(found.result())
+            print(f"{task}, seed {seed}: {_row(runs[task][-1])}", file=sys.stderr, flush=True)
     seconds = time.monotonic() - start
     if arguments.json:
         print(json.dumps({"import_seconds": imported, "seconds": seconds, "tasks": runs}))
