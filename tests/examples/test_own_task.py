@@ -35,5 +35,6 @@ def test_the_task_in_the_documentation_is_a_task(tmp_path: pathlib.Path) -> None
     assert len(code.splitlines()) <= 60
     task = find(f"{tmp_path / 'reverse.py'}:Reverse", {"bits": 4})
     x, target, mask = task.batch(np.random.default_rng(0), 2, {"length": 3})
-    np.testing.assert_array_equal(target[4:], x[:3, :, :4][::-1])
-    np.testing.assert_array_equal(mask[:, 0], [0, 0, 0, 0, 1, 1, 1])
+    np.testing.assert_array_equal(target[3:], x[:3, :, :4][::-1])
+    np.testing.assert_array_equal(x[:, 0, 4], [0, 0, 0, 1, 1, 1])
+    np.testing.assert_array_equal(mask[:, 0], x[:, 0, 4])
