@@ -38,9 +38,7 @@ def main() -> int:
     add_seeds(parser, "0-9")
     parser.add_argument("--tasks", default=",".join(EVALUATIONS), help="with commas between (default: %(default)s)")
     parser.add_argument("--runs", type=pathlib.Path, help="a folder with run folders, which need not be trained")
-    parser.add_argument(
-        "--at-once", type=int, default=1, help="seeds that train at a time (default: %(default)s)"
-    )
+    parser.add_argument("--at-once", type=int, default=1, help="seeds that train at a time (default: %(default)s)")
     parser.add_argument("--sequences", type=int, default=1_000, help="of each size (default: %(default)s)")
     parser.add_argument("--json", action="store_true", help="print all figures as JSON instead")
     parser.add_argument("options", nargs="*", metavar="OPTION", help="of ntm-train, after --")

@@ -22,6 +22,7 @@ def train(
     *,
     resume: bool = False,
     replace: bool = False,
+    initial: "TrainedRun | Path | None" = None,
     report: Callable[[dict[str, Any]], None] = lambda _: None,
     **options: Any,
 ) -> "TrainedRun":
@@ -33,10 +34,13 @@ def train(
         output: the run folder to make; by default one that is deleted at the end.
         resume: go on with the run in ``output``, with its own options.
         replace: replace a run in ``output``.
+        initial: a run, or its folder, whose network to begin with: it goes on learning, on this task and with these
+            options, as a new run.
         report: called now and then with the progress: a line of ``history.jsonl``.
         **options: fields of ``ntm.models.NTMConfig`` and ``ntm.training.config.TrainingConfig`` that are to differ from
             the recipe of the task, e.g. ``seed=3``, ``controller="lstm"`` or ``sizes={"length": (1, 40)}``; or
-            ``model="lstm"`` and fields of ``ntm.models.LSTMConfig``.
+            ``model="lstm"`` and fields of ``ntm.models.LSTMConfig``; or ``curriculum={"length": (5, 10, 20)}``, the
+            most of a size in each stage.
 
     Returns:
         The trained network; ``converged`` says whether it has learned the task.
@@ -56,7 +60,7 @@ def train(
     compilation.set_up()
     from ntm.training.train import train as train_on  # noqa: PLC0415  (it imports TensorFlow)
 
-    return train_on(task, output, resume=resume, replace=replace, report=report, **options)
+    return train_on(task, output, resume=resume, replace=replace, initial=initial, report=report, **options)
 
 
 def export(

@@ -1,4 +1,4 @@
-"""How users write options and sizes: ``bits=16``, ``length=10,repeats=3``, ``length=1-20``."""
+"""How users write options and sizes: ``bits=16``; ``length=10,repeats=3``, ``length=1-20``, ``length=5,10,20``."""
 
 import json
 from typing import Any
@@ -56,6 +56,24 @@ def parse_ranges(texts: list[str]) -> dict[str, tuple[int, int]]:
                 raise TaskError(f"the size {name} is given twice")
             ranges[name] = ends
     return ranges
+
+
+def parse_stages(texts: list[str]) -> dict[str, tuple[int, ...]]:
+    """Read the stages of a curriculum, each ``NAME=MOST,MOST,...``.
+
+    Raises:
+        TaskError: one is something else, or given twice.
+    """
+    stages: dict[str, tuple[int, ...]] = {}
+    for text in texts:
+        name, equals, numbers = text.partition("=")
+        name = name.strip()
+        if not equals or not name.isidentifier():
+            raise TaskError(f"a curriculum is NAME=MOST,MOST,..., not {text!r}")
+        if name in stages:
+            raise TaskError(f"the curriculum of {name} is given twice")
+        stages[name] = tuple(_number(number.strip(), text) for number in numbers.split(","))
+    return stages
 
 
 def _pairs(text: str, form: str) -> list[tuple[str, str]]:

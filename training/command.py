@@ -1,10 +1,12 @@
 """``ntm-train``: train a Neural Turing Machine, or an LSTM, on a task."""
 
+import dataclasses
 import json
 import math
 import pathlib
 import shlex
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any
 
 _STARTED = time.monotonic()  # before the slow imports: they are part of the time to converge
@@ -13,6 +15,7 @@ from typer import Option  # noqa: E402
 
 from ntm import console  # noqa: E402
 from ntm.errors import require  # noqa: E402
+from ntm.training import options_file  # noqa: E402
 
 if TYPE_CHECKING:
     from ntm.training.run import TrainedRun
@@ -26,6 +29,11 @@ _RECIPE = "by the recipe"
 _FIRST_WAIT, _LONGEST_WAIT = 10.0, 60.0
 _LIST = "help"  # the name of a task that lists the tasks instead
 _DEFAULT = "copy"
+# Parameters of the command that are no options of the network, nor of its training.
+_NOT_OF_THE_RECIPE = (
+    *("output", "task", "option", "config", "initial", "resume", "force"),
+    *("as_json", "quiet", "version"),
+)
 
 
 def train(
@@ -48,6 +56,13 @@ def train(
         list[str],
         Option(metavar="NAME=LEAST-MOST", help="Sizes of the training sequences, e.g. length=1-20; likewise."),
     ] = [],  # noqa: B006
+    curriculum: Annotated[
+        list[str],
+        Option(
+            metavar="NAME=MOST,...",
+            help="The most of a size in each stage, e.g. length=5,10,20: a stage ends once the network has learned it.",
+        ),
+    ] = [],  # noqa: B006
     seed: Annotated[
         int | None, Option(min=0, max=(1 << 31) - 1, help="Seed of the network and of the data.", show_default="0")
     ] = None,
@@ -63,7 +78,37 @@ def train(
     batch_size: Annotated[
         int | None, Option(min=1, max=1 << 16, metavar="B", help="Sequences in a batch.", show_default=_RECIPE)
     ] = None,
-    learning_rate: Annotated[float | None, Option(help="Of Adam, above 0 and at most 1.", show_default=_RECIPE)] = None,
+    early_stopping: Annotated[
+        bool | None,
+        Option(
+            "--early-stopping/--no-early-stopping",
+            help="End once the network has converged and annealing is over; if not, after --max-batches.",
+            show_default="early-stopping",
+        ),
+    ] = None,
+    optimizer: Annotated[
+        str | None,
+        Option(metavar="NAME", help="The optimiser: adam, or rmsprop as the paper has it.", show_default="adam"),
+    ] = None,
+    learning_rate: Annotated[
+        float | None, Option(metavar="RATE", help="Above 0 and at most 1.", show_default=_RECIPE)
+    ] = None,
+    momentum: Annotated[
+        float | None, Option(metavar="SHARE", help="Of rmsprop, from 0 to below 1.", show_default="0.9")
+    ] = None,
+    clip_norm: Annotated[
+        float | None,
+        Option(min=0, metavar="NORM", help="The largest norm of the gradient; 0: any.", show_default="1"),
+    ] = None,
+    clip_element: Annotated[
+        float | None,
+        Option(
+            min=0,
+            metavar="MOST",
+            help="The largest magnitude of a number in the gradient; 0: any. The paper has 10.",
+            show_default="0",
+        ),
+    ] = None,
     annealing_batches: Annotated[
         int | None,
         Option(
@@ -176,11 +221,40 @@ def train(
     xla: Annotated[
         bool | None, Option("--xla/--no-xla", help="Compile the training step with XLA.", show_default="xla")
     ] = None,
+    report_batches: Annotated[
+        int | None, Option(min=1, metavar="BATCHES", help="Report the progress every so many.", show_default="25")
+    ] = None,
+    keep_checkpoints: Annotated[
+        int | None,
+        Option(
+            min=0,
+            metavar="COUNT",
+            help="Keep so many checkpoints in RUN/checkpoints, the newest ones; each is a run that can be exported.",
+            show_default="0",
+        ),
+    ] = None,
+    checkpoint_batches: Annotated[
+        int | None,
+        Option(min=1, metavar="BATCHES", help="Make one of these every so many.", show_default="1000"),
+    ] = None,
+    config: Annotated[
+        pathlib.Path | None,
+        Option(
+            metavar="FILE",
+            callback=options_file.use,
+            is_eager=True,
+            help="Take options from a TOML file, or all those of a run: RUN or RUN/config.json. The command line wins.",
+        ),
+    ] = None,
+    initial: Annotated[
+        pathlib.Path | None,
+        Option("--from", metavar="RUN", help="Begin with the network of RUN, and train it further as a new run."),
+    ] = None,
     resume: Annotated[bool, Option("--resume", help="Go on with the run in RUN, with its own options.")] = False,
     force: Annotated[bool, Option("--force", "-f", help="Replace a run that is already there.")] = False,
     as_json: console.Json = False,
     quiet: console.Quiet = False,
-    version: console.Version = False,  # noqa: ARG001  (its callback does the work)
+    version: console.Version = False,
 ) -> int:
     """Train a Neural Turing Machine on a task.
 
@@ -188,6 +262,7 @@ def train(
     converged: no wrong bit in 2,000 fresh sequences of the training sizes, or a cost within the goal. It is 1 if it
     has not.
     """
+    given = {name: value for name, value in locals().items() if name not in _NOT_OF_THE_RECIPE and value is not None}
     if as_json or task == _LIST:
         console.check_stdout()
     if task == _LIST:
@@ -197,39 +272,14 @@ def train(
         raise console.CommandError("give the run folder to make: --output RUN")
     if resume and force:
         raise console.CommandError("give either --resume or --force: one goes on with a run, the other replaces it")
-    options: dict[str, Any] = {
-        "seed": seed,
-        "max_batches": max_batches,
-        "batch_size": batch_size,
-        "learning_rate": learning_rate,
-        "content_learning_rate": learning_rate,
-        "annealing_batches": annealing_batches,
-        "annealing_learning_rate": annealing_learning_rate,
-        "goal": goal,
-        "sharpness_penalty": sharpness_penalty,
-        "addressing": None if addressing is None else tuple(addressing.split(",")),
-        "turn_content_off": turn_content_off,
-        "memory_locations": memory_locations,
-        "memory_vector_size": memory_vector_size,
-        "shifts": shifts,
-        "read_heads": read_heads,
-        "write_heads": write_heads,
-        "model": model,
-        "controller": controller,
-        "controller_sizes": None if controller_sizes is None else parse_sizes("controller-sizes", controller_sizes),
-        "layer_sizes": None if layer_sizes is None else parse_sizes("layer-sizes", layer_sizes),
-        "initial_memory": initial_memory,
-        "initial_weights": initial_weights,
-        "initial_reads": initial_reads,
-        "xla": xla,
-    }
-    options = {name: value for name, value in options.items() if value is not None}
     from ntm.tasks import find, notation  # noqa: PLC0415  (it imports NumPy)
 
-    if size:
-        options["sizes"] = notation.parse_ranges(size)
+    options = _parsed(given)
     require("train", "tensorflow")
     task_options = notation.parse_options(option)
+    if config is not None:
+        console.import_tensorflow()
+        task, task_options, options = _as_run(config, task, task_options, options)
     learned: Any = task  # of a resumed run: its options are those of the run
     if not resume or task_options:
         learned = find(task or _DEFAULT, task_options)
@@ -260,6 +310,7 @@ def train(
                 output,
                 resume=resume,
                 replace=force,
+                initial=initial,
                 report=report,
                 interrupted=interrupted,
                 started=_STARTED,
@@ -276,6 +327,37 @@ def train(
     elif not quiet:
         console.say(f"{_COMMAND}: {'' if went_on else 'nothing left to do: '}{_sentence(trained)}")
     return console.OK if trained.converged else console.WRONG
+
+
+def _as_run(
+    config: pathlib.Path, task: str | None, task_options: dict[str, Any], options: dict[str, Any]
+) -> tuple[str | None, dict[str, Any], dict[str, Any]]:
+    """The task, its options and the training's: those of a run, where others are not given."""
+    from ntm.training.run import CONFIG, load_config  # noqa: PLC0415  (it imports TensorFlow)
+
+    run = load_config(config.parent if config.name == CONFIG else config)
+    as_was = {"model": run.network.model} | dataclasses.asdict(run.network) | dataclasses.asdict(run.training)
+    sizes = {**run.training.sizes, **options.get("sizes", {})}
+    return task or run.task, {**run.task_options, **task_options}, {**as_was, **options, "sizes": sizes}
+
+
+def _parsed(given: dict[str, Any]) -> dict[str, Any]:
+    """The options of a recipe as ``ntm.train`` takes them."""
+    from ntm.tasks import notation  # noqa: PLC0415  (it imports NumPy)
+
+    parse: dict[str, Callable[[Any], Any]] = {
+        "size": notation.parse_ranges,
+        "curriculum": notation.parse_stages,
+        "addressing": lambda text: tuple(text.split(",")),
+        "controller_sizes": lambda text: parse_sizes("controller-sizes", text),
+        "layer_sizes": lambda text: parse_sizes("layer-sizes", text),
+    }
+    options = {name: parse.get(name, lambda value: value)(value) for name, value in given.items() if value != []}
+    if "size" in options:
+        options["sizes"] = options.pop("size")
+    if "learning_rate" in options:
+        options["content_learning_rate"] = options["learning_rate"]
+    return options
 
 
 class _Lines:

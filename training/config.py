@@ -8,7 +8,15 @@ from typing import Any
 # What options must be: their names, whether a value fits, and how it is said.
 _RANGES: tuple[tuple[tuple[str, ...], Callable[[float], bool], str], ...] = (
     (
-        ("batch_size", "max_batches", "clean_sequences", "restart_batches", "unsolved_batches"),
+        (
+            "batch_size",
+            "max_batches",
+            "clean_sequences",
+            "restart_batches",
+            "unsolved_batches",
+            "report_batches",
+            "checkpoint_batches",
+        ),
         lambda value: value >= 1,
         "at least 1",
     ),
@@ -28,6 +36,9 @@ _RANGES: tuple[tuple[tuple[str, ...], Callable[[float], bool], str], ...] = (
             "drift_penalty",
             "key_bias",
             "setback",
+            "clip_norm",
+            "clip_element",
+            "keep_checkpoints",
         ),
         lambda value: 0 <= value < math.inf,
         "at least 0 and finite",
@@ -37,12 +48,14 @@ _RANGES: tuple[tuple[tuple[str, ...], Callable[[float], bool], str], ...] = (
         lambda value: 0 < value <= 1,
         "above 0 and at most 1",
     ),
-    (("clip_norm",), lambda value: 0 < value < math.inf, "above 0 and finite"),
-    (("average_decay",), lambda value: 0 <= value < 1, "at least 0 and below 1"),
+    (("average_decay", "momentum"), lambda value: 0 <= value < 1, "at least 0 and below 1"),
     (("gate_bias", "content_gate_bias", "shift_bias", "strength_bias"), math.isfinite, "finite"),
     (("seed",), lambda value: 0 <= value < 2**31, f"from 0 to {2**31 - 1}"),
 )
 
+
+# The names of ``ntm.training.optimizer.OPTIMIZERS``.
+OPTIMIZERS = ADAM, RMSPROP = "adam", "rmsprop"
 
 # What a start begins with, and is held to: see ``TrainingConfig.addressing``.
 LOCATION, CONTENT = "location", "content"
@@ -56,6 +69,7 @@ class Lesson:
         batches: how many batches are drawn from them.
         loss: if above 0, the lesson ends as soon as the average loss is below this, as in ``learned_loss``; and the
             network restarts if it is not so after all batches. Every restart gets as many more.
+        clean_sequences: if above 0, the lesson ends after so many in a row without a wrong bit, likewise.
         sizes: the least and the most of sizes, where they differ from the training's.
         options: of the task, where they differ.
 
@@ -65,6 +79,7 @@ class Lesson:
 
     batches: int
     loss: float = 0.0
+    clean_sequences: int = 0
     sizes: Mapping[str, tuple[int, int]] = dataclasses.field(default_factory=dict)
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
@@ -74,6 +89,8 @@ class Lesson:
             raise ValueError(f"the batches of a lesson must be at least 1, not {self.batches}")
         if not 0 <= self.loss < math.inf:
             raise ValueError(f"the loss of a lesson must be at least 0, not {self.loss}")
+        if self.clean_sequences < 0:
+            raise ValueError(f"the clean sequences of a lesson must be at least 0, not {self.clean_sequences}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,14 +104,19 @@ class TrainingConfig:
         seed: of the network and of the data.
         batch_size: B.
         max_batches: after so many the training ends, whatever it has reached.
-        learning_rate: of Adam, where a start prefers location addressing.
-        content_learning_rate: of Adam, where it prefers content addressing.
+        early_stopping: end the training once the network has converged and annealing is over; if not, it ends after
+            ``max_batches``, and the learning rate goes on falling.
+        optimizer: ``"adam"``, or ``"rmsprop"`` as the paper has it.
+        learning_rate: where a start prefers location addressing.
+        content_learning_rate: where it prefers content addressing.
+        momentum: of RMSProp.
         learned_loss: while the average loss is below this, the learning rate falls. In nats per output number, above
             that of the optimal predictor; likewise ``begun_loss``.
         halving_batches: then it falls as 1/t, to its half after so many batches; 0: it does not.
         setback: once the average loss is so many times the lowest, the network goes back to where the loss was lowest,
             and the learning rate is halved; 0: never.
-        clip_norm: the largest global norm of the gradient.
+        clip_norm: the largest global norm of the gradient; it is also held to three times what is usual. 0: any.
+        clip_element: the largest magnitude of a number in the gradient; 0: any.
         average_decay: a batch, of the averaged variables that are the result.
         addressing: what a start prefers, ``"location"`` or ``"content"``; every restart takes the next one. A start
             that prefers location addressing begins with gates almost closed, the other with gates half open or more.
@@ -126,6 +148,9 @@ class TrainingConfig:
         annealing_learning_rate: at the beginning of annealing.
         turn_content_off: turn content addressing off at the end, if the last check is passed without it.
         xla: compile the training step with XLA.
+        report_batches: a progress report is made after so many.
+        keep_checkpoints: how many checkpoints are kept as runs of their own, the newest ones.
+        checkpoint_batches: one of these is made after so many.
 
     Raises:
         ValueError: an option is out of its range.
@@ -137,12 +162,16 @@ class TrainingConfig:
     seed: int = 0
     batch_size: int = 8
     max_batches: int = 40_000
+    early_stopping: bool = True
+    optimizer: str = ADAM
     learning_rate: float = 2e-3
     content_learning_rate: float = 1e-3
+    momentum: float = 0.9
     learned_loss: float = 0.02
     halving_batches: int = 1_000
     setback: float = 0.0
     clip_norm: float = 1.0
+    clip_element: float = 0.0
     average_decay: float = 0.99
     addressing: tuple[str, ...] = (LOCATION, LOCATION, LOCATION, CONTENT)
     gate_bias: float = -2.0
@@ -168,6 +197,9 @@ class TrainingConfig:
     annealing_learning_rate: float = 5e-4
     turn_content_off: bool = True
     xla: bool = True
+    report_batches: int = 25
+    keep_checkpoints: int = 0
+    checkpoint_batches: int = 1_000
 
     def __post_init__(self) -> None:
         # JSON has no tuples.
@@ -180,6 +212,8 @@ class TrainingConfig:
             raise ValueError(
                 f"addressing must be of {LOCATION} and {CONTENT}, not {', '.join(self.addressing) or 'none'}"
             )
+        if self.optimizer not in OPTIMIZERS:
+            raise ValueError(f"optimizer must be {' or '.join(OPTIMIZERS)}, not {self.optimizer}")
         object.__setattr__(self, "train_locations", tuple(self.train_locations))
         if min(self.train_locations, default=1) < 1:
             raise ValueError(f"train_locations must be at least 1, not {min(self.train_locations)}")

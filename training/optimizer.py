@@ -1,42 +1,60 @@
-"""Adam (Kingma & Ba 2015, arXiv:1412.6980) with gradient clipping and averaged weights.
+"""The optimisers, with gradient clipping and averaged weights: Adam, and RMSProp as in Graves (2013).
 
 All variables are one vector here: a handful of operations, however many variables there are, is what keeps tracing
 and compiling short.
 """
 
+import abc
+
 import tensorflow as tf
 
-# The second moment forgets ten times faster than is usual. Once the task is learned gradients are tiny; the first
-# large one after a long calm would otherwise move every variable by more than three learning rates at once.
-_BETA_1, _BETA_2, _EPSILON = 0.9, 0.99, 1e-8
-# And no gradient is larger than so many times what is usual at the time, for the same reason.
+from ntm.training.config import ADAM, RMSPROP
+
+# Of a gradient clipped by its norm: no larger than so many times what is usual at the time either. Once the task is
+# learned gradients are tiny; the first large one after a long calm would otherwise move every variable far.
 _OUTLIER, _NORM_DECAY = 3.0, 0.99
 
 
-class Adam(tf.Module):
+class Optimizer(tf.Module, abc.ABC):
     """The optimiser of a list of variables, and the exponential moving average of their values.
 
     Args:
         variables: what to train.
-        clip_norm: the largest global norm of a gradient (Pascanu et al. 2013, arXiv:1211.5063).
+        clip_norm: the largest global norm of a gradient (Pascanu et al. 2013, arXiv:1211.5063); 0: any.
+        clip_element: the largest magnitude of a number in a gradient, which is clipped before the norm; 0: any.
         average_decay: of the moving average, a step.
+        momentum: for those that have it as an option.
     """
 
-    def __init__(self, variables: list[tf.Variable], clip_norm: float, average_decay: float) -> None:
-        super().__init__(name="adam")
+    moments: tuple[str, ...]  # the names of what is kept for each number of the variables
+
+    def __init__(
+        self,
+        variables: list[tf.Variable],
+        *,
+        clip_norm: float,
+        average_decay: float,
+        clip_element: float = 0.0,
+        momentum: float = 0.9,
+    ) -> None:
+        super().__init__(name=type(self).__name__.lower())
         self._variables = variables
-        self._clip_norm, self._average_decay = clip_norm, average_decay
+        self._clip_norm, self._clip_element, self._average_decay = clip_norm, clip_element, average_decay
+        self._momentum = momentum
         values = _flatten(variables)
         self.step = tf.Variable(0, dtype=tf.int32, trainable=False, name="step")
-        self.first_moment = tf.Variable(tf.zeros_like(values), trainable=False, name="first_moment")
-        self.second_moment = tf.Variable(tf.zeros_like(values), trainable=False, name="second_moment")
+        self._moments = [tf.Variable(tf.zeros_like(values), trainable=False, name=name) for name in self.moments]
         self.average = tf.Variable(values, trainable=False, name="average")
         self.usual_norm = tf.Variable(0.0, trainable=False, name="usual_norm")
+
+    @abc.abstractmethod
+    def _change(self, gradient: tf.Tensor, step: tf.Tensor, learning_rate: tf.Tensor) -> tf.Tensor:
+        """What to subtract from the variables, ``[all their numbers]``; moves the moments on."""
 
     @property
     def state(self) -> list[tf.Variable]:
         """What the optimiser carries from step to step, the variables aside."""
-        return [self.step, self.first_moment, self.second_moment, self.average, self.usual_norm]
+        return [self.step, *self._moments, self.average, self.usual_norm]
 
     def reset(self) -> None:
         """Forget all steps; the average is that of the variables as they are."""
@@ -49,15 +67,16 @@ class Adam(tf.Module):
         gradient = _flatten(gradients)
         step = tf.cast(self.step.assign_add(1), tf.float32)
         gradient = self._clip(gradient, step)
-        first = self.first_moment.assign(_BETA_1 * self.first_moment + (1 - _BETA_1) * gradient)
-        second = self.second_moment.assign(_BETA_2 * self.second_moment + (1 - _BETA_2) * tf.square(gradient))
-        rate = learning_rate * tf.sqrt(1.0 - _BETA_2**step) / (1.0 - _BETA_1**step)
-        values = _flatten(self._variables) - rate * first / (tf.sqrt(second) + _EPSILON)
+        values = _flatten(self._variables) - self._change(gradient, step, learning_rate)
         for variable, value in zip(self._variables, self.unflatten(values), strict=True):
             variable.assign(value)
         self.average.assign(_moving_mean(self.average, values, self._average_decay, step))
 
     def _clip(self, gradient: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
+        if self._clip_element:
+            gradient = tf.clip_by_value(gradient, -self._clip_element, self._clip_element)
+        if not self._clip_norm:
+            return gradient
         norm = tf.norm(gradient)
         largest = tf.where(self.usual_norm > 0.0, _OUTLIER * self.usual_norm, norm)
         clipped = tf.minimum(norm, tf.minimum(largest, self._clip_norm))
@@ -68,6 +87,47 @@ class Adam(tf.Module):
         """A vector, e.g. the average, in the variables' shapes."""
         pieces = tf.split(values, [variable.shape.num_elements() for variable in self._variables])
         return [tf.reshape(piece, v.shape) for piece, v in zip(pieces, self._variables, strict=True)]
+
+
+class Adam(Optimizer):
+    """Adam: Algorithm 1 of Kingma & Ba (2015, arXiv:1412.6980).
+
+    The second moment forgets ten times faster than is usual, for the same reason as gradients are clipped by what is
+    usual.
+    """
+
+    moments = ("first_moment", "second_moment")
+    _BETA_1, _BETA_2, _EPSILON = 0.9, 0.99, 1e-8
+
+    def _change(self, gradient: tf.Tensor, step: tf.Tensor, learning_rate: tf.Tensor) -> tf.Tensor:
+        beta_1, beta_2 = self._BETA_1, self._BETA_2
+        first, second = self._moments
+        mean = first.assign(beta_1 * first + (1 - beta_1) * gradient)
+        square = second.assign(beta_2 * second + (1 - beta_2) * tf.square(gradient))
+        rate = learning_rate * tf.sqrt(1.0 - beta_2**step) / (1.0 - beta_1**step)
+        return rate * mean / (tf.sqrt(square) + self._EPSILON)
+
+
+class RMSProp(Optimizer):
+    """RMSProp with the variance of the gradient and momentum: Graves (2013, arXiv:1308.0850), Eq. (38) to (45).
+
+    It is what the paper trains with (section 4.6): momentum 0.9, a learning rate of 1e-4 or less, and numbers of the
+    gradient clipped to (-10, 10).
+    """
+
+    moments = ("square", "mean", "velocity")
+    _DECAY, _EPSILON = 0.95, 1e-4
+
+    def _change(self, gradient: tf.Tensor, step: tf.Tensor, learning_rate: tf.Tensor) -> tf.Tensor:  # noqa: ARG002
+        decay = self._DECAY
+        square, mean, velocity = self._moments
+        n = square.assign(decay * square + (1 - decay) * tf.square(gradient))
+        g = mean.assign(decay * mean + (1 - decay) * gradient)
+        scaled = learning_rate * gradient / tf.sqrt(n - tf.square(g) + self._EPSILON)
+        return velocity.assign(self._momentum * velocity + scaled)
+
+
+OPTIMIZERS: dict[str, type[Optimizer]] = {ADAM: Adam, RMSPROP: RMSProp}
 
 
 def _moving_mean(mean: tf.Tensor, value: tf.Tensor, decay: float, step: tf.Tensor) -> tf.Tensor:

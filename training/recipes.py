@@ -1,7 +1,7 @@
 """The recipes: what differs from the defaults, by task and network, and the evidence for it."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ntm.models import NETWORKS, NetworkConfig, NTMConfig
@@ -15,6 +15,8 @@ FEEDFORWARD, LSTM_CONTROLLER, LSTM = "ntm-feedforward", "ntm-lstm", "lstm"
 _BESIDE_THE_OUTPUT = 11
 # Batches, more than there ever are.
 _NEVER = 10**9
+# For a network that is trained already: nothing is to begin anew.
+FURTHER: Mapping[str, Any] = {"lessons": (), "restart_batches": _NEVER, "unsolved_batches": _NEVER}
 # Outputs of so many numbers are learned in short sequences first.
 _WIDE = 16
 
@@ -201,13 +203,37 @@ def _wide(sizes: Mapping[str, tuple[int, int]]) -> dict[str, Any]:
     }
 
 
+def _stages(curriculum: Mapping[str, Sequence[int]], training: TrainingConfig) -> tuple[Lesson, ...]:
+    """The stages of a curriculum before the last, which is the task itself.
+
+    Raises:
+        ValueError: the stages do not grow, or do not end where the sizes of the training end.
+    """
+    lengths = {len(most) for most in curriculum.values()}
+    for name, most in curriculum.items():
+        least, last = training.sizes[name]
+        if list(most) != sorted(set(most)) or most[0] < least or most[-1] != last or len(lengths) > 1:
+            raise ValueError(
+                f"curriculum: {name} must grow from stage to stage, from {least} or more to {last}, in as many stages "
+                f"as the others, not {', '.join(map(str, most))}"
+            )
+    return tuple(
+        Lesson(
+            training.unsolved_batches,
+            clean_sequences=training.clean_sequences,
+            sizes={name: (training.sizes[name][0], most[stage]) for name, most in curriculum.items()},
+        )
+        for stage in range(min(lengths) - 1)
+    )
+
+
 def configure(task: Task, options: Mapping[str, Any] | None = None) -> tuple[NetworkConfig, TrainingConfig]:
     """The network and the training for a task, by its recipe.
 
     Args:
         task: what to learn.
-        options: the ``model``, a name of ``ntm.models.NETWORKS``; and fields of either configuration that are to differ
-            from the recipe.
+        options: the ``model``, a name of ``ntm.models.NETWORKS``; the ``curriculum``, by the name of a size the most of
+            it in each stage; and fields of either configuration that are to differ from the recipe.
 
     Raises:
         ValueError: an option is out of its range, or unknown.
@@ -218,7 +244,9 @@ def configure(task: Task, options: Mapping[str, Any] | None = None) -> tuple[Net
         raise ValueError(f"model must be {' or '.join(NETWORKS)}, not {model}")
     network_config, _ = NETWORKS[model]
     sizes = {name: (min(values), max(values)) for name, values in task.training_sizes.items()}
-    given = options.pop("sizes", {})
+    curriculum = options.pop("curriculum", {})
+    given = {name: (sizes.get(name, (0, 0))[0], most[-1]) for name, most in curriculum.items()}
+    given |= options.pop("sizes", {})
     sizes |= given
     if set(sizes) != set(task.training_sizes):
         unknown = ", ".join(sorted(set(sizes) - set(task.training_sizes)))
@@ -241,6 +269,8 @@ def configure(task: Task, options: Mapping[str, Any] | None = None) -> tuple[Net
         by_recipe["practice"] = {name: ends for name, ends in practice.items() if name not in given}
     wide = _wide(sizes) if task.output_size > _WIDE else {}
     training = TrainingConfig(**{"sizes": sizes} | by_recipe | wide | options)
+    if curriculum:
+        training = dataclasses.replace(training, lessons=_stages(curriculum, training))
     shifts = of_network.get("shifts", recipe.network.get("shifts", NTMConfig.shifts))
     needed = {
         "memory_locations": max(task.memory_locations(largest(training.ranges)), shifts - 1),

@@ -3,6 +3,7 @@
 ``config.json``     what was asked for: the task, the network's configuration and the training's options
 ``history.jsonl``   one line a progress report
 ``checkpoint.npz``  the network's variables by name, the optimiser's, and a summary of the training so far
+``checkpoints/``    the newest checkpoints on the way, each a run of its own, where they were asked for
 ``.lock``           while a process trains the run, which no other process may do at the same time
 
 A run without a checkpoint has not been trained yet.
@@ -18,6 +19,7 @@ import json
 import math
 import os
 import pathlib
+import shutil
 import tempfile
 import typing
 from collections.abc import Callable, Iterator, Mapping
@@ -36,6 +38,7 @@ except ImportError:  # on Windows
     fcntl = None  # type: ignore[assignment]
 
 CONFIG, HISTORY, CHECKPOINT, LOCK = "config.json", "history.jsonl", "checkpoint.npz", ".lock"
+CHECKPOINTS = "checkpoints"
 _ATTEMPTS = 10  # to lock a file that others lock and delete
 _MODEL, _STATE, _SUMMARY = "model/", "state/", "summary"
 _KIND = "model"  # of the network: a name of ``NETWORKS``
@@ -187,6 +190,8 @@ def begin(folder: pathlib.Path, config: RunConfig, lock: Lock, *, replace: bool)
     with explaining(f"cannot make {folder}"):
         for name in (CHECKPOINT, HISTORY):  # before the configuration, to which they would not belong
             (folder / name).unlink(missing_ok=True)
+        if (folder / CHECKPOINTS).exists():
+            shutil.rmtree(folder / CHECKPOINTS)
     save_config(folder, config)
 
 
@@ -265,6 +270,33 @@ def save_checkpoint(
     arrays[_SUMMARY] = np.array(json.dumps(summary, allow_nan=False))
     with explaining(f"cannot write {folder / CHECKPOINT}"), atomic_output(folder / CHECKPOINT) as file:
         np.savez(file, allow_pickle=False, **arrays)
+
+
+@contextlib.contextmanager
+def kept_checkpoint(folder: pathlib.Path, config: RunConfig, batches: int) -> Iterator[pathlib.Path]:
+    """A folder to save a checkpoint in, which joins the kept ones at the end, of which the oldest go.
+
+    Args:
+        folder: the run folder.
+        config: what was asked for; it says how many are kept.
+        batches: how many there have been.
+
+    Raises:
+        FileError: it cannot be written.
+    """
+    kept, name = folder / CHECKPOINTS, f"batch-{batches:09}"
+    with explaining(f"cannot write {kept / name}"):
+        kept.mkdir(exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".", dir=kept) as temporary:
+            made = pathlib.Path(temporary, name)
+            made.mkdir()
+            save_config(made, config)
+            yield made
+            if (kept / name).exists():  # of before a kill
+                shutil.rmtree(kept / name)
+            made.rename(kept / name)
+        for old in sorted(kept.glob("batch-*"))[: -config.training.keep_checkpoints]:
+            shutil.rmtree(old)
 
 
 def load_state(folder: pathlib.Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:

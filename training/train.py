@@ -20,15 +20,14 @@ import tensorflow as tf
 from ntm.errors import FileError, RunError, TaskError
 from ntm.models import NetworkConfig
 from ntm.tasks.catalogue import find, recorded
-from ntm.tasks.task import Task
+from ntm.tasks.task import Task, check_fits
 from ntm.training import compilation, run
 from ntm.training.beyond import look_beyond
 from ntm.training.config import TrainingConfig
-from ntm.training.recipes import configure, misfits
+from ntm.training.recipes import FURTHER, configure, misfits
 from ntm.training.run import RunConfig, TrainedRun
 from ntm.training.trainer import Progress, Step, Trainer, least_bytes
 
-_REPORT_BATCHES = 25
 _CHECKPOINT_SECONDS = 5.0
 _LARGE_SIZE = 1 << 10  # a number of a size beyond which sequences are drawn with care: one may not fit the memory
 _STEPS = "steps"  # in the checkpoint: what each batch since the last line of the history has told
@@ -42,6 +41,7 @@ def train(
     *,
     resume: bool = False,
     replace: bool = False,
+    initial: str | os.PathLike[str] | TrainedRun | None = None,
     report: Report = lambda _: None,
     interrupted: Callable[[], bool] = lambda: False,
     started: float | None = None,
@@ -56,6 +56,9 @@ def train(
         output: the run folder; None for one that is deleted at the end.
         resume: go on from the checkpoint that is in the folder, or begin if there is none yet.
         replace: replace a run that is in the folder.
+        initial: a run, or its folder, to begin with its network: what it has learned is learned further, on sequences
+            of this task and by these options. The network is of the run's configuration, has no lessons and does not
+            restart.
         report: called with every line of the history.
         interrupted: asked after every batch whether to stop; what was trained is saved then.
         started: when the process started, as ``time.monotonic`` counts; by default now.
@@ -75,28 +78,34 @@ def train(
         UserWarning: the memory is too small for the sequences.
     """
     started = time.monotonic() if started is None else started
+    source = initial if isinstance(initial, TrainedRun) or initial is None else run.load_run(pathlib.Path(initial))
     if output is None:
         if resume:
             raise RunError("give the run folder to resume")
         with tempfile.TemporaryDirectory() as temporary:
-            return train(task, temporary, report=report, interrupted=interrupted, started=started, **options)
+            return train(
+                task, temporary, initial=initial, report=report, interrupted=interrupted, started=started, **options
+            )
     folder = pathlib.Path(output)
     with run.Lock(folder) as lock:
         if (resume or replace) and (folder / run.CONFIG).exists():
             lock.take()
         if resume:
+            if source is not None:
+                raise RunError("a resumed run goes on with its own network: leave out the one to begin with")
             config, learned = _resumed(folder, task, options)
         else:
             if task is None:
                 raise RunError("give a task to learn")
             learned = find(task) if isinstance(task, str) else task
-            config = configured(learned, options)
+            config = configured(learned, options if source is None else _further(source, learned, options))
             run.check_free(folder, replace=replace)
             for misfit in misfits(learned, config.network, config.training):
                 warnings.warn(misfit, stacklevel=2)
         _check_locations(config)
         with _within_memory(config, learned):
-            _train(_Training(folder, lock, config, learned, started), resume, replace, report, interrupted)
+            training = _Training(folder, lock, config, learned, started=started, source=source)
+            _train(training, resume, replace, report, interrupted)
             return run.load_run(folder)
 
 
@@ -114,6 +123,23 @@ def configured(task: Task, options: dict[str, Any]) -> RunConfig:
         return RunConfig(task.name, task.options, *configure(task, options=options))
     except (ValueError, TypeError) as error:
         raise RunError(str(error)) from error
+
+
+def _further(source: TrainedRun, task: Task, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a training that begins with a trained network.
+
+    Raises:
+        RunError: an option asks for another network.
+        TaskError: the task does not fit the network.
+    """
+    network = source.config.network
+    check_fits(task, "the network to begin with", network.input_size, network.output_size)
+    own = {"model": network.model} | dataclasses.asdict(network)
+    fixed = [name for name in own if name != "memory_locations" or network.fixed_locations]
+    for name in fixed:
+        if name in options and json.loads(json.dumps(options[name])) != json.loads(json.dumps(own[name])):
+            raise RunError(f"{name} is that of the network to begin with, {own[name]}, not {options[name]}")
+    return {**FURTHER, **{name: own[name] for name in fixed}, **options}
 
 
 def _smaller_sizes(sizes: Mapping[str, Sequence[int]]) -> Iterator[dict[str, tuple[int, int]]]:
@@ -168,7 +194,7 @@ def _train(training: "_Training", resume: bool, replace: bool, report: Report, i
     if resume and training.resume():
         return
     begun = resume
-    trainer = training.trainer
+    trainer, config = training.trainer, training.trainer.config
     last_save = time.monotonic()
     ended = False
     while not (ended or interrupted()):
@@ -177,7 +203,9 @@ def _train(training: "_Training", resume: bool, replace: bool, report: Report, i
             training.begin(replace=replace)
             begun = True
         ended = training.follow()
-        if trainer.progress.batches % _REPORT_BATCHES and not ended:
+        if config.keep_checkpoints and trainer.progress.batches % config.checkpoint_batches == 0:
+            training.keep_checkpoint()
+        if trainer.progress.batches % config.report_batches and not ended:
             continue
         if ended:
             training.conclude()
@@ -205,12 +233,23 @@ class _Training:
         "beyond_training": [],
     }
 
-    def __init__(self, folder: pathlib.Path, lock: run.Lock, config: RunConfig, task: Task, started: float) -> None:
+    def __init__(
+        self,
+        folder: pathlib.Path,
+        lock: run.Lock,
+        config: RunConfig,
+        task: Task,
+        *,
+        started: float,
+        source: TrainedRun | None,
+    ) -> None:
         self._folder, self._lock, self._config, self._task = folder, lock, config, task
         self._started = started
         self._before = 0.0  # seconds of earlier processes
-        self.trainer = Trainer(config.network, config.training, task)
+        self.trainer = Trainer(config.network, config.training, task, None if source is None else source.network)
         self.summary: dict[str, Any] = self._BEGINNING | {"restarts": self.trainer.progress.restarts}
+        if source is not None:
+            self.summary["from_checkpoint_sha256"] = source.checkpoint_sha256
         self._checked: dict[str, float | None] = {}  # what a check since the last line has found
         self._steps: list[Step] = []  # since the last line
 
@@ -269,6 +308,15 @@ class _Training:
 
     def save(self) -> None:
         """Replace the checkpoint."""
+        self._save(self._folder)
+        compilation.keep()
+
+    def keep_checkpoint(self) -> None:
+        """Save a checkpoint as a run of its own, and delete the oldest of those."""
+        with run.kept_checkpoint(self._folder, self._config, self.trainer.progress.batches) as folder:
+            self._save(folder)
+
+    def _save(self, folder: pathlib.Path) -> None:
         trainer, summary = self.trainer, self.summary
         summary.update(
             seconds=self._seconds(),
@@ -281,8 +329,7 @@ class _Training:
         )
         progress = dataclasses.asdict(trainer.progress)
         state = trainer.state() | {_STEPS: np.array(self._steps, np.float64).reshape([-1, len(Step._fields)])}
-        run.save_checkpoint(self._folder, trainer.variables(), state, summary | {"progress": progress})
-        compilation.keep()
+        run.save_checkpoint(folder, trainer.variables(), state, summary | {"progress": progress})
 
     def train(self) -> None:
         """Train on one batch; once more if a file of the cache of compiled trainings has failed XLA."""

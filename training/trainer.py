@@ -15,7 +15,7 @@ from ntm.training.backpropagation import unroll
 from ntm.training.config import LOCATION, TrainingConfig
 from ntm.training.data import Data, Padded
 from ntm.training.losses import Sequences
-from ntm.training.optimizer import Adam
+from ntm.training.optimizer import OPTIMIZERS
 
 # After a failed check the next one follows so many clean sequences later, more each time: a check takes as long as some
 # hundred batches. Of a task with a goal, every so many batches.
@@ -82,21 +82,24 @@ class Progress:
 class Trainer:
     """A network in training.
 
-    The schedule: Adam at a constant learning rate, which falls slowly once the loss is small, until the network has
-    converged; then ``annealing_batches`` with a learning rate that falls as 1/t. The result is the moving average of
-    the variables. The network restarts, with other initial variables, if it has not begun to learn, or not converged,
+    The schedule: a constant learning rate, which falls slowly once the loss is small, until the network has converged;
+    then ``annealing_batches`` with a learning rate that falls as 1/t. The result is the moving average of the
+    variables. The network restarts, with other initial variables, if it has not begun to learn, or not converged,
     in good time. The variables, the batches and the checks are pure functions of the seed and their number.
 
     Args:
         network: the network's configuration.
         config: the recipe.
         task: what to learn.
+        initial: a network of the same variables, to begin with what it has learned.
 
     Raises:
         TaskError: the task breaks its contract.
     """
 
-    def __init__(self, network: NetworkConfig, config: TrainingConfig, task: Task) -> None:
+    def __init__(
+        self, network: NetworkConfig, config: TrainingConfig, task: Task, initial: Network | None = None
+    ) -> None:
         self.config = config
         self.progress = Progress()
         self._locations = network.memory_locations, *config.train_locations
@@ -105,7 +108,16 @@ class Trainer:
         self._check_locations = n, *others
         self._task, self._data = task, Data(task, config)
         self._network, self._averaged = self._new_network(network), self._new_network(network)
-        self._optimizer = Adam(list(self._network.trainable_variables), config.clip_norm, config.average_decay)
+        if initial is not None:
+            for variable, value in zip(self._network.trainable_variables, initial.trainable_variables, strict=True):
+                variable.assign(value)
+        self._optimizer = OPTIMIZERS[config.optimizer](
+            list(self._network.trainable_variables),
+            clip_norm=config.clip_norm,
+            clip_element=config.clip_element,
+            average_decay=config.average_decay,
+            momentum=config.momentum,
+        )
         # Where the loss was lowest.
         self._snapshot = [tf.Variable(value, trainable=False) for value in self._tensors()] if config.setback else []
         self.recompile()
@@ -130,7 +142,9 @@ class Trainer:
     def annealed(self) -> bool:
         """Whether annealing is over."""
         since = self.progress.annealing_since
-        return since is not None and self.progress.batches >= since + self.config.annealing_batches
+        if since is None or not self.config.early_stopping:
+            return False
+        return self.progress.batches >= since + self.config.annealing_batches
 
     @property
     def learning_rate(self) -> float:
@@ -218,9 +232,11 @@ class Trainer:
         if progress.lesson == len(lessons):
             return False
         lesson = lessons[progress.lesson]
-        if not lesson.loss:
-            return progress.lesson_batches >= lesson.batches
-        return progress.loss < lesson.loss and progress.lesson_batches >= _LEAST_LESSON_BATCHES
+        if lesson.clean_sequences:
+            return progress.clean_sequences >= lesson.clean_sequences
+        if lesson.loss:
+            return progress.loss < lesson.loss and progress.lesson_batches >= _LEAST_LESSON_BATCHES
+        return progress.lesson_batches >= lesson.batches
 
     def _lesson_has_failed(self) -> bool:
         progress, lessons = self.progress, self.config.lessons

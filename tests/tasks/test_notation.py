@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ntm.errors import TaskError
-from ntm.tasks.notation import parse_options, parse_ranges, parse_size
+from ntm.tasks.notation import parse_options, parse_ranges, parse_size, parse_stages
 from ntm.tasks.task import describe
 
 NAMES = st.from_regex(r"[a-z_][a-z0-9_]{0,5}", fullmatch=True) | st.sampled_from(["length", "Länge", "長さ"])
@@ -182,3 +182,24 @@ def test_what_follows_the_grammar_is_read_and_nothing_else(text: str) -> None:
     else:
         with pytest.raises(TaskError):
             parse_ranges([text])
+
+
+@given(stages=st.dictionaries(NAMES, st.lists(NUMBERS, min_size=1, max_size=4), max_size=3))
+def test_stages_are_read_as_they_are_written(stages: dict[str, list[int]]) -> None:
+    texts = [f"{name}={','.join(map(str, most))}" for name, most in stages.items()]
+    assert parse_stages(texts) == {name: tuple(most) for name, most in stages.items()}
+
+
+@pytest.mark.parametrize(
+    ("texts", "message"),
+    [
+        (["length"], "a curriculum is NAME=MOST,MOST,..., not 'length'"),
+        (["=5,10"], "a curriculum is NAME=MOST,MOST,..., not '=5,10'"),
+        (["length=5,ten"], "a size is a whole number, not 'ten' in 'length=5,ten'"),
+        (["length=5,"], "a size is a whole number, not '' in 'length=5,'"),
+        (["length=5", "length=6"], "the curriculum of length is given twice"),
+    ],
+)
+def test_stages_that_are_none_are_refused(texts: list[str], message: str) -> None:
+    with pytest.raises(TaskError, match=re.escape(message)):
+        parse_stages(texts)

@@ -1,5 +1,6 @@
 """``ntm-train`` as a user meets it."""
 
+import dataclasses
 import fcntl
 import inspect
 import json
@@ -546,3 +547,68 @@ train()
     assert (done.returncode, done.stdout) == (143, b"")
     assert b"Traceback" not in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_options_come_from_a_file_and_the_command_line_wins(tmp_path: pathlib.Path) -> None:
+    file = tmp_path / "options.toml"
+    file.write_text(
+        f"""
+        output = "{tmp_path / "run"}"
+        task = "copy"
+        max-batches = 60
+        batch_size = 4
+        controller-sizes = [8, 9]
+        xla = false
+        json = true
+        optimizer = "rmsprop"
+        size.length = [1, 3]
+        option.bits = 5
+        """,
+        encoding="utf-8",
+    )
+    done = ntm_train("--config", file, "--max-batches", "2")
+    assert (done.returncode, done.stderr) == (1, "")
+    assert json.loads(done.stdout)["sequences"] == 8
+    config = load_run(tmp_path / "run").config
+    assert config.task_options["bits"] == 5
+    assert dataclasses.asdict(config.network)["controller_sizes"] == (8, 9)
+    assert config.training.ranges == {"length": range(1, 4)}
+    assert (config.training.optimizer, config.training.xla) == ("rmsprop", False)
+
+    for path in (tmp_path / "run", tmp_path / "run" / "config.json"):
+        again = tmp_path / f"as-{path.name}"
+        done = ntm_train("--config", path, "--seed", "1", "--output", again)
+        assert done.returncode == 1
+        repeated = load_run(again).config
+        seeded = dataclasses.replace(config.training, seed=1)
+        assert repeated == dataclasses.replace(config, training=seeded)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("controler = 'lstm'", "there is no option controler"),
+        ("config = 'x.toml'", "there is no option config"),
+        ("seed = ", "Invalid value"),
+        ("seed.a = 1", "seed must be one value, not a table"),
+        ("seed = 1979-05-27", "seed must hold numbers, texts and truth values"),
+        ("seed = 'many'", "invalid value for '--seed'"),
+        ("batch-size = 0", "invalid value for '--batch-size'"),
+    ],
+)
+def test_a_file_of_options_that_cannot_be_used_is_one_line(content: str, message: str, tmp_path: pathlib.Path) -> None:
+    file = tmp_path / "options.toml"
+    file.write_text(content, encoding="utf-8")
+    done = ntm_train("--config", file, "--output", tmp_path / "run")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_missing_file_of_options_is_one_line(tmp_path: pathlib.Path) -> None:
+    for name, reason in (("a.toml", "no such file or directory"), ("run", "is not a run of ntm-train")):
+        done = ntm_train("--config", tmp_path / name, "--output", tmp_path / "run")
+        assert done.returncode == 2
+        assert reason in done.stderr
+        assert done.stderr.count("\n") == 1

@@ -1,7 +1,9 @@
 import numpy as np
+import pytest
 import tensorflow as tf
 
-from ntm.training.optimizer import Adam
+from ntm.training.config import OPTIMIZERS as NAMES
+from ntm.training.optimizer import OPTIMIZERS, Adam, RMSProp
 
 
 def adam_in_numpy(
@@ -62,3 +64,38 @@ def test_after_a_long_calm_an_outlier_moves_no_variable_far() -> None:
     for _ in range(10):
         optimizer.apply([tf.zeros(50)], rate)
     assert np.abs(variable.numpy() - before).mean() < 0.003
+
+
+def test_rmsprop_is_that_of_graves() -> None:
+    """Eq. (38) to (45) of Graves (2013), with numbers of the gradient clipped."""
+    random = np.random.default_rng(0)
+    values: np.ndarray = random.normal(size=4).astype(np.float32)
+    variable = tf.Variable(values)
+    optimizer = RMSProp([variable], clip_norm=0.0, clip_element=1.0, average_decay=0.0, momentum=0.8)
+    n, g, delta = np.zeros((3, 4))
+    for _ in range(8):
+        gradient = 2 * random.normal(size=4)
+        optimizer.apply([tf.constant(gradient, tf.float32)], tf.constant(0.01))
+        clipped = np.clip(gradient, -1.0, 1.0)
+        n = 0.95 * n + 0.05 * clipped**2
+        g = 0.95 * g + 0.05 * clipped
+        delta = 0.8 * delta - 0.01 * clipped / np.sqrt(n - g**2 + 1e-4)
+        values = values + delta
+    np.testing.assert_allclose(variable.numpy(), values, atol=1e-5)
+    np.testing.assert_array_equal(optimizer.average.numpy(), variable.numpy())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_reset_forgets_every_step(name: str) -> None:
+    variables = [tf.Variable([1.0, 2.0]), tf.Variable([1.0, 2.0])]
+    optimizers = [
+        OPTIMIZERS[name]([variable], clip_norm=1.0, clip_element=0.5, average_decay=0.9) for variable in variables
+    ]
+    optimizers[0].apply([tf.constant([3.0, -1.0])], tf.constant(0.1))
+    variables[0].assign([1.0, 2.0])
+    optimizers[0].reset()
+    for optimizer in optimizers:
+        optimizer.apply([tf.constant([0.2, 0.1])], tf.constant(0.1))
+    np.testing.assert_array_equal(*variables)
+    for ours, theirs in zip(*(optimizer.state for optimizer in optimizers), strict=True):
+        np.testing.assert_array_equal(ours, theirs)

@@ -9,7 +9,7 @@ import pytest
 
 from ntm.models import NTMConfig
 from ntm.tasks import BUILT_IN, Batch, Size, Task, find
-from ntm.training.config import TrainingConfig
+from ntm.training.config import Lesson, TrainingConfig
 from ntm.training.recipes import FEEDFORWARD, GENERAL, LSTM, LSTM_CONTROLLER, RECIPES, Recipe, configure, misfits
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -252,3 +252,28 @@ def test_defaults_fit_the_task(name: str, model: str) -> None:
 def test_what_cannot_fit_is_said_with_the_option_to_change(options: dict[str, Any], message: str) -> None:
     task = find("copy")
     assert misfits(task, *configure(task, options)) == [message]
+
+
+def test_a_curriculum_is_a_lesson_for_each_stage_but_the_last() -> None:
+    _, training = configure(find("copy"), {"curriculum": {"length": (5, 10, 30)}})
+    assert training.ranges == {"length": range(1, 31)}
+    stages = [Lesson(1_100, clean_sequences=1_600, sizes={"length": (1, most)}) for most in (5, 10)]
+    assert training.lessons == tuple(stages)
+    task = find("repeat-copy")
+    _, training = configure(task, {"curriculum": {"length": (3, 10), "repeats": (2, 10)}})
+    assert [lesson.sizes for lesson in training.lessons] == [{"length": (1, 3), "repeats": (1, 2)}]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"curriculum": {"length": (5, 3, 20)}}, "length must grow from stage to stage, from 1 or more to 20"),
+        ({"curriculum": {"length": (5, 5)}}, "length must grow"),
+        ({"curriculum": {"length": (0, 5)}}, "length must grow from stage to stage, from 1 or more to 5"),
+        ({"curriculum": {"length": (5, 10)}, "sizes": {"length": (1, 20)}}, "from 1 or more to 20, in as many stages"),
+        ({"curriculum": {"items": (5, 10)}}, "the task copy has no size items"),
+    ],
+)
+def test_a_curriculum_that_cannot_be_is_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        configure(find("copy"), options)

@@ -26,7 +26,7 @@ from ntm import console
 console.import_tensorflow()
 from ntm.tasks import find
 from ntm.training import train as training
-training._REPORT_BATCHES, training._CHECKPOINT_SECONDS = 5, 0.0
+training._CHECKPOINT_SECONDS = 0.0
 task, task_options, options = sys.argv[1], json.loads(sys.argv[2]), json.loads(sys.argv[3])
 for line in sys.stdin:
     child = os.fork()
@@ -50,6 +50,7 @@ OPTIONS: dict[str, Any] = {
     "halving_batches": 100,
     "annealing_batches": 50,
     "max_batches": 275,
+    "report_batches": 5,
     "xla": False,
 }
 RUNS = {

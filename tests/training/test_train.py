@@ -278,11 +278,8 @@ def test_an_interrupt_ends_training_after_the_batch_and_nothing_is_lost(tmp_path
 
 
 @pytest.mark.parametrize("batches", [1, 3, 5, 7])
-def test_a_line_that_spans_an_interrupt_tells_of_all_its_batches(
-    batches: int, monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path
-) -> None:
-    monkeypatch.setattr("ntm.training.train._REPORT_BATCHES", 5)
-    options = OPTIONS | {"max_batches": 12}
+def test_a_line_that_spans_an_interrupt_tells_of_all_its_batches(batches: int, tmp_path: pathlib.Path) -> None:
+    options = OPTIONS | {"max_batches": 12, "report_batches": 5}
     lines: list[dict[str, Any]] = []
     train(COPY, report=lines.append, **options)
     asked = iter([*[False] * batches, True])
@@ -536,8 +533,68 @@ def test_a_checkpoint_is_replaced_whole_or_not_at_all(tmp_path: pathlib.Path, mo
 def test_a_configuration_is_read_as_it_was_written(name: str, tmp_path: pathlib.Path) -> None:
     task = find(name)
     sizes = {size: (min(values), max(values)) for size, values in task.training_sizes.items()}
-    changes = {"train_locations": (64, 99), "controller_sizes": (7, 8), "goal": 2, "lessons": (Lesson(3, 0.5, sizes),)}
+    changes = {
+        "train_locations": (64, 99),
+        "controller_sizes": (7, 8),
+        "goal": 2,
+        "lessons": (Lesson(3, 0.5, 7, sizes),),
+    }
     config = RunConfig(task.name, task.options, *configure(task, options=changes))
     run.save_config(tmp_path, config)
     assert run.load_config(tmp_path) == config
     assert find(config.task, config.task_options) == task
+
+
+def test_checkpoints_are_kept_as_runs_of_their_own(tmp_path: pathlib.Path) -> None:
+    options = OPTIONS | {"keep_checkpoints": 2, "checkpoint_batches": 2}
+    train(COPY, tmp_path / "run", **options | {"max_batches": 7})
+    kept = tmp_path / "run" / "checkpoints"
+    assert sorted(path.name for path in kept.iterdir()) == ["batch-000000004", "batch-000000006"]
+    fourth = run.load_run(kept / "batch-000000004")
+    assert fourth.summary["batches"] == 4
+    alone = train(COPY, **OPTIONS | {"max_batches": 4})
+    for ours, theirs in zip(fourth.network.variables, alone.network.variables, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    gone_on = train(None, kept / "batch-000000004", resume=True, max_batches=7)
+    whole = run.load_run(tmp_path / "run")
+    for ours, theirs in zip(gone_on.network.variables, whole.network.variables, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    train(COPY, tmp_path / "run", replace=True, **OPTIONS)
+    assert not kept.exists()
+
+
+def test_a_network_is_trained_further_as_a_new_run(of_three_batches: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    source = run.load_run(of_three_batches)
+    options: dict[str, Any] = {"sizes": {"length": (1, 4)}, "learning_rate": 1e-4, "max_batches": 1, "xla": False}
+    trained = train(COPY, tmp_path / "run", initial=of_three_batches, **options)
+    network, training = trained.config.network, trained.config.training
+    assert dataclasses.asdict(network) == dataclasses.asdict(source.config.network) | {"memory_locations": 6}
+    assert training.ranges == {"length": range(1, 5)}
+    assert trained.summary["from_checkpoint_sha256"] == source.checkpoint_sha256
+    for ours, theirs in zip(trained.network.trainable_variables, source.network.trainable_variables, strict=True):
+        assert 0 < np.abs(ours - theirs).max() < 1e-3
+    again = train(COPY, initial=source, **options)
+    for ours, theirs in zip(trained.network.variables, again.network.variables, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    resumed = train(None, tmp_path / "run", resume=True, max_batches=2)
+    assert resumed.summary["from_checkpoint_sha256"] == source.checkpoint_sha256
+
+
+@pytest.mark.parametrize(
+    ("task", "options", "message"),
+    [
+        (
+            COPY,
+            {"controller_sizes": (6,)},
+            r"^controller_sizes is that of the network to begin with, \(5,\), not \(6,\)$",
+        ),
+        (find("copy"), {}, "^the task copy has 9 inputs, and the network to begin with 3$"),
+        (None, {"resume": True}, "^a resumed run goes on with its own network"),
+    ],
+)
+def test_a_network_to_begin_with_has_to_fit(
+    task: Task | None, options: dict[str, Any], message: str, of_three_batches: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    with pytest.raises((RunError, TaskError), match=message):
+        train(task, tmp_path / "run", initial=of_three_batches, **options)
+    assert list(tmp_path.iterdir()) == []

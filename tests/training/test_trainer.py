@@ -291,6 +291,36 @@ def test_lessons_come_first_and_no_network_is_checked_in_them() -> None:
     assert trainer.progress.checks > 0
 
 
+def test_a_lesson_may_end_after_clean_sequences() -> None:
+    trainer = make_scripted(lessons=(Lesson(500, clean_sequences=80),))
+    for wrong_bits in [0.0] * 9 + [1.0] + [0.0] * 10:
+        assert trainer.progress.lesson == 0
+        trainer.train_on(wrong_bits=wrong_bits)
+    assert trainer.progress.lesson == 1
+    assert trainer.progress.clean_sequences == 0
+
+
+def test_a_training_without_early_stopping_goes_on_after_annealing() -> None:
+    trainer = make_scripted(early_stopping=False, annealing_batches=2)
+    for _ in range(200 + 10):
+        trainer.train_on(wrong_bits=0.0)
+    assert trainer.annealing
+    assert not trainer.annealed
+    rates = []
+    for _ in range(3):
+        rates.append(trainer.learning_rate)
+        trainer.train_on(wrong_bits=0.0)
+    assert rates == sorted(rates, reverse=True)
+
+
+def test_a_trainer_begins_with_another_network() -> None:
+    source = make_trainer(seed=8)
+    source.train()
+    trainer = Trainer(NETWORK, CONFIG, COPY, source.result())
+    for ours, theirs in zip(trainer.result().trainable_variables, source.result().trainable_variables, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
 def test_a_lesson_lasts_until_the_average_loss_tells_something() -> None:
     trainer = make_scripted(lessons=(Lesson(200, loss=0.5),))
     for _ in range(100):
@@ -421,6 +451,8 @@ def by_the_recipe() -> np.ndarray:
         {"addressing": (CONTENT,)},
         {"annealing_learning_rate": 5e-4},
         {"clip_norm": 1e-3},
+        {"clip_element": 1e-4},
+        {"optimizer": "rmsprop"},
         {"average_decay": 0.0},
         {"gate_bias": -1.0},
         {"shift_bias": 0.5},
@@ -754,6 +786,8 @@ def test_a_restored_trainer_goes_on_as_if_it_had_not_been_interrupted(annealing_
         "learned_loss",
         "halving_batches",
         "clip_norm",
+        "clip_element",
+        "momentum",
         "average_decay",
         "goal",
         "begun_loss",
@@ -777,6 +811,11 @@ def test_a_number_out_of_range_is_refused(name: str, value: float) -> None:
         {"strength_bias": math.nan},
         {"learning_rate": 1.5},
         {"average_decay": 1.0},
+        {"momentum": 1.0},
+        {"optimizer": "sgd"},
+        {"report_batches": 0},
+        {"keep_checkpoints": -1},
+        {"checkpoint_batches": 0},
         {"addressing": ()},
         {"addressing": (LOCATION, "both")},
         {"batch_size": 0},
