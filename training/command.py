@@ -88,7 +88,11 @@ def train(
     ] = None,
     optimizer: Annotated[
         str | None,
-        Option(metavar="NAME", help="The optimiser: adam, or rmsprop as the paper has it.", show_default="adam"),
+        Option(
+            metavar="NAME",
+            help="The optimiser: adam, or rmsprop, by default with the settings of the paper.",
+            show_default="adam",
+        ),
     ] = None,
     learning_rate: Annotated[
         float | None, Option(metavar="RATE", help="Above 0 and at most 1.", show_default=_RECIPE)

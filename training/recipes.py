@@ -7,7 +7,7 @@ from typing import Any
 from ntm.models import NETWORKS, NetworkConfig, NTMConfig
 from ntm.models.config import LEARNED, UNIFORM
 from ntm.tasks.task import Task, describe, largest
-from ntm.training.config import CONTENT, LOCATION, Lesson, TrainingConfig
+from ntm.training.config import CONTENT, LOCATION, RMSPROP, Lesson, TrainingConfig
 
 # The networks of the paper, as their configurations call their kind.
 FEEDFORWARD, LSTM_CONTROLLER, LSTM = "ntm-feedforward", "ntm-lstm", "lstm"
@@ -17,6 +17,17 @@ _BESIDE_THE_OUTPUT = 11
 _NEVER = 10**9
 # For a network that is trained already: nothing is to begin anew.
 FURTHER: Mapping[str, Any] = {"lessons": (), "restart_batches": _NEVER, "unsolved_batches": _NEVER}
+# With the paper's optimiser: its settings (section 4.6), and the time that they take.
+_OF_RMSPROP: dict[str, Any] = {
+    "learning_rate": 1e-4,
+    "content_learning_rate": 1e-4,
+    "momentum": 0.9,
+    "clip_norm": 0.0,
+    "clip_element": 10.0,
+    "restart_batches": _NEVER,
+    "unsolved_batches": _NEVER,
+    "max_batches": 125_000,
+}
 # Outputs of so many numbers are learned in short sequences first.
 _WIDE = 16
 
@@ -268,7 +279,8 @@ def configure(task: Task, options: Mapping[str, Any] | None = None) -> tuple[Net
         practice = by_recipe.get("practice", {})
         by_recipe["practice"] = {name: ends for name, ends in practice.items() if name not in given}
     wide = _wide(sizes) if task.output_size > _WIDE else {}
-    training = TrainingConfig(**{"sizes": sizes} | by_recipe | wide | options)
+    slow = _OF_RMSPROP if options.get("optimizer") == RMSPROP else {}
+    training = TrainingConfig(**{"sizes": sizes} | by_recipe | wide | slow | options)
     if curriculum:
         training = dataclasses.replace(training, lessons=_stages(curriculum, training))
     shifts = of_network.get("shifts", recipe.network.get("shifts", NTMConfig.shifts))
