@@ -23,6 +23,7 @@ def train(
     resume: bool = False,
     replace: bool = False,
     initial: "TrainedRun | Path | None" = None,
+    log_dir: Path | None = None,
     report: Callable[[dict[str, Any]], None] = lambda _: None,
     **options: Any,
 ) -> "TrainedRun":
@@ -36,6 +37,7 @@ def train(
         replace: replace a run in ``output``.
         initial: a run, or its folder, whose network to begin with: it goes on learning, on this task and with these
             options, as a new run.
+        log_dir: a folder for what TensorBoard shows; needs the extra ``tensorboard``.
         report: called now and then with the progress: a line of ``history.jsonl``.
         **options: fields of ``ntm.models.NTMConfig`` and ``ntm.training.config.TrainingConfig`` that are to differ from
             the recipe of the task, e.g. ``seed=3``, ``controller="lstm"`` or ``sizes={"length": (1, 40)}``; or
@@ -46,7 +48,7 @@ def train(
         The trained network; ``converged`` says whether it has learned the task.
 
     Raises:
-        MissingExtraError: TensorFlow is missing.
+        MissingExtraError: TensorFlow is missing, or TensorBoard where it is asked for.
         TaskError: there is no such task, or it breaks its contract.
         TypeError: ``task`` is none of these.
         RunError: an option cannot be used, or ``output`` is not free, or not a run.
@@ -60,7 +62,9 @@ def train(
     compilation.set_up()
     from ntm.training.train import train as train_on  # noqa: PLC0415  (it imports TensorFlow)
 
-    return train_on(task, output, resume=resume, replace=replace, initial=initial, report=report, **options)
+    return train_on(
+        task, output, resume=resume, replace=replace, initial=initial, log_dir=log_dir, report=report, **options
+    )
 
 
 def export(

@@ -31,7 +31,7 @@ _LIST = "help"  # the name of a task that lists the tasks instead
 _DEFAULT = "copy"
 # Parameters of the command that are no options of the network, nor of its training.
 _NOT_OF_THE_RECIPE = (
-    *("output", "task", "option", "config", "initial", "resume", "force"),
+    *("output", "task", "option", "config", "initial", "log_dir", "resume", "force"),
     *("as_json", "quiet", "version"),
 )
 
@@ -225,6 +225,14 @@ def train(
     xla: Annotated[
         bool | None, Option("--xla/--no-xla", help="Compile the training step with XLA.", show_default="xla")
     ] = None,
+    log_dir: Annotated[
+        pathlib.Path | None,
+        Option(
+            metavar="DIR",
+            help="Write what TensorBoard shows: figures, and pictures of the memory and the heads.",
+            show_default="none",
+        ),
+    ] = None,
     report_batches: Annotated[
         int | None, Option(min=1, metavar="BATCHES", help="Report the progress every so many.", show_default="25")
     ] = None,
@@ -315,6 +323,7 @@ def train(
                 resume=resume,
                 replace=force,
                 initial=initial,
+                log_dir=log_dir,
                 report=report,
                 interrupted=interrupted,
                 started=_STARTED,

@@ -75,11 +75,10 @@ class Optimizer(tf.Module, abc.ABC):
     def _clip(self, gradient: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
         if self._clip_element:
             gradient = tf.clip_by_value(gradient, -self._clip_element, self._clip_element)
-        if not self._clip_norm:
-            return gradient
-        norm = tf.norm(gradient)
-        largest = tf.where(self.usual_norm > 0.0, _OUTLIER * self.usual_norm, norm)
-        clipped = tf.minimum(norm, tf.minimum(largest, self._clip_norm))
+        clipped = norm = tf.norm(gradient)
+        if self._clip_norm:
+            largest = tf.where(self.usual_norm > 0.0, _OUTLIER * self.usual_norm, norm)
+            clipped = tf.minimum(norm, tf.minimum(largest, self._clip_norm))
         self.usual_norm.assign(_moving_mean(self.usual_norm, clipped, _NORM_DECAY, step))
         return gradient * tf.math.divide_no_nan(clipped, norm)
 

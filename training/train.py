@@ -23,6 +23,7 @@ from ntm.tasks.catalogue import find, recorded
 from ntm.tasks.task import Task, check_fits
 from ntm.training import compilation, run
 from ntm.training.beyond import look_beyond
+from ntm.training.board import Board
 from ntm.training.config import TrainingConfig
 from ntm.training.recipes import FURTHER, configure, misfits
 from ntm.training.run import RunConfig, TrainedRun
@@ -42,6 +43,7 @@ def train(
     resume: bool = False,
     replace: bool = False,
     initial: str | os.PathLike[str] | TrainedRun | None = None,
+    log_dir: str | os.PathLike[str] | None = None,
     report: Report = lambda _: None,
     interrupted: Callable[[], bool] = lambda: False,
     started: float | None = None,
@@ -59,6 +61,7 @@ def train(
         initial: a run, or its folder, to begin with its network: what it has learned is learned further, on sequences
             of this task and by these options. The network is of the run's configuration, has no lessons and does not
             restart.
+        log_dir: a folder for the event files of TensorBoard; needs the extra ``tensorboard``.
         report: called with every line of the history.
         interrupted: asked after every batch whether to stop; what was trained is saved then.
         started: when the process started, as ``time.monotonic`` counts; by default now.
@@ -72,6 +75,7 @@ def train(
         TaskError: there is no such task, or it breaks its contract.
         RunError: an option cannot be used; or the folder is not free, not a run, or trained by another process.
         FileError: the folder cannot be read, made or written.
+        MissingExtraError: TensorBoard is missing, and asked for.
         MemoryError: the network or a batch is too large.
 
     Warns:
@@ -84,7 +88,14 @@ def train(
             raise RunError("give the run folder to resume")
         with tempfile.TemporaryDirectory() as temporary:
             return train(
-                task, temporary, initial=initial, report=report, interrupted=interrupted, started=started, **options
+                task,
+                temporary,
+                initial=initial,
+                log_dir=log_dir,
+                report=report,
+                interrupted=interrupted,
+                started=started,
+                **options,
             )
     folder = pathlib.Path(output)
     with run.Lock(folder) as lock:
@@ -105,8 +116,18 @@ def train(
         _check_locations(config)
         with _within_memory(config, learned):
             training = _Training(folder, lock, config, learned, started=started, source=source)
+            if log_dir is not None:
+                report = _both(report, Board(log_dir, config, learned, training.trainer).report)
             _train(training, resume, replace, report, interrupted)
             return run.load_run(folder)
+
+
+def _both(first: Report, second: Report) -> Report:
+    def report(line: dict[str, Any]) -> None:
+        first(line)
+        second(line)
+
+    return report
 
 
 def configured(task: Task, options: dict[str, Any]) -> RunConfig:

@@ -157,6 +157,11 @@ class Trainer:
             return rate
         return min(rate, config.annealing_learning_rate) / (1 + (self.progress.batches - since) / _HALVING_BATCHES)
 
+    @property
+    def gradient_norm(self) -> float:
+        """The moving average of the norm of the gradient, after clipping."""
+        return float(self._optimizer.usual_norm)
+
     def recompile(self) -> None:
         """Compile the training step anew when it is needed next."""
         self._step = tf.function(self._train_step, jit_compile=self.config.xla, autograph=False)
