@@ -6,7 +6,7 @@ import hashlib
 import os
 import pathlib
 import stat
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from ntm.errors import ModelError
@@ -93,9 +93,9 @@ def read(model: str | os.PathLike[str]) -> ModelFolder:
         raise ModelError(f"cannot load the model {folder}: {str(error.strerror).lower()}") from error
     if not stat.S_ISDIR(mode):
         raise ModelError(f"{folder} is not a model folder")
-    step = _read_graph(folder / metadata.FILES[STEP], STEP)
-    others = (_read_graph(folder / metadata.FILES[kind], kind) for kind in step.metadata.graphs[1:])
-    return _checked_folder(folder, [step, *others])
+    step = read_graph(folder / metadata.FILES[STEP], STEP)
+    others = (read_graph(folder / metadata.FILES[kind], kind) for kind in step.metadata.graphs[1:])
+    return checked_folder(folder, [step, *others])
 
 
 def shapes(data: Metadata, batch: int | None = None, locations: int | None = None) -> dict[str, tuple[int | None, ...]]:
@@ -141,13 +141,18 @@ def _checked_contents(folder: str, contents: Iterable[bytes]) -> ModelFolder:
     """
     path = pathlib.Path(folder)
     first, *others = contents
-    step = _checked_graph(path / metadata.FILES[STEP], STEP, first)
+    step = checked_graph(path / metadata.FILES[STEP], STEP, first)
     kinds = zip(step.metadata.graphs[1:], others, strict=True)
-    graphs = [_checked_graph(path / metadata.FILES[kind], kind, content) for kind, content in kinds]
-    return _checked_folder(path, [step, *graphs])
+    graphs = [checked_graph(path / metadata.FILES[kind], kind, content) for kind, content in kinds]
+    return checked_folder(path, [step, *graphs])
 
 
-def _checked_folder(folder: pathlib.Path, graphs: Iterable[Graph]) -> ModelFolder:
+def checked_folder(folder: pathlib.Path, graphs: Iterable[Graph]) -> ModelFolder:
+    """The files of a model, that of one step first.
+
+    Raises:
+        ModelError: they are not of one model.
+    """
     files = ModelFolder(tuple(graphs))
     for graph in files.graphs[1:]:
         if dataclasses.replace(graph.metadata, graph=STEP, unroll=1) != files.metadata:
@@ -155,16 +160,38 @@ def _checked_folder(folder: pathlib.Path, graphs: Iterable[Graph]) -> ModelFolde
     return files
 
 
-def _read_graph(path: pathlib.Path, kind: str) -> Graph:
+def read_graph(path: pathlib.Path, kind: str, batch: int | None = None, locations: int | None = None) -> Graph:
+    """Read and check a file of a model.
+
+    Args:
+        path: the file.
+        kind: of the graph.
+        batch: B, of a graph that takes no other.
+        locations: N, likewise.
+
+    Raises:
+        ModelError: it is missing, damaged, foreign or of another schema, or of another kind or other sizes.
+    """
+    return checked_graph(path, kind, read_bytes(path), batch, locations)
+
+
+def read_bytes(path: pathlib.Path) -> bytes:
+    """The content of a file of a model.
+
+    Raises:
+        ModelError: it cannot be read, or is too large to be one.
+    """
     try:
-        content = _read_bytes(path)
+        return _read_bytes(path)
     except (ModelError, OSError) as error:
         reason = str(error.strerror).lower() if isinstance(error, OSError) else error
         raise ModelError(f"cannot load the model {path}: {reason}") from error
-    return _checked_graph(path, kind, content)
 
 
-def _checked_graph(path: pathlib.Path, kind: str, content: bytes) -> Graph:
+def checked_graph(
+    path: pathlib.Path, kind: str, content: bytes, batch: int | None = None, locations: int | None = None
+) -> Graph:
+    """A file of a model of which the content is known; see ``read_graph``."""
     try:
         if not onnx_file.has_seal(content):
             _check_early_schema(content)
@@ -173,7 +200,7 @@ def _checked_graph(path: pathlib.Path, kind: str, content: bytes) -> Graph:
         data = Metadata.from_props(header.metadata)
         if data.graph != kind:
             raise ModelError(f"its graph is {data.graph!r}, not {kind!r}")
-        _check_interface(header, data)
+        _check_interface(header, data, shapes(data, batch, locations))
     except (ModelError, onnx_file.OnnxFileError, metadata.MetadataError) as error:
         raise ModelError(f"cannot load the model {path}: {error}") from error
     return Graph(path, content, data)
@@ -200,7 +227,7 @@ def _read_bytes(path: pathlib.Path) -> bytes:
     return path.read_bytes()
 
 
-def _check_interface(header: onnx_file.Header, data: Metadata) -> None:
+def _check_interface(header: onnx_file.Header, data: Metadata, shapes: Mapping[str, tuple[int | None, ...]]) -> None:
     """Names, types and shapes as the contract has them; an output may leave a size open, which then shows at run."""
     for what, tensors, names in (
         ("inputs", header.inputs, data.inputs),
@@ -210,7 +237,7 @@ def _check_interface(header: onnx_file.Header, data: Metadata) -> None:
         if sorted(found) != sorted(names):
             raise ModelError(f"its {what} must be {', '.join(names)}, not {', '.join(found)[:100] or 'none'}")
     for tensor in (*header.inputs, *header.outputs):
-        wanted, shape = shapes(data)[tensor.name], tensor.shape
+        wanted, shape = shapes[tensor.name], tensor.shape
         fits = shape is not None and len(shape) == len(wanted)
         if fits and shape is not None:
             fits = all(
