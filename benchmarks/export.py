@@ -36,9 +36,10 @@ UNROLLS = sorted({1, 2, 4, 8, 12, 16, 32, 64, STEPS, DEFAULT_UNROLL})
 CONTENT = ("content", "interpolation")  # what only content addressing needs
 WHY = {
     "flat": "the read vectors side by side, for the controller and for the output",
-    "cell": "the input beside them; each layer of the controller but for the last activation; the layer of the heads, "
-    "and the output: a product with its bias each",
-    "output": "the activation of the last layer of the controller",
+    "cell": "the input beside them",
+    **{f"hidden_{i}": "a layer of the controller: a product with its bias" for i in range(3)},
+    "feedforward": "the activations of the controller",
+    "heads": "the layer of the heads: a product with its bias",
     "in_range": "the parameters of the heads cut apart, and each brought into its range",
     "cosine_similarity": "Eq. (6): the key of length 1 (5), the product, the norm (4), the quotient",
     "content_weighting": "Eq. (5): times the key strength, softmax",
@@ -50,6 +51,7 @@ WHY = {
     "add": "Eq. (4): w a, added to the memory",
     "read": "Eq. (2): the product with the memory, whose Transpose onnxruntime makes part of it",
     "output_input": "the hidden layer beside the read vectors",
+    "output": "the output: a product with its bias",
     "step": "the adds, one a head; the sigmoid of y",
 }
 # The same for a step of the unrolled graph.

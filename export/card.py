@@ -12,10 +12,8 @@ from ntm.export.source import Source
 from ntm.export.step import inputs, outputs
 from ntm.models import NetworkConfig, Shape
 from ntm.runtime.metadata import LOCATIONS, MEMORY, STEP, StateTensor, next_name
-from ntm.tasks.task import Size, describe, draw, largest
+from ntm.tasks.task import Size, describe, draw, example_size, largest
 from ntm.training.beyond import sentence
-
-FILE = "card.md"
 
 _NTM = "A Neural Turing Machine (Graves et al. 2014, arXiv:1410.5401) with {} controller,"
 _NETWORKS = {
@@ -51,6 +49,9 @@ One time step takes and gives these tensors. All are float32; {free}:
 | --- | --- | --- | --- | --- |
 {tensors}
 
+Take them by name: the ONNX and TF-Lite files list them in this order, a SavedModel in that of the alphabet, and
+converters in others.
+
 {steps}
 
 | state | before the first step |
@@ -69,6 +70,10 @@ line for each step; `counts` is 1 where the output counts. y is rounded to four 
 ```json
 {example}
 ```
+
+## Known answer
+
+{known}
 
 ## Agreement with TensorFlow
 
@@ -98,12 +103,13 @@ these it has run free on {sequences} random sequences of each of the sizes {size
 """
 
 
-def text(source: Source, formats: Iterable[str], agreements: Mapping[str, Agreement]) -> str:
+def text(source: Source, formats: Iterable[str], known: str, agreements: Mapping[str, Agreement]) -> str:
     """The model card of an export.
 
     Args:
         source: what was exported.
-        formats: what each format says of itself.
+        formats: what each format says of itself, and what else there is to say of the files.
+        known: what the known answer says of itself.
         agreements: what was measured, by graph.
     """
     config, task = source.run.network.config, source.task
@@ -111,7 +117,7 @@ def text(source: Source, formats: Iterable[str], agreements: Mapping[str, Agreem
     ranges = source.run.config.training.ranges
     tested = ", ".join(dict.fromkeys(size for found in agreements.values() for size in found.wrong_bits))
     compared = dict.fromkeys(map(describe, sizes_to_compare(task, ranges)))
-    size = _example_size(ranges)
+    size = example_size(ranges)
     steps = min(task.steps(size), _EXAMPLE_STEPS)
     needed = locations_for(source.run.network, task, largest(ranges))
     return _TEMPLATE.format(
@@ -128,6 +134,7 @@ def text(source: Source, formats: Iterable[str], agreements: Mapping[str, Agreem
         initial_state=_initial_state(metadata.state),
         formats="\n\n".join(formats),
         example_size=describe(size),
+        known=known,
         cut="" if steps == task.steps(size) else f", its first {steps} steps",
         example=_example(source, size, steps),
         compared=" and ".join(compared),
@@ -144,11 +151,6 @@ def _seen(source: Source) -> str:
     """What the training has seen beyond its sizes, a paragraph if there is something."""
     said = sentence(source.run.summary, source.run.config.training.goal)
     return f"\nAt the end of the training: {said}.\n" if said else ""
-
-
-def _example_size(ranges: Mapping[str, range]) -> dict[str, int]:
-    """A small size of the training, but not the smallest."""
-    return {name: values[min(2, len(values) - 1)] for name, values in ranges.items()}
 
 
 def _example(source: Source, size: Size, steps: int) -> str:

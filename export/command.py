@@ -10,7 +10,7 @@ import typer
 
 from ntm import console
 from ntm.errors import require
-from ntm.export.options import DEFAULT_UNROLL
+from ntm.export.options import DEFAULT_UNROLL, parse_sizes
 
 _COMMAND = "ntm-export"
 
@@ -26,7 +26,10 @@ class Format(enum.StrEnum):
 
 
 def export(
-    run: Annotated[pathlib.Path, typer.Argument(metavar="RUN", help="The run folder that ntm-train made.")],
+    run: Annotated[
+        pathlib.Path | None,
+        typer.Argument(metavar="RUN", help="The run folder that ntm-train made.", show_default=False),
+    ] = None,
     *,
     output: Annotated[
         pathlib.Path | None, typer.Option("--output", "-o", metavar="DIR", help="The folder to make.")
@@ -53,11 +56,27 @@ def export(
             show_default="128, or the network's own if that is more",
         ),
     ] = None,
+    fixed: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="B,N",
+            help="Sequences side by side and memory locations of a step that takes no others, for programs that need "
+            "fixed sizes; may be given several times.",
+        ),
+    ] = None,
     name: Annotated[
         str | None, typer.Option(metavar="NAME", help="What the model is called; by default as the folder.")
     ] = None,
     check: Annotated[
         pathlib.Path | None, typer.Option(metavar="DIR", help="Export nothing; prove the export in DIR again.")
+    ] = None,
+    seal: Annotated[
+        pathlib.Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Export nothing, and take no RUN; accept the ONNX files in DIR that you changed, so that the runtime "
+            "loads them. Nothing proves them equal to TensorFlow any more.",
+        ),
     ] = None,
     force: Annotated[bool, typer.Option("--force", "-f", help="Replace an export that is already there.")] = False,
     as_json: console.Json = False,
@@ -71,8 +90,15 @@ def export(
     The quantised TF-Lite graph may differ in its numbers; it is left out, with a warning, if a bit differs, or if it
     runs free on whole sequences and gets more bits wrong than TensorFlow.
     """
-    if (output is None) == (check is None):
-        raise console.CommandError("give either --output DIR or --check DIR")
+    if [output, check, seal].count(None) != 2:
+        raise console.CommandError("give one of --output DIR, --check DIR and --seal DIR")
+    if seal is not None:
+        if run is not None:
+            raise console.CommandError("--seal takes no RUN: it compares nothing")
+        return _seal(seal, as_json=as_json, quiet=quiet)
+    if run is None:
+        raise console.CommandError("missing argument 'RUN'.")
+    sizes = [parse_sizes(text) for text in fixed or ()]
     if as_json or not quiet:
         console.check_stdout()
     require("export", "tensorflow", "tf2onnx", "onnx", "ai_edge_litert")
@@ -91,6 +117,7 @@ def export(
                 task=task,
                 unroll=unroll,
                 memory_locations=memory_locations,
+                fixed=sizes,
                 model_name=name,
                 replace=force,
             )
@@ -106,6 +133,22 @@ def export(
         seen = sentence(trained.summary, trained.config.training.goal)
         if seen:
             console.say(f"{_COMMAND}: at the end of its training: {seen}")
+    return console.OK
+
+
+def _seal(folder: pathlib.Path, *, as_json: bool, quiet: bool) -> int:
+    from ntm.export.seal import seal as seal_changed  # noqa: PLC0415  (it imports onnxruntime)
+
+    names = seal_changed(folder)
+    if as_json:
+        console.show(json.dumps({"sealed": names}))
+    elif not names and not quiet:
+        console.say(f"{_COMMAND}: nothing to seal: no ONNX file in {folder} was changed")
+    if names:
+        console.warn(
+            f"sealed {', '.join(names)}; nothing proves any more that this equals TensorFlow: "
+            f"ntm-export RUN --check {folder} compares it"
+        )
     return console.OK
 
 

@@ -21,7 +21,7 @@ from ntm.export import batched, sparse, unrolled, walking
 from ntm.export.parity import Candidate, Graph, Tensors, compare_chunks, compare_steps
 from ntm.export.simplify import simplify
 from ntm.export.source import Source
-from ntm.export.step import input_signature, inputs, outputs, step_function
+from ntm.export.step import Sizes, input_signature, inputs, outputs, step_function
 from ntm.models import Network, NTMConfig
 from ntm.runtime import folder as model_folder
 from ntm.runtime import onnx_file
@@ -49,7 +49,8 @@ them, and there are no `adds`. After the last step more zeros do no harm: a prog
 them. Two more are alike. `{sparse}` has {sparse_unroll} steps, and is the faster one of 32 sequences or more, and where
 they have 2,000 memory locations or more together, as long as they touch few of them at a time. `{batched}` has
 {batched_unroll}, and is the fastest where many sequences of a dozen steps run side by side. All three are
-written for onnxruntime, and tested there alone"""
+written for onnxruntime on the CPU (native, node, WASM): other runtimes refuse some of their nodes. Do not run them in
+WebGPU: `Split` and `Concat` of more tensors than a shader may bind fail there, or give zeros without an error"""
 _METADATA_CARD = ". The metadata of each graph are `metadata_props`."
 _NO_CONTENT = """\
 
@@ -58,7 +59,7 @@ Content addressing of this network is turned off, g = 0 in Eq. (7). These three 
 
 _ADDED = "__"  # in the names of what tf2onnx adds to an operation
 # Methods whose names tell nothing of where in a step an operation is.
-_WHOLE_STEP = ("__call__", "step_with_heads", "step", "control", "advance", "lambda", "layer")
+_WHOLE_STEP = ("call", "step_with_heads", "step", "control", "advance", "lambda", "layer", "output")
 
 
 def write(source: Source, folder: pathlib.Path) -> None:
@@ -66,7 +67,7 @@ def write(source: Source, folder: pathlib.Path) -> None:
     network = source.run.network
     for kind in source.graphs:
         if kind == STEP:
-            graph = convert(network)
+            graph = convert(network, source.sizes)
         else:
             graph = _FORMS[network.content_addressing][kind].unroll(network, source.steps(kind), OPSET)
         save(graph, source.metadata(kind), folder / FILE_OF[kind])
@@ -95,10 +96,14 @@ def describe(source: Source, _: pathlib.Path) -> str:
     )
 
 
-def candidates(folder: pathlib.Path) -> list[Candidate]:
+def candidates(folder: pathlib.Path, sizes: Sizes | None = None) -> list[Candidate]:
     """What was written, to be compared with TensorFlow; nothing where nothing was written."""
     if not any((folder / file).exists() for file in FILES):
         return []
+    if sizes is not None:
+        graph = model_folder.read_graph(folder / FILE_OF[STEP], STEP, *sizes)
+        compare = functools.partial(compare_steps, step=session(graph.content))
+        return [Candidate(FILE_OF[STEP], graph.metadata, compare, sizes=sizes)]
     graphs = model_folder.read(folder)  # as the runtime reads it, with all its checks
     return to_compare(graphs, [graph.path.name for graph in graphs.graphs])
 
@@ -140,16 +145,17 @@ def _first_step(graph: model_folder.Graph) -> Graph:
     return first_step
 
 
-def convert(network: Network) -> onnx.ModelProto:
-    """Convert one step; B and N are left open under these names."""
+def convert(network: Network, sizes: Sizes | None = None) -> onnx.ModelProto:
+    """Convert one step; B and N are left open under these names, if they are not given."""
     logging.getLogger("tf2onnx").setLevel(logging.ERROR)
-    step = step_function(network)
-    model, _ = tf2onnx.convert.from_function(step, input_signature(network.config), opset=OPSET)
+    config = network.config
+    step = step_function(network, sizes)
+    model, _ = tf2onnx.convert.from_function(step, input_signature(config, sizes), opset=OPSET)
     del model.opset_import[:]  # tf2onnx names sets that no node is of
     model.opset_import.append(helper.make_opsetid("", OPSET))
     graph = model.graph
-    graph.name, graph.doc_string = network.config.model, f"One time step of a network: {network.config.kind}"
-    for values, shapes in ((graph.input, inputs(network.config)), (graph.output, outputs(network.config))):
+    graph.name, graph.doc_string = config.model, f"One time step of a network: {config.kind}"
+    for values, shapes in ((graph.input, inputs(config, sizes)), (graph.output, outputs(config, sizes))):
         del values[:]
         values.extend(
             helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape) for name, shape in shapes.items()
@@ -180,12 +186,17 @@ def session(content: bytes, *, optimised: bool = True) -> Graph:
 
 
 def _readable_names(function: Any, network: Network) -> dict[str, str]:
-    """What TensorFlow calls an operation -> what it is: a variable, or ``<function of ntm.models>/<operation>``."""
+    """What TensorFlow calls an operation -> what it is.
+
+    That is a variable; ``<layer>/<operation>`` of a dense layer; or else ``<where>/<operation>``: the function of
+    ``ntm.models`` that the operation is in, or the module if the function tells nothing.
+    """
     variables = {id(variable.handle): variable.name.removesuffix(":0") for variable in network.variables}
     names = {}
     for handle, inside in function.graph.captures:
         for read in inside.consumers():
             names[read.name] = variables[id(handle)]
+    layers = {read: variable.partition("/")[0] for read, variable in names.items()}
     models = str(pathlib.Path(inspect.getfile(Network)).parent)
     firsts: dict[Any, str] = {}  # of several operations that compute the same, of which tf2onnx keeps any one
     same: dict[str, str] = {}
@@ -194,9 +205,12 @@ def _readable_names(function: Any, network: Network) -> dict[str, str]:
         own = "" if seen or operation.type == "Const" else operation.name  # the inputs of the step have no inputs
         attributes = tuple(sorted((name, value.SerializeToString()) for name, value in operation.node_def.attr.items()))
         same[operation.name] = firsts.setdefault((operation.type, own, seen, attributes), operation.name)
-        callers = [frame.name for frame in operation.traceback if frame.filename.startswith(models)]
-        named = [caller.strip("_") for caller in callers if caller.isidentifier() and caller not in _WHOLE_STEP]
-        of = named[-1] if named else "cell" if callers else "step"
+        frames = [frame for frame in operation.traceback if frame.filename.startswith(models)]
+        modules = [pathlib.Path(frame.filename).stem for frame in frames]
+        functions = [frame.name.strip("_") for frame in frames if frame.name.isidentifier()]
+        functions = [function for function in functions if function not in _WHOLE_STEP]
+        of_layer = [layers[tensor.op.name] for tensor in operation.inputs if tensor.op.name in layers]
+        of = [*of_layer, *functions[::-1], *modules[::-1], "step"][0]
         names.setdefault(operation.name, f"{of}/{same[operation.name]}")
     return names
 

@@ -1,7 +1,26 @@
 """What ``ntm-export`` and the library share, and what imports nothing slow."""
 
+from ntm.errors import ExportError
+
+CARD = "card.md"  # the file of the model card
+
 # By benchmarks/export.py: loading takes time that grows with U, and beyond 24 steps one sequence is hardly any faster.
 DEFAULT_UNROLL = 24
 
-# The formats by name.
+# The formats by name, and those that can also be written for sizes that are fixed.
 FORMATS = ("onnx", "savedmodel", "tflite", "triton")
+OF_FIXED_SIZES = ("onnx", "savedmodel", "tflite")
+# B times N of a step of fixed sizes: the runtime, too, takes no more side by side, since more run no faster.
+MOST_LOCATIONS = 1 << 15
+
+
+def parse_sizes(text: str) -> tuple[int, ...]:
+    """What ``--fixed`` takes: B and N, or B alone of a network without a memory.
+
+    Raises:
+        ExportError: the text is none of these.
+    """
+    sizes = tuple(int(size) for size in text.split(",") if size.isascii() and size.isdecimal() and len(size) < 10)
+    if len(sizes) != text.count(",") + 1:
+        raise ExportError(f"--fixed takes whole numbers B,N, such as 1,128, not {text!r}")
+    return sizes

@@ -11,16 +11,17 @@ bits wrong than TensorFlow, at any size.
 
 import copy
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from ntm import text
-from ntm.export.step import step_function
+from ntm.export.step import Sizes, step_function
 from ntm.models import Network
-from ntm.runtime.metadata import ADDS, MEMORY, Metadata, X, Y, next_name
+from ntm.runtime.metadata import ADDS, MEMORY, STEP, Metadata, X, Y, next_name
 from ntm.tasks.task import Size, Task, corners, describe, draw
 
 TOLERANCE = 1e-5
@@ -30,6 +31,8 @@ LEAST_STEPS = 1000
 _SIDE_BY_SIDE, SEQUENCES = 4, 8
 # Sizes beyond the training's are compared up to so many steps.
 _MOST_STEPS = 500
+# Steps of a trajectory of fixed sizes, of which the states may be large.
+_AT_A_TIME = 64
 
 Tensors = Mapping[str, np.ndarray]
 Graph = Callable[[Tensors], Tensors]
@@ -113,6 +116,7 @@ class Candidate:
         compare: compares it with a trajectory and notes what it finds.
         start: the initial state of one sequence, if it brings one.
         quantised: the graph of a step, if its numbers are other than TensorFlow's by intent.
+        sizes: B and N, if it takes no others.
     """
 
     name: str
@@ -120,6 +124,22 @@ class Candidate:
     compare: Callable[[Trajectory, Agreement], None]
     start: Tensors | None = None
     quantised: Graph | None = None
+    sizes: Sizes | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class KnownAnswer:
+    """Steps of TensorFlow that were written down, to be compared with TensorFlow as every graph is.
+
+    Attributes:
+        name: what the table calls them.
+        sizes: those of the graphs that they are for; None for graphs of open sizes.
+        steps: the inputs and the outputs of each, by name.
+    """
+
+    name: str
+    sizes: Sizes | None
+    steps: Sequence[tuple[Tensors, Tensors]]
 
 
 def sizes_to_compare(task: Task, trained: Mapping[str, range]) -> list[Size]:
@@ -131,7 +151,11 @@ def sizes_to_compare(task: Task, trained: Mapping[str, range]) -> list[Size]:
 
 
 def prove(
-    network: Network, task: Task, trained: Mapping[str, range], candidates: Iterable[Candidate]
+    network: Network,
+    task: Task,
+    trained: Mapping[str, range],
+    candidates: Iterable[Candidate],
+    answers: Iterable[KnownAnswer] = (),
 ) -> dict[str, Agreement]:
     """Compare graphs with TensorFlow on sequences of a task, until ``LEAST_STEPS`` were compared.
 
@@ -141,24 +165,70 @@ def prove(
         task: what it was trained on.
         trained: the sizes of the training.
         candidates: the graphs.
+        answers: steps that the graphs of a step are compared with too.
+
+    Returns:
+        What was found by graph; and by known answer where one is not what TensorFlow computes.
     """
-    candidates, sizes = list(candidates), sizes_to_compare(task, trained)
+    candidates, compared = list(candidates), sizes_to_compare(task, trained)
     agreements = {c.name: Agreement(None if c.quantised else TOLERANCE) for c in candidates}
-    least = max(candidate.metadata.unroll for candidate in candidates)
     reference = _in_float64(network)
-    rng = np.random.default_rng(0)
-    rounds = -(-LEAST_STEPS // sum(map(task.steps, sizes)))
-    for size in sizes * rounds:
-        trajectory = _trajectory(network, reference, task, size, least, rng)
-        for candidate in candidates:
-            candidate.compare(trajectory, agreements[candidate.name])
+    for sizes in dict.fromkeys(candidate.sizes for candidate in candidates):
+        alike = [candidate for candidate in candidates if candidate.sizes == sizes]
+        least, rng = max(candidate.metadata.unroll for candidate in alike), np.random.default_rng(0)
+        fitting = _fitting(network, task, compared, sizes) or compared[:1]
+        rounds = -(-LEAST_STEPS // sum(map(task.steps, fitting)))
+        for size in fitting * rounds:
+            for trajectory in _trajectories(network, reference, task, size, rng, sizes, least):
+                for candidate in alike:
+                    candidate.compare(trajectory, agreements[candidate.name])
     for candidate in candidates:
         if candidate.start is not None:
             _compare_start(network, candidate.start, agreements[candidate.name])
         if candidate.quantised is not None:
             tested = [corners(trained)[0], *task.evaluation_sizes]
-            agreements[candidate.name].wrong_bits = count_wrong_bits(network, task, candidate.quantised, tested)
+            agreements[candidate.name].wrong_bits = count_wrong_bits(
+                network, task, candidate.quantised, tested, candidate.sizes
+            )
+    for answer in answers:
+        found = _compare_answer(answer, reference, candidates, agreements)
+        if not found.holds:
+            agreements[answer.name] = found
     return agreements
+
+
+def write_down(
+    network: Network, task: Task, size: Size, times: Sequence[int], sizes: Sizes
+) -> list[tuple[Tensors, Tensors]]:
+    """The inputs and the outputs of steps of TensorFlow at these times, by name, over sequences of a size."""
+    reference = _in_float64(network)
+    steps: list[tuple[Tensors, Tensors]] = []
+    at = itertools.count()
+    for trajectory in _trajectories(network, reference, task, size, np.random.default_rng(0), sizes):
+        for x, state in zip(trajectory.x, trajectory.states, strict=False):
+            if next(at) in times:
+                inputs = {X: x, **state}
+                steps.append((inputs, reference(inputs)))
+    return steps
+
+
+def _compare_answer(
+    answer: KnownAnswer, reference: Graph, candidates: Iterable[Candidate], agreements: Mapping[str, Agreement]
+) -> Agreement:
+    """Compare steps that were written down with TensorFlow, and the graphs of a step with them."""
+    agreement = Agreement()
+    for inputs, outputs in answer.steps:
+        expected = reference(inputs)
+        before = {name: value for name, value in inputs.items() if name != X}
+        after = {name: outputs[next_name(name)] for name in before}
+        adds = outputs[ADDS][np.newaxis] if ADDS in outputs else None
+        counts = np.ones((1, len(inputs[X])), bool)
+        step = Trajectory([], inputs[X][np.newaxis], counts, outputs[Y][np.newaxis], adds, [before, after])
+        compare_steps(step, agreement, lambda _, found=expected: found)  # type: ignore[misc]
+        for candidate in candidates:
+            if candidate.sizes == answer.sizes and candidate.metadata.graph == STEP and candidate.quantised is None:
+                candidate.compare(step, agreements[candidate.name])
+    return agreement
 
 
 def compare_steps(trajectory: Trajectory, agreement: Agreement, step: Graph) -> None:
@@ -233,20 +303,39 @@ def locations_for(network: Network, task: Task, size: Size) -> int:
     return max(task.memory_locations(size), int(network.config.least_locations))
 
 
-def count_wrong_bits(network: Network, task: Task, step: Graph, sizes: Iterable[Size]) -> dict[str, int]:
-    """Let a graph of one step run free; the bits that it gets wrong beyond those that TensorFlow does, by size."""
+def _fitting(network: Network, task: Task, compared: Iterable[Size], sizes: Sizes | None) -> list[Size]:
+    """Those that N is large enough for, if it is fixed."""
+    n = None if sizes is None else sizes.locations
+    return [size for size in compared if n is None or locations_for(network, task, size) <= n]
+
+
+def count_wrong_bits(
+    network: Network, task: Task, step: Graph, compared: Iterable[Size], sizes: Sizes | None = None
+) -> dict[str, int]:
+    """Let a graph of one step run free; the bits that it gets wrong beyond those that TensorFlow does, by size.
+
+    Args:
+        network: the network.
+        task: what it was trained on.
+        step: the graph.
+        compared: the sizes of the sequences; those that a fixed N is too small for are left out.
+        sizes: B and N of the graph, if it takes no others.
+    """
+    at_once, locations = sizes or (SEQUENCES, None)
     excess = {}
-    for size in sizes:
-        batch = draw(task, np.random.default_rng(0), SEQUENCES, size)
+    for size in _fitting(network, task, compared, sizes):
+        batch = draw(task, np.random.default_rng(0), -(-SEQUENCES // at_once) * at_once, size)
         wrong = []
         for run in (step, _as_graph(step_function(network))):
-            state = _as_numpy(network.initial_state(SEQUENCES, locations_for(network, task, size)))
-            bits = []
-            for x in batch.x:
-                values = run({X: x, **state})
-                state = _next_state(values, state)
-                bits.append(values[Y] > 0.5)
-            differs = (np.stack(bits) != (batch.target > 0.5)) & (batch.mask[:, :, np.newaxis] > 0)
+            bits = np.empty(batch.target.shape, bool)
+            for start in range(0, batch.x.shape[1], at_once):
+                part = slice(start, start + at_once)
+                state = _as_numpy(network.initial_state(at_once, locations or locations_for(network, task, size)))
+                for t, x in enumerate(batch.x[:, part]):
+                    values = run({X: x, **state})
+                    state = _next_state(values, state)
+                    bits[t, part] = values[Y] > 0.5
+            differs = (bits != (batch.target > 0.5)) & (batch.mask[:, :, np.newaxis] > 0)
             wrong.append(int(np.count_nonzero(differs)))
             if not wrong[0]:
                 break
@@ -291,24 +380,37 @@ def table(agreements: Mapping[str, Agreement]) -> str:
     return text.table(rows, left=1)
 
 
-def _trajectory(  # noqa: PLR0917
-    network: Network, step: Graph, task: Task, size: Size, least_steps: int, rng: np.random.Generator
-) -> Trajectory:
-    """What TensorFlow makes of sequences of a size, in so many steps at least."""
-    batch = draw(task, rng, _SIDE_BY_SIDE, size)
+def _trajectories(  # noqa: PLR0917
+    network: Network,
+    step: Graph,
+    task: Task,
+    size: Size,
+    rng: np.random.Generator,
+    sizes: Sizes | None = None,
+    least_steps: int = 1,
+) -> Iterator[Trajectory]:
+    """What TensorFlow makes of sequences of a size, in so many steps at least.
+
+    It is one trajectory, or one after the other where B and N are fixed.
+    """
+    side_by_side, locations = (_SIDE_BY_SIDE, None) if sizes is None else sizes
+    batch = draw(task, rng, side_by_side, size)
     padding = [(0, max(least_steps - len(batch.x), 0)), (0, 0)]
     x, counts = np.pad(batch.x, [*padding, (0, 0)]), np.pad(batch.mask, padding) > 0
-    sequences, locations = list(batch.x.transpose(1, 0, 2)), locations_for(network, task, size)
-    state = _as_numpy(network.initial_state(_SIDE_BY_SIDE, locations))
-    states, y, adds = [state], [], []
-    for x_t in x:
-        found = step({X: x_t, **state})
-        state = _next_state(found, state)
-        y.append(found[Y])
-        states.append(state)
-        if ADDS in found:
-            adds.append(found[ADDS])
-    return Trajectory(sequences, x, counts, np.stack(y), np.stack(adds) if adds else None, states)
+    sequences = list(batch.x.transpose(1, 0, 2))
+    state = _as_numpy(network.initial_state(side_by_side, locations or locations_for(network, task, size)))
+    at_a_time = len(x) if sizes is None else _AT_A_TIME
+    for start in range(0, len(x), at_a_time):
+        part = slice(start, start + at_a_time)
+        states, y, adds = [state], [], []
+        for x_t in x[part]:
+            found = step({X: x_t, **state})
+            state = _next_state(found, state)
+            y.append(found[Y])
+            states.append(state)
+            if ADDS in found:
+                adds.append(found[ADDS])
+        yield Trajectory(sequences, x[part], counts[part], np.stack(y), np.stack(adds) if adds else None, states)
 
 
 def _as_numpy(tensors: Mapping[str, tf.Tensor]) -> dict[str, np.ndarray]:

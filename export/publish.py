@@ -6,13 +6,14 @@ import os
 import pathlib
 import tempfile
 import warnings
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from ntm.errors import ExportError, TaskError, explaining
-from ntm.export import card, onnx_format, options, savedmodel, tflite, triton
+from ntm.export import card, known_answer, onnx_format, options, runtimes, savedmodel, tflite, triton
+from ntm.export import fixed as of_fixed
 from ntm.export.parity import Agreement, Candidate, prove, table
 from ntm.export.source import LOCATIONS, Source
 from ntm.runtime.metadata import Metadata, MetadataError, StateTensor
@@ -62,6 +63,7 @@ def publish(
     task: Task | str | None = None,
     unroll: int = options.DEFAULT_UNROLL,
     memory_locations: int | None = None,
+    fixed: Iterable[Sequence[int]] = (),
     model_name: str | None = None,
     replace: bool = False,
 ) -> dict[str, Agreement]:
@@ -74,6 +76,8 @@ def publish(
         task: what the network was trained on; it need not be given if it is built in.
         unroll: U, the steps in ``unrolled.onnx``.
         memory_locations: N of a sequence that Triton keeps; by default 128, or the network's own if that is more.
+        fixed: B and N of steps that take no other sizes, such as ``[(1, 128)]``; B alone of a network without a memory.
+            Each of them is a folder ``fixed/<B>x<N>`` with the formats but Triton's.
         model_name: what the model is called; by default as the folder.
         replace: whether an export that is there already is replaced.
 
@@ -109,11 +113,14 @@ def publish(
         raise ExportError(f"this network needs at least {least} memory locations")
     if trained.summary.get("converged") is False:
         warnings.warn("the network has not converged: expect wrong bits", stacklevel=2)
+    sizes = of_fixed.checked(fixed, formats, trained.network.config)
     with explaining(f"cannot write {folder}"), _staged(folder, replace) as staged:
         for name in formats:
             FORMATS[name].write(source, staged)
+        known_answer.write(source, staged)
+        of_fixed.write(source, staged, formats, sizes)
         candidates = _candidates(staged)
-        agreements = _measure(trained, learned, candidates)
+        agreements = _measure(trained, learned, candidates, staged)
         for candidate in candidates:
             found = agreements[candidate.name]
             if candidate.quantised is not None and not found.holds:
@@ -121,8 +128,11 @@ def publish(
                 (staged / candidate.name).unlink()
                 warnings.warn(f"not published, since not as good: {candidate.name} ({_shortly(found)})", stacklevel=2)
         _demand(agreements, trained)
-        text = card.text(source, [FORMATS[name].describe(source, staged) for name in formats], agreements)
-        (staged / card.FILE).write_text(text, encoding="utf-8")
+        said = [FORMATS[name].describe(source, staged) for name in formats]
+        said += of_fixed.describe(staged, formats, sizes)
+        said += runtimes.describe([path.name for path in staged.iterdir()])
+        text = card.text(source, said, known_answer.describe(staged), agreements)
+        (staged / options.CARD).write_text(text, encoding="utf-8")
     return agreements
 
 
@@ -157,9 +167,10 @@ def verify(
         said = candidate.metadata
         if said.checkpoint_sha256 != trained.checkpoint_sha256:
             raise ExportError(f"{candidate.name} in {folder} was exported from another checkpoint")
-        if not _same(said, Source(trained, learned, said.model_name).metadata(said.graph, unroll=said.unroll)):
+        source = Source(trained, learned, said.model_name, sizes=candidate.sizes)
+        if not _same(said, source.metadata(said.graph, unroll=said.unroll)):
             raise ExportError(f"what {candidate.name} in {folder} says of itself is not what the run holds")
-    agreements = _measure(trained, learned, candidates)
+    agreements = _measure(trained, learned, candidates, folder)
     _demand(agreements, trained)
     return agreements
 
@@ -184,7 +195,8 @@ def _are_close(said: Any, expected: Any) -> bool:
 
 
 def _candidates(folder: pathlib.Path) -> list[Candidate]:
-    return [candidate for module in FORMATS.values() for candidate in module.candidates(folder)]
+    of_format = (candidate for module in FORMATS.values() for candidate in module.candidates(folder))
+    return [*of_format, *of_fixed.candidates(folder)]
 
 
 def _load(run: str | os.PathLike[str] | TrainedRun, given: Task | str | None) -> tuple[TrainedRun, Task]:
@@ -207,8 +219,22 @@ def _check_fits(trained: TrainedRun, task: Task) -> None:
         check_size(task, size)
 
 
-def _measure(trained: TrainedRun, task: Task, candidates: Iterable[Candidate]) -> dict[str, Agreement]:
-    return prove(trained.network, task, trained.config.training.ranges, candidates)
+def _measure(
+    trained: TrainedRun, task: Task, candidates: Iterable[Candidate], folder: pathlib.Path
+) -> dict[str, Agreement]:
+    """Compare what is in a folder with TensorFlow.
+
+    Raises:
+        ExportError: a known answer cannot be read.
+    """
+    config = trained.network.config
+    try:
+        answers = list(of_fixed.answers(folder, config))
+        if (folder / known_answer.FILE).exists():
+            answers.insert(0, known_answer.read(folder, config, known_answer.FILE))
+    except ValueError as error:
+        raise ExportError(f"cannot read the export {folder}: {error}") from error
+    return prove(trained.network, task, trained.config.training.ranges, candidates, answers)
 
 
 def _demand(agreements: Mapping[str, Agreement], trained: TrainedRun) -> None:
@@ -224,9 +250,14 @@ def _check_free(folder: pathlib.Path, replace: bool) -> None:
         return
     if not replace:
         raise ExportError(f"{folder} exists (--force replaces an export)")
-    ours = {card.FILE, *(file for module in FORMATS.values() for file in module.FILES)}
+    ours = {
+        options.CARD,
+        known_answer.FILE,
+        of_fixed.FOLDER,
+        *(file for module in FORMATS.values() for file in module.FILES),
+    }
     names = set() if folder.is_symlink() or not folder.is_dir() else {path.name for path in folder.iterdir()}
-    if card.FILE not in names or not names <= ours:
+    if options.CARD not in names or not names <= ours:
         raise ExportError(f"{folder} is not an export, or holds more than one, so it is not replaced")
 
 

@@ -14,11 +14,12 @@ import tensorflow as tf
 
 from ntm.export import parity
 from ntm.export.source import Source
-from ntm.export.step import step_function
+from ntm.export.step import Sizes, outputs, step_function
 from ntm.models import Network, State
 from ntm.runtime.metadata import Metadata
 
 FILES = ("savedmodel",)
+_DEFAULT, _STEP = "serving_default", "step"  # signatures: the one that is taken where none is named; a time step
 _VERSION = pathlib.Path("savedmodel", "1")
 _METADATA = _VERSION / "assets.extra" / "metadata.json"  # where a SavedModel keeps what TensorFlow does not read
 
@@ -27,7 +28,9 @@ _CARD = """\
 
 `tf.saved_model.load("savedmodel/1").signatures` are `serving_default`, which takes whole sequences x, float32
 `[B, T, {inputs}]`, and gives y, alike `[B, T, {outputs}]`{locations}; `step`, one time step; and
-`initial_state`, which takes the numbers `batch_size` and `memory_locations`. Its metadata is
+`initial_state`, which takes the numbers `batch_size` and `memory_locations`. TensorFlow lists what a signature gives in
+alphabetical order, so take it by name. tensorflowjs keeps the names of some outputs of `step` only: it calls them
+`Identity:0`, `Identity_1:0` and so on in alphabetical order, which are {alphabetical}. The metadata is
 `assets.extra/metadata.json`. TensorFlow Serving serves the folder as it lies:
 
 ```sh
@@ -41,11 +44,14 @@ def write(source: Source, folder: pathlib.Path) -> None:
     network = source.run.network
     module = tf.Module()
     module.network = network  # what a function uses must belong to what is saved
-    signatures = {
-        "serving_default": run_function(network),
-        "step": step_function(network),
-        "initial_state": _initial_state_function(network),
-    }
+    if source.sizes is not None:  # one signature alone: converters take no more
+        signatures = {_DEFAULT: step_function(network, source.sizes)}
+    else:
+        signatures = {
+            _DEFAULT: run_function(network),
+            _STEP: step_function(network),
+            "initial_state": _initial_state_function(network),
+        }
     tf.saved_model.save(module, str(folder / _VERSION), signatures)
     (folder / _METADATA).parent.mkdir()
     (folder / _METADATA).write_text(json.dumps(source.metadata().to_props(), indent=2), encoding="utf-8")
@@ -57,11 +63,16 @@ def describe(source: Source, _: pathlib.Path) -> str:
     zeros = [0.0] * config.input_size
     locations = "" if config.fixed_locations else ", with N = T or more"
     return _CARD.format(
-        locations=locations, inputs=config.input_size, outputs=config.output_size, first=[1.0, *zeros[1:]], second=zeros
+        alphabetical=", ".join(f"`{name}`" for name in sorted(outputs(config))),
+        locations=locations,
+        inputs=config.input_size,
+        outputs=config.output_size,
+        first=[1.0, *zeros[1:]],
+        second=zeros,
     )
 
 
-def candidates(folder: pathlib.Path) -> list[parity.Candidate]:
+def candidates(folder: pathlib.Path, sizes: Sizes | None = None) -> list[parity.Candidate]:
     """What was written, to be compared with TensorFlow; nothing where nothing was written."""
     if not (folder / FILES[0]).exists():
         return []
@@ -81,13 +92,16 @@ def candidates(folder: pathlib.Path) -> list[parity.Candidate]:
             state = call("initial_state", batch_size=1, memory_locations=locations)
             y = []
             for x in sequence:
-                outputs = call("step", x=x[np.newaxis], **state)
+                outputs = call(_STEP, x=x[np.newaxis], **state)
                 state = {name: outputs[f"next_{name}"] for name in state}
                 y.append(outputs["y"])
             agreement.note_y(np.stack(y, axis=1), call("serving_default", x=sequence[np.newaxis])["y"])
             agreement.steps += len(y)
 
-    compare_steps = functools.partial(parity.compare_steps, step=lambda inputs: call("step", **inputs))
+    step = functools.partial(call, _STEP if sizes is None else _DEFAULT)
+    compare_steps = functools.partial(parity.compare_steps, step=lambda inputs: step(**inputs))
+    if sizes is not None:
+        return [parity.Candidate("savedmodel", metadata, compare_steps, sizes=sizes)]
     start = call("initial_state", batch_size=1, memory_locations=metadata.memory_locations)
     return [
         parity.Candidate("savedmodel step", metadata, compare_steps, start=start),

@@ -3,7 +3,7 @@
 import dataclasses
 
 from ntm.export.options import DEFAULT_UNROLL
-from ntm.export.step import initial_state
+from ntm.export.step import Sizes, initial_state
 from ntm.runtime.metadata import BATCHED, SPARSE, STEP, UNROLLED, Metadata
 from ntm.tasks.task import Task
 from ntm.training.run import TrainedRun
@@ -23,6 +23,7 @@ class Source:
         model_name: what the model is called.
         unroll: U, the steps in ``unrolled.onnx``.
         memory_locations: N of what is exported for one N only, a sequence that Triton keeps.
+        sizes: B and N of a step that takes no others; None where they are open.
     """
 
     run: TrainedRun
@@ -30,6 +31,7 @@ class Source:
     model_name: str
     unroll: int = DEFAULT_UNROLL
     memory_locations: int = LOCATIONS
+    sizes: Sizes | None = None
 
     def steps(self, graph: str) -> int:
         """U of a graph."""
@@ -37,8 +39,9 @@ class Source:
 
     @property
     def graphs(self) -> tuple[str, ...]:
-        """The ONNX graphs of the network: those of several steps are for networks with heads."""
-        return (STEP, UNROLLED, SPARSE, BATCHED) if self.run.network.config.heads else (STEP,)
+        """The ONNX graphs of the network: those of several steps are for networks with heads, and for open sizes."""
+        several = self.run.network.config.heads and self.sizes is None
+        return (STEP, UNROLLED, SPARSE, BATCHED) if several else (STEP,)
 
     def metadata(self, graph: str = STEP, *, unroll: int | None = None) -> Metadata:
         """What an exported graph says of itself; ``unroll`` is its U, if it is not as usual."""

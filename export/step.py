@@ -1,7 +1,7 @@
 """One time step as a function of named tensors: what every format is made of, and what each is compared with."""
 
 import inspect
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -10,22 +10,46 @@ from ntm.models import Network, NetworkConfig, NTMConfig, Shape
 from ntm.runtime.metadata import ADDS, LOCATIONS, UNIFORM, StateTensor, X, Y, next_name
 
 
-def inputs(config: NetworkConfig) -> dict[str, Shape]:
+class Sizes(NamedTuple):
+    """The sizes of a step that takes no others.
+
+    Attributes:
+        batch: B.
+        locations: N; None of a network without a memory.
+    """
+
+    batch: int
+    locations: int | None = None
+
+    def __str__(self) -> str:
+        return "x".join(str(size) for size in self if size is not None)
+
+    def of(self, shape: Shape) -> Shape:
+        """A shape with these sizes in the place of ``"B"`` and ``"N"``."""
+        fixed = {"B": self.batch, LOCATIONS: self.locations or 1}
+        return tuple(fixed[size] if isinstance(size, str) else size for size in shape)
+
+
+def inputs(config: NetworkConfig, sizes: Sizes | None = None) -> dict[str, Shape]:
     """The shape of every input by name; ``"B"`` and ``"N"`` stand for the sizes left open."""
-    return {X: ("B", config.input_size), **config.state_shapes}
+    return _fixed({X: ("B", config.input_size), **config.state_shapes}, sizes)
 
 
-def outputs(config: NetworkConfig) -> dict[str, Shape]:
+def outputs(config: NetworkConfig, sizes: Sizes | None = None) -> dict[str, Shape]:
     """The shape of every output by name, likewise."""
     next_state = {next_name(name): shape for name, shape in config.state_shapes.items()}
     adds = {ADDS: ("B", config.write_heads, config.memory_vector_size)} if isinstance(config, NTMConfig) else {}
-    return {Y: ("B", config.output_size), **next_state, **adds}
+    return _fixed({Y: ("B", config.output_size), **next_state, **adds}, sizes)
 
 
-def step_function(network: Network) -> Any:
+def _fixed(shapes: dict[str, Shape], sizes: Sizes | None) -> dict[str, Shape]:
+    return shapes if sizes is None else {name: sizes.of(shape) for name, shape in shapes.items()}
+
+
+def step_function(network: Network, sizes: Sizes | None = None) -> Any:
     """The network as a ``tf.function`` of the ``inputs`` that returns a dictionary of the ``outputs``.
 
-    y holds probabilities: the sigmoid of the network's logits.
+    y holds probabilities: the sigmoid of the network's logits. B and N are open where no ``sizes`` are given.
     """
     names = list(inputs(network.config))
 
@@ -39,14 +63,14 @@ def step_function(network: Network) -> Any:
     # The names of the arguments, which tf.function asks for.
     parameters = [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in names]
     step.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    return tf.function(step, input_signature=input_signature(network.config), autograph=False)
+    return tf.function(step, input_signature=input_signature(network.config, sizes), autograph=False)
 
 
-def input_signature(config: NetworkConfig) -> list[tf.TensorSpec]:
+def input_signature(config: NetworkConfig, sizes: Sizes | None = None) -> list[tf.TensorSpec]:
     """The specifications of the ``inputs``."""
     return [
         tf.TensorSpec([size if isinstance(size, int) else None for size in shape], tf.float32, name)
-        for name, shape in inputs(config).items()
+        for name, shape in inputs(config, sizes).items()
     ]
 
 

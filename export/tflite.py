@@ -8,6 +8,7 @@ file; a signature runner takes arrays of other sizes as they are, and an interpr
 import functools
 import json
 import pathlib
+from collections.abc import Iterable
 
 import flatbuffers
 import tensorflow as tf
@@ -16,7 +17,7 @@ from ai_edge_litert.interpreter import Interpreter
 
 from ntm.export import parity
 from ntm.export.source import Source
-from ntm.export.step import step_function
+from ntm.export.step import Sizes, step_function
 from ntm.models import Network
 from ntm.runtime import onnx_file
 from ntm.runtime.metadata import Metadata
@@ -38,7 +39,7 @@ _QUANTISED_CARD = "`{file}` is the same with its large matrices in 8 bits."
 def write(source: Source, folder: pathlib.Path) -> None:
     """Write the step as it is, and quantised."""
     for file, weights in ((STEP, tf.float32), (DYNAMIC_RANGE, tf.int8)):
-        (folder / file).write_bytes(_described(convert(source.run.network, weights), source.metadata()))
+        (folder / file).write_bytes(_described(convert(source.run.network, weights, source.sizes), source.metadata()))
 
 
 def describe(_: Source, folder: pathlib.Path) -> str:
@@ -47,14 +48,14 @@ def describe(_: Source, folder: pathlib.Path) -> str:
     return f"{card} {_QUANTISED_CARD.format(file=DYNAMIC_RANGE)}" if (folder / DYNAMIC_RANGE).exists() else card
 
 
-def candidates(folder: pathlib.Path) -> list[parity.Candidate]:
+def candidates(folder: pathlib.Path, sizes: Sizes | None = None) -> list[parity.Candidate]:
     """What was written, to be compared with TensorFlow; nothing where nothing was written."""
-    return [_candidate(folder / file) for file in FILES if (folder / file).exists()]
+    return [_candidate(folder / file, sizes) for file in FILES if (folder / file).exists()]
 
 
-def convert(network: Network, weights: tf.DType) -> bytes:
+def convert(network: Network, weights: tf.DType, sizes: Sizes | None = None) -> bytes:
     """Convert one step, with its large matrices in float32, float16 or int8."""
-    function = step_function(network).get_concrete_function()
+    function = step_function(network, sizes).get_concrete_function()
     converter = tf.lite.TFLiteConverter.from_concrete_functions([function], network)
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
     if weights != tf.float32:
@@ -69,18 +70,21 @@ def step(content: bytes) -> parity.Graph:
     return lambda inputs: run(**inputs)
 
 
-def _candidate(path: pathlib.Path) -> parity.Candidate:
+def _candidate(path: pathlib.Path, sizes: Sizes | None) -> parity.Candidate:
     content = path.read_bytes()
     graph = step(content)
     compare = functools.partial(parity.compare_steps, step=graph)
     quantised = graph if path.name == DYNAMIC_RANGE else None
-    return parity.Candidate(path.name, read_metadata(content), compare, quantised=quantised)
+    return parity.Candidate(path.name, read_metadata(content), compare, quantised=quantised, sizes=sizes)
 
 
 def _described(content: bytes, metadata: Metadata) -> bytes:
-    """A sealed file with a name for its signature, and the properties of an ONNX file as JSON in a buffer."""
+    """A sealed file with names of its signature and its tensors, and the properties of an ONNX file as JSON."""
     model = schema.ModelT.InitFromPackedBuf(content)
-    model.signatureDefs[0].signatureKey = SIGNATURE
+    signature, graph = model.signatureDefs[0], model.subgraphs[0]
+    signature.signatureKey = SIGNATURE
+    graph.inputs = _named(graph, signature.inputs, metadata.inputs)
+    graph.outputs = _named(graph, signature.outputs, metadata.outputs)
     properties = schema.BufferT()
     properties.data = json.dumps(metadata.to_props()).encode()
     entry = schema.MetadataT()
@@ -88,6 +92,14 @@ def _described(content: bytes, metadata: Metadata) -> bytes:
     model.buffers.append(properties)
     model.metadata = [*(model.metadata or []), entry]
     return onnx_file.sealed(packed(model))
+
+
+def _named(graph: schema.SubGraphT, tensors: Iterable[schema.TensorMapT], names: Iterable[str]) -> list[int]:
+    """Call tensors of a graph as the signature does, and return them in this order: interpreters may know no other."""
+    indices = {tensor.name.decode(): tensor.tensorIndex for tensor in tensors}
+    for name, index in indices.items():
+        graph.tensors[index].name = name
+    return [indices[name] for name in names]
 
 
 def packed(model: schema.ModelT) -> bytes:

@@ -84,7 +84,7 @@ def export(
         formats: of ``onnx``, ``savedmodel``, ``tflite`` and ``triton``.
         task: what the network was trained on, if the task is not built in.
         replace: replace an export in ``folder``.
-        **options: ``unroll``, ``memory_locations`` and ``model_name`` of ``ntm.export.publish.publish``.
+        **options: ``unroll``, ``memory_locations``, ``fixed`` and ``model_name`` of ``ntm.export.publish.publish``.
 
     Returns:
         How far each graph is from TensorFlow, by graph.

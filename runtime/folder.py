@@ -6,7 +6,7 @@ import hashlib
 import os
 import pathlib
 import stat
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from ntm.errors import ModelError
@@ -104,9 +104,9 @@ def read(model: str | os.PathLike[str], backend: str = ONNXRUNTIME) -> ModelFold
     if not stat.S_ISDIR(mode):
         raise ModelError(f"{folder} is not a model folder")
     form = _FORMATS[backend]
-    step = _read_graph(folder, STEP, form)
-    others = [_read_graph(folder, kind, form) for kind in form.graphs_of(step.metadata)[1:]]
-    return _checked_folder(folder, [step, *others], backend)
+    step = _read(folder, STEP, form)
+    others = [_read(folder, kind, form) for kind in form.graphs_of(step.metadata)[1:]]
+    return checked_folder(folder, [step, *others], backend)
 
 
 def shapes(data: Metadata, batch: int | None = None, locations: int | None = None) -> dict[str, tuple[int | None, ...]]:
@@ -152,13 +152,18 @@ def _checked_contents(folder: str, contents: Iterable[bytes], backend: str) -> M
     """
     path, form = pathlib.Path(folder), _FORMATS[backend]
     first, *others = contents
-    step = _checked_graph(path, STEP, form, first)
+    step = _checked(path, STEP, form, first)
     kinds = zip(form.graphs_of(step.metadata)[1:], others, strict=True)
-    graphs = [_checked_graph(path, kind, form, content) for kind, content in kinds]
-    return _checked_folder(path, [step, *graphs], backend)
+    graphs = [_checked(path, kind, form, content) for kind, content in kinds]
+    return checked_folder(path, [step, *graphs], backend)
 
 
-def _checked_folder(folder: pathlib.Path, graphs: Iterable[Graph], backend: str) -> ModelFolder:
+def checked_folder(folder: pathlib.Path, graphs: Iterable[Graph], backend: str = ONNXRUNTIME) -> ModelFolder:
+    """The files of a model, that of one step first.
+
+    Raises:
+        ModelError: they are not of one model.
+    """
     files = ModelFolder(tuple(graphs), backend)
     for graph in files.graphs[1:]:
         if dataclasses.replace(graph.metadata, graph=STEP, unroll=1) != files.metadata:
@@ -166,33 +171,69 @@ def _checked_folder(folder: pathlib.Path, graphs: Iterable[Graph], backend: str)
     return files
 
 
-def _read_graph(folder: pathlib.Path, kind: str, form: "_Format") -> Graph:
-    path = folder / form.files[kind]
+def read_graph(path: pathlib.Path, kind: str, batch: int | None = None, locations: int | None = None) -> Graph:
+    """Read and check a file of a model.
+
+    Args:
+        path: the file.
+        kind: of the graph.
+        batch: B, of a graph that takes no other.
+        locations: N, likewise.
+
+    Raises:
+        ModelError: it is missing, damaged, foreign or of another schema, or of another kind or other sizes.
+    """
+    return checked_graph(path, kind, read_bytes(path), batch, locations)
+
+
+def read_bytes(path: pathlib.Path) -> bytes:
+    """The content of a file of a model.
+
+    Raises:
+        ModelError: it cannot be read, or is too large to be one.
+    """
     try:
-        content = _read_bytes(path)
+        return _read_bytes(path)
     except (ModelError, OSError) as error:
         reason = str(error.strerror).lower() if isinstance(error, OSError) else error
         raise ModelError(f"cannot load the model {path}: {reason}") from error
-    return _checked_graph(folder, kind, form, content)
 
 
-def _checked_graph(folder: pathlib.Path, kind: str, form: "_Format", content: bytes) -> Graph:
+def checked_graph(
+    path: pathlib.Path, kind: str, content: bytes, batch: int | None = None, locations: int | None = None
+) -> Graph:
+    """An ONNX file of a model of which the content is known; see ``read_graph``."""
+    with _refusing(path):
+        return Graph(path, content, _check_onnx(content, kind, batch, locations))
+
+
+def _read(folder: pathlib.Path, kind: str, form: "_Format") -> Graph:
+    return _checked(folder, kind, form, read_bytes(folder / form.files[kind]))
+
+
+def _checked(folder: pathlib.Path, kind: str, form: "_Format", content: bytes) -> Graph:
     path = folder / form.files[kind]
+    with _refusing(path):
+        return Graph(path, content, form.check(content, kind))
+
+
+@contextlib.contextmanager
+def _refusing(path: pathlib.Path) -> Iterator[None]:
+    """Name the file in the error of a check."""
     try:
-        data = form.check(content, kind)
+        yield
     except (ModelError, onnx_file.OnnxFileError, metadata.MetadataError) as error:
         raise ModelError(f"cannot load the model {path}: {error}") from error
-    return Graph(path, content, data)
 
 
-def _check_onnx(content: bytes, kind: str) -> Metadata:
+def _check_onnx(content: bytes, kind: str, batch: int | None = None, locations: int | None = None) -> Metadata:
     if not onnx_file.has_seal(content):
         _check_early_schema(content)
     onnx_file.check_seal(content)
     header = onnx_file.read_header(content)
     data = Metadata.from_props(header.metadata)
     _check_kind(data, kind)
-    _check_interface(header, data)
+    _check_interface(header, data, shapes(data, batch, locations))
     return data
 
 
@@ -246,7 +287,7 @@ def _read_bytes(path: pathlib.Path) -> bytes:
     return path.read_bytes()
 
 
-def _check_interface(header: onnx_file.Header, data: Metadata) -> None:
+def _check_interface(header: onnx_file.Header, data: Metadata, shapes: Mapping[str, tuple[int | None, ...]]) -> None:
     """Names, types and shapes as the contract has them; an output may leave a size open, which then shows at run."""
     for what, tensors, names in (
         ("inputs", header.inputs, data.inputs),
@@ -256,7 +297,7 @@ def _check_interface(header: onnx_file.Header, data: Metadata) -> None:
         if sorted(found) != sorted(names):
             raise ModelError(f"its {what} must be {', '.join(names)}, not {', '.join(found)[:100] or 'none'}")
     for tensor in (*header.inputs, *header.outputs):
-        wanted, shape = shapes(data)[tensor.name], tensor.shape
+        wanted, shape = shapes[tensor.name], tensor.shape
         fits = shape is not None and len(shape) == len(wanted)
         if fits and shape is not None:
             fits = all(

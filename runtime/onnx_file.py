@@ -43,6 +43,11 @@ def sealed(content: bytes) -> bytes:
     return content + _seal(content)
 
 
+def unsealed(content: bytes) -> bytes:
+    """An ONNX file without the seal at its end, if it has one, unbroken or not."""
+    return content[: -len(_seal(b""))] if has_seal(content) else content
+
+
 def check_seal(content: bytes) -> None:
     """Check that an ONNX file is what was sealed, byte for byte.
 

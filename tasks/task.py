@@ -240,6 +240,11 @@ def corners(ranges: Mapping[str, range]) -> list[dict[str, int]]:
     return [dict(zip(ranges, numbers, strict=True)) for numbers in itertools.product(*ends)]
 
 
+def example_size(ranges: Mapping[str, range]) -> dict[str, int]:
+    """A small size, but not the smallest."""
+    return {name: values[min(2, len(values) - 1)] for name, values in ranges.items()}
+
+
 def largest(ranges: Mapping[str, range]) -> dict[str, int]:
     """The size at which every number is the most of its range."""
     return {name: max(values) for name, values in ranges.items()}

@@ -23,6 +23,7 @@ def test_card_tells_how_to_run_it(exported: pathlib.Path, run: pathlib.Path) -> 
         "### SavedModel",
         "### TF-Lite",
         "### Triton",
+        "### Which file runs where",
     ]
     assert "| memory | each of the N locations holds 6 times 1e-06 |" in text
     assert "1. Choose N, at least 2; a sequence of length=20 needs 22." in text
@@ -57,6 +58,7 @@ def test_every_section_is_there_once(exported: pathlib.Path) -> None:
         "## The task",
         "## How to run it",
         "## Example",
+        "## Known answer",
         "## Agreement with TensorFlow",
         "## Configuration",
         "## Training",

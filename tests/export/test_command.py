@@ -32,7 +32,7 @@ def test_only_the_formats_asked_for_are_there(
     arguments = ["--format", "tflite", "--format", "triton", "--memory-locations", "33", "--quiet"]
     assert ntm_export(run, "--output", out, *arguments) == 0
     names = {path.name for path in out.iterdir()}
-    assert names == {"card.md", "step.tflite", "step_dynamic_range.tflite", "triton"}
+    assert names == {"card.md", "known_answer.json", "step.tflite", "step_dynamic_range.tflite", "triton"}
     assert "dims: [ 6, 33 ]" in (out / "triton" / "step" / "config.pbtxt").read_text()
     text = (out / "card.md").read_text()
     kept = "Its model `step` keeps the state of a sequence in the server, with N = 33 (`--memory-locations` of"
@@ -331,6 +331,14 @@ def test_a_network_that_has_not_converged_is_not_exported_silently(
         [],
         ["RUN"],
         ["RUN", "--output", "out", "--check", "out"],
+        ["RUN", "--output", "out", "--seal", "out"],
+        ["--output", "out"],
+        ["--check", "out"],
+        ["RUN", "--seal", "out"],
+        ["--seal", "out"],
+        ["RUN", "--output", "out", "--fixed", "large"],
+        ["RUN", "--output", "out", "--fixed", "9" * 5000],
+        ["RUN", "--output", "out", "--fixed", "1,0"],
         ["RUN", "--output", "out", "--format", "pickle"],
         ["RUN", "--output", "out", "--unroll", "0"],
         ["RUN", "--output", "out", "--memory-locations", "0"],
@@ -338,7 +346,7 @@ def test_a_network_that_has_not_converged_is_not_exported_silently(
         ["RUN", "--output", "out", "--name", ""],
         ["RUN", "--output", "no/such/folder/out"],
     ],
-    ids=" ".join,
+    ids=lambda arguments: " ".join(arguments)[:40],
 )
 def test_usage_errors_are_one_line(  # noqa: PLR0917
     ntm_export: Callable[..., int],

@@ -30,6 +30,7 @@ def test_an_export_is_whole_and_nothing_else_is_left(exported: pathlib.Path) -> 
     assert {path.name for path in exported.iterdir()} == {
         "batched.onnx",
         "card.md",
+        "known_answer.json",
         "savedmodel",
         "sparse.onnx",
         "step.onnx",
@@ -174,6 +175,8 @@ def test_graphs_stand_the_full_check_and_every_shape_follows(exported: pathlib.P
 def test_names_of_nodes_tell_where_they_come_from(exported: pathlib.Path) -> None:
     step, unrolled, sparse, batched = (onnx.load(exported / file).graph for file in FILES.values())
     functions = {node.name.split("/")[0] for node in step.node}
+    assert functions >= {"hidden_0", "hidden_1", "heads", "output"}
+    assert all(node.name.split("/")[0] == node.input[1].split("/")[0] for node in step.node if node.op_type == "Gemm")
     assert functions >= {"cosine_similarity", "content_weighting", "interpolate", "circular_shift", "sharpen"}
     assert functions >= {"erase", "add", "read"}
     assert all("/" in node.name for node in step.node)

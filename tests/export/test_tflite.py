@@ -13,7 +13,7 @@ from ai_edge_litert.interpreter import Interpreter
 
 from ntm.export import parity, publish, tflite
 from ntm.export.source import Source
-from ntm.export.step import step_function
+from ntm.export.step import Sizes, step_function
 from ntm.models import NTMCell, NTMConfig
 from ntm.runtime.folder import DEFAULT, read
 from ntm.runtime.metadata import Metadata
@@ -44,7 +44,8 @@ def exported(run: pathlib.Path, tmp_path_factory: pytest.TempPathFactory) -> pat
 
 
 def test_a_network_that_copies_is_published_quantised(exported: pathlib.Path) -> None:
-    assert {path.name for path in exported.iterdir()} == {"card.md", "step.tflite", "step_dynamic_range.tflite"}
+    files = {"card.md", "known_answer.json", "step.tflite", "step_dynamic_range.tflite"}
+    assert {path.name for path in exported.iterdir()} == files
     sizes = [(exported / file).stat().st_size for file in tflite.FILES]
     assert sizes[1] < sizes[0] / 1.5
     card = (exported / "card.md").read_text()
@@ -78,10 +79,10 @@ def test_metadata_is_in_the_files_and_they_are_proven_again(run: pathlib.Path, e
 @pytest.fixture
 def quantise_wrongly(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the quantised file have one number wrong: a scale, and with it a matrix."""
-    correct: Callable[[NTMCell, tf.DType], bytes] = tflite.convert
+    correct: Callable[..., bytes] = tflite.convert
 
-    def convert(cell: NTMCell, weights: tf.DType) -> bytes:
-        content = correct(cell, weights)
+    def convert(cell: NTMCell, weights: tf.DType, sizes: Sizes | None) -> bytes:
+        content = correct(cell, weights, sizes)
         if weights == tf.float32:
             return content
         model = schema.ModelT.InitFromPackedBuf(content)
@@ -96,7 +97,7 @@ def quantise_wrongly(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_quantised_graph_that_is_wrong_is_left_out(run: pathlib.Path, tmp_path: pathlib.Path) -> None:
     with pytest.warns(UserWarning, match=r"not as good: step_dynamic_range.tflite \(by up to .* wrong at length=1000"):
         publish.publish(run, tmp_path / "out", ["tflite"], unroll=8)
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {"card.md", "step.tflite"}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"card.md", "known_answer.json", "step.tflite"}
     assert "dynamic_range" not in (tmp_path / "out" / "card.md").read_text()
 
 

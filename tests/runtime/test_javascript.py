@@ -1,5 +1,6 @@
 """A program in another language, written by the model card, gets the bits that the runtime gets."""
 
+import json
 import pathlib
 import shutil
 import subprocess
@@ -11,7 +12,7 @@ from onnx import numpy_helper
 
 import ntm
 from ntm.runtime import onnx_file
-from ntm.runtime.folder import DEFAULT, find
+from ntm.runtime.folder import DEFAULT, bundled, find
 
 BUNDLED = find(DEFAULT)
 FOLDER = pathlib.Path(__file__).parent / "javascript"
@@ -38,6 +39,28 @@ def copied_by_javascript(model: pathlib.Path, content: bytes, locations: int) ->
 def copied_by_the_runtime(model: pathlib.Path, content: bytes, locations: int) -> bytes:
     words = np.unpackbits(np.frombuffer(content, np.uint8)).reshape(1, -1, 8)
     return np.packbits(ntm.load(model, memory_locations=locations).copy(words)).tobytes()
+
+
+def check(model: pathlib.Path) -> tuple[int, str]:
+    """What the program says that checks the runtime with the known answer."""
+    command = ["node", str(FOLDER / "check.cjs"), str(model)]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+    assert done.stderr == ""
+    return done.returncode, done.stdout
+
+
+@pytest.mark.parametrize("name", bundled())
+def test_gives_the_known_answer(name: str) -> None:
+    code, said = check(find(name))
+    assert code == 0, said
+
+
+def test_notices_another_answer(tmp_path: pathlib.Path) -> None:
+    shutil.copy(BUNDLED / "step.onnx", tmp_path)
+    answer = json.loads((BUNDLED / "known_answer.json").read_text(encoding="utf-8"))
+    answer["steps"][-1]["outputs"]["next_reads"]["data"][-1] += 1e-3
+    (tmp_path / "known_answer.json").write_text(json.dumps(answer), encoding="utf-8")
+    assert check(tmp_path)[0] == 1
 
 
 @pytest.mark.parametrize("length", [1, 20, len(TEXT)])

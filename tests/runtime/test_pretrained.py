@@ -114,6 +114,25 @@ def test_the_example_of_a_card_is_what_the_model_outputs(name: str) -> None:
     assert len(example["counts"]) == len(y)
 
 
+@pytest.mark.parametrize("name", folder.bundled())
+def test_a_bundled_model_gives_its_known_answer(name: str) -> None:
+    answer = json.loads((folder.find(name) / "known_answer.json").read_text(encoding="utf-8"))
+    model = ntm.load(name)
+    said = (answer["model_name"], answer["checkpoint_sha256"])
+    assert said == (name, model.metadata.checkpoint_sha256)
+    assert len(answer["steps"]) >= 2
+    for step in answer["steps"]:
+        given, expected = (
+            {tensor: np.reshape(np.float32(t["data"]), t["shape"]) for tensor, t in step[part].items()}
+            for part in ("inputs", "outputs")
+        )
+        y, state = model.step(given.pop("x"), given)
+        found = {"y": y, **{f"next_{tensor}": value for tensor, value in state.items()}}
+        assert set(expected) == {*found, "adds"}
+        for tensor, value in found.items():
+            np.testing.assert_allclose(value, expected[tensor], rtol=1e-5, atol=1e-5, err_msg=tensor)
+
+
 def damaged(tmp_path: pathlib.Path, name: str, scale: float) -> pathlib.Path:
     """The bundled model with one of its variables scaled; in a graph it may be in parts, or one with another."""
     target = tmp_path / "damaged"

@@ -1,0 +1,87 @@
+"""Seal graphs anew that somebody changed on purpose: the runtime refuses a file whose checksum is not its own.
+
+Nothing is compared here, so nothing proves the changed graphs equal to TensorFlow any more. The model card says so from
+then on.
+"""
+
+import os
+import pathlib
+import re
+
+import onnxruntime
+
+from ntm.errors import ExportError, ModelError, explaining
+from ntm.export.options import CARD
+from ntm.files import atomic_output, write_all
+from ntm.runtime import folder as model_folder
+from ntm.runtime import onnx_file
+from ntm.runtime.metadata import FILES, STEP
+
+_SECTION = "\n## Changed after the export\n"
+_NOTE = """
+These files were changed after the export, and sealed again: {files}. Nothing proves any more that they equal
+TensorFlow: what this card says of them was measured before. `ntm-export RUN --check DIR` compares them again.
+"""
+
+
+def seal(folder: str | os.PathLike[str]) -> list[str]:
+    """Seal the changed graphs of a model, each file whole or not at all, and note in the model card which they are.
+
+    Args:
+        folder: that of an export; what ``ntm.load`` reads of it.
+
+    Returns:
+        The names of the files that were sealed; none if the seals of all held.
+
+    Raises:
+        ModelError: it is not the folder of a model, or not any more: its metadata or the names, types or shapes of its
+            inputs and outputs are others, or onnxruntime cannot load a graph. Nothing was written.
+        ExportError: what to write is no folder of files.
+        FileError: a file cannot be written.
+    """
+    folder = pathlib.Path(folder)
+    if not folder.is_dir():
+        raise ExportError(f"{folder} is not a folder")
+    step = _read(folder, STEP)
+    graphs = [step, *(_read(folder, kind) for kind in step.metadata.graphs[1:])]
+    changed = [graph for graph in graphs if graph.path.read_bytes() != graph.content]
+    if not changed:
+        return []
+    model_folder.checked_folder(folder, graphs)
+    for graph in changed:
+        _check_loads(graph)
+    names = [graph.path.name for graph in changed]
+    with explaining(f"cannot write {folder}"):
+        _note(folder / CARD, names)  # first: a file that is sealed anew has its note
+        for graph in changed:
+            with atomic_output(graph.path) as file:
+                write_all(file, graph.content)
+    return names
+
+
+def _read(folder: pathlib.Path, kind: str) -> model_folder.Graph:
+    """A graph with a seal that fits, whatever seal it has."""
+    path = folder / FILES[kind]
+    content = model_folder.read_bytes(path)
+    try:
+        onnx_file.check_seal(content)
+    except onnx_file.OnnxFileError:
+        content = onnx_file.sealed(onnx_file.unsealed(content))
+    return model_folder.checked_graph(path, kind, content)
+
+
+def _check_loads(graph: model_folder.Graph) -> None:
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4  # nothing but what ends the process
+    try:
+        onnxruntime.InferenceSession(graph.content, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # of several classes without a common base
+        raise ModelError(f"onnxruntime cannot load {graph.path}: {error}") from error
+
+
+def _note(card: pathlib.Path, names: list[str]) -> None:
+    text = card.read_text(encoding="utf-8") if card.exists() else ""
+    text, _, before = text.partition(_SECTION)
+    files = ", ".join(f"`{name}`" for name in dict.fromkeys([*re.findall(r"`(\w+\.onnx)`", before), *names]))
+    with atomic_output(card) as file:
+        write_all(file, f"{text}{_SECTION}{_NOTE.format(files=files)}".encode())
