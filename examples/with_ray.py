@@ -18,8 +18,8 @@ ACTORS = 2
 class Copier:
     """An actor: a process that keeps its model."""
 
-    # Hand over the model itself. A function of this file that loads it, and keeps it in a global variable, would load
-    # it at every call. With functools.cache it would fail.
+    # Hand over the model itself. A function of this file that loads it, and keeps it by functools.cache, could not be
+    # sent: actors have another __main__.
     def __init__(self, model: ntm.Model) -> None:
         self.model = model
 
