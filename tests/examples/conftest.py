@@ -113,7 +113,7 @@ def need() -> Callable[..., None]:
     def skip(*modules: str) -> None:
         missing = [module for module in modules if importlib.util.find_spec(module) is None]
         if missing:
-            pytest.skip(f"{', '.join(missing)} is not installed: pip install '.[examples]'")
+            pytest.skip(f"missing: {', '.join(missing)} (pip install '.[examples]')")
 
     return skip
 
