@@ -15,6 +15,7 @@ from ntm.errors import Error, ExportError, FileError, MissingExtraError, ModelEr
 if TYPE_CHECKING:
     from ntm import tasks
     from ntm.runtime.model import Model, State
+    from ntm.runtime.state_bytes import state_from_bytes, state_to_bytes
 
 __version__ = "0.1.0"
 
@@ -31,6 +32,8 @@ __all__ = [
     "evaluate",
     "export",
     "load",
+    "state_from_bytes",
+    "state_to_bytes",
     "tasks",
     "train",
 ]
@@ -50,6 +53,8 @@ def __getattr__(name: str) -> Any:
         return importlib.import_module("ntm.tasks")
     if name in ("Model", "State"):
         return getattr(importlib.import_module("ntm.runtime.model"), name)
+    if name in ("state_from_bytes", "state_to_bytes"):
+        return getattr(importlib.import_module("ntm.runtime.state_bytes"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -44,7 +44,7 @@ def numbers(name: str, value: npt.ArrayLike) -> npt.NDArray[Any]:
     except ValueError as error:
         raise ValueError(
             f"{name} must be an array, or lists of equal lengths: give sequences of different lengths one by one, or "
-            "those of each length together"
+            "those of each length together, or their inputs to Model.run_each"
         ) from error
     if array.dtype.kind not in "biuf":
         raise ValueError(f"{name} must hold numbers, not {array.dtype}")

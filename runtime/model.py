@@ -5,9 +5,10 @@ each, N memory locations of M numbers, R read and K write heads. Everything but 
 the model's files.
 """
 
+import itertools
 import os
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar, overload
 
 import numpy as np
@@ -258,6 +259,49 @@ class Model:
                 after[name][part] = tensor
         return y, after
 
+    def run_each(self, sequences: Iterable[npt.ArrayLike]) -> list[Floats]:
+        """Whole sequences of unequal lengths, side by side: the outputs of each are those that ``run`` gives it alone.
+
+        They are the same to rounding errors. Each sequence has the N that ``run`` would give it alone, so those with
+        more steps than ``memory_locations`` run beside those of their own length only, unless ``load`` was given
+        ``memory_locations``. The others are padded with zeros behind; no output depends on later inputs.
+
+        Args:
+            sequences: the inputs of each, ``[T, I]``; T differs, and may be 0.
+
+        Returns:
+            y of each, ``[T, O]``, in the order of the sequences: the probability of each output bit.
+
+        Raises:
+            TypeError: ``sequences`` is nothing to iterate over.
+            ValueError: a shape is not the model's, or something else than numbers is given.
+            ModelError: onnxruntime cannot run the graph.
+        """
+        inputs = [self._checked_sequence(f"sequences[{i}]", x) for i, x in enumerate(sequences)]
+        outputs: dict[int, Floats] = {}
+        longest_first = sorted(range(len(inputs)), key=lambda i: len(inputs[i]), reverse=True)
+        for locations, group in itertools.groupby(longest_first, lambda i: self.locations_for(len(inputs[i]))):
+            numbers, size = list(group), self.batch_size(locations)
+            for start in range(0, len(numbers), size):
+                batch = numbers[start : start + size]
+                outputs.update(zip(batch, self._run_padded([inputs[i] for i in batch], locations), strict=True))
+        return [outputs[i] for i in range(len(inputs))]
+
+    def _run_padded(self, inputs: Sequence[Floats], locations: int) -> list[Floats]:
+        """Run sequences side by side, of which the longest is the first; one that has ended leaves after that chunk."""
+        x = np.zeros((len(inputs[0]) + self._most_steps - 1, len(inputs), self.metadata.input_size), np.float32)
+        for b, sequence in enumerate(inputs):
+            x[: len(sequence), b] = sequence
+        y = np.empty((*x.shape[:2], self.metadata.output_size), np.float32)
+        state, start = self.initial_state(len(inputs), locations), 0
+        while running := sum(len(sequence) > start for sequence in inputs):
+            state = {name: tensor[:running] for name, tensor in state.items()}
+            session = self._session(state)
+            chunk = slice(start, start + session.metadata.unroll)
+            y[chunk, :running], state = session.run_chunk(np.ascontiguousarray(x[chunk, :running]), state)
+            start = chunk.stop
+        return [y[: len(sequence), b].copy() for b, sequence in enumerate(inputs)]
+
     def chunks(self, x: npt.ArrayLike, state: GivenState) -> Iterator[Floats]:
         """Like ``run``, but the caller gets the output chunk by chunk, can stop, and does not get the state.
 
@@ -424,6 +468,12 @@ class Model:
         x = np.asarray(arguments.numbers("x", x), np.float32)
         if x.ndim != 3 or x.shape[2] != self.metadata.input_size:
             raise ValueError(f"x must have the shape [T, B, {self.metadata.input_size}], not {x.shape}")
+        return x
+
+    def _checked_sequence(self, name: str, x: npt.ArrayLike) -> Floats:
+        x = np.asarray(arguments.numbers(name, x), np.float32)
+        if x.ndim != 2 or x.shape[1] != self.metadata.input_size:
+            raise ValueError(f"{name} must have the shape [T, {self.metadata.input_size}], not {x.shape}")
         return x
 
     def _checked_words(self, words: npt.ArrayLike) -> npt.NDArray[Any]:

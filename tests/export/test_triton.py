@@ -1,8 +1,22 @@
-"""The model repository is one that Triton loads: by its schema, by its rules, and by what a sequence then gives."""
+"""The model repository is one that Triton loads: by its schema, by its rules, and by what a sequence then gives.
 
+The server is that of the package nvidia-pytriton. It has no backend for ONNX: ``triton_stand_in.c`` stands in for it.
+"""
+
+import contextlib
+import http.client
+import importlib.util
+import json
+import os
 import pathlib
 import shutil
-from collections.abc import Callable
+import socket
+import socketserver
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -148,6 +162,131 @@ def test_a_sequence_of_requests_is_a_run_of_the_network(cell: NTMCell, repositor
     for x in TASK.batch(np.random.default_rng(1), 1, {"length": 7}).x[:, 0]:
         logits, state = cell(x[np.newaxis], state)
         np.testing.assert_allclose(request(x), 1 / (1 + np.exp(-logits[0].numpy())), atol=1e-5)
+
+
+Infer = Callable[..., dict[str, np.ndarray]]
+_SECONDS = 60  # until the server is ready
+
+
+@pytest.fixture(scope="module")
+def triton_server(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """The command that starts a Triton, of which the backend is a stand-in."""
+    package = importlib.util.find_spec("pytriton")
+    if package is None or not package.submodule_search_locations:
+        pytest.skip("Triton is not installed: pip install --no-deps nvidia-pytriton (it asks for an old numpy)")
+    if shutil.which("cc") is None:
+        pytest.skip("there is no C compiler for the stand-in of Triton's backend")
+    backends = tmp_path_factory.mktemp("triton") / "backends"
+    library = backends / "onnxruntime" / "libtriton_onnxruntime.so"
+    library.parent.mkdir(parents=True)
+    source = pathlib.Path(__file__).with_name("triton_stand_in.c")
+    subprocess.run(["cc", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-o", library, source], check=True)
+    binary = pathlib.Path(package.submodule_search_locations[0], "tritonserver", "bin", "tritonserver")
+    return [str(binary), f"--backend-directory={backends}", "--allow-grpc=false", "--allow-metrics=false"]
+
+
+class Backend(socketserver.StreamRequestHandler):
+    """Runs the graph of a model on the inputs that the stand-in hands over."""
+
+    repository: pathlib.Path
+    states: set[str]
+    sessions: dict[str, Any]
+
+    def handle(self) -> None:
+        model, inputs = self.rfile.readline().decode().strip(), {}
+        while header := self.rfile.readline().decode().split():
+            name, size, *shape = header
+            inputs[name] = np.frombuffer(self.rfile.read(int(size)), np.float32).reshape([int(n) for n in shape])
+        if model not in self.sessions:
+            self.sessions[model] = onnxruntime.InferenceSession(self.repository / model / "1" / "model.onnx")
+        names = [output.name for output in self.sessions[model].get_outputs()]
+        for name, value in zip(names, self.sessions[model].run(names, inputs), strict=True):
+            kind = "state" if model == "step" and name in self.states else "output"
+            line = " ".join(map(str, (kind, name, value.nbytes, value.ndim, *value.shape)))
+            self.wfile.write(line.encode() + b"\n" + value.tobytes())
+
+
+@pytest.fixture(scope="module")
+def infer(
+    triton_server: list[str], repository: pathlib.Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Infer]:
+    """Ask Triton, which serves the repository, for the outputs of a model."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    states = {state.output_name for state in parsed(repository, "step").sequence_batching.state}
+    handler = type("Handler", (Backend,), {"repository": repository, "states": states, "sessions": {}})
+    log = tmp_path_factory.mktemp("triton") / "log"
+    command = [*triton_server, f"--model-repository={repository}", "--http-address=127.0.0.1", f"--http-port={port}"]
+
+    def ask(method: str, path: str, question: Any = None) -> tuple[int, Any]:
+        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=_SECONDS)) as connection:
+            connection.request(method, path, None if question is None else json.dumps(question))
+            answer = connection.getresponse()
+            return answer.status, json.loads(answer.read() or "null")
+
+    def ready() -> bool:
+        assert server.poll() is None, log.read_text()
+        with contextlib.suppress(ConnectionError):
+            return ask("GET", "/v2/health/ready")[0] == 200
+        return False
+
+    def ask_model(model: str, inputs: dict[str, np.ndarray], **sequence: Any) -> dict[str, np.ndarray]:
+        tensors = [
+            {"name": name, "shape": value.shape, "datatype": "FP32", "data": value.ravel().tolist()}
+            for name, value in inputs.items()
+        ]
+        status, answer = ask("POST", f"/v2/models/{model}/infer", {"inputs": tensors, "parameters": sequence})
+        assert status == 200, answer
+        return {output["name"]: np.reshape(output["data"], output["shape"]) for output in answer["outputs"]}
+
+    with (
+        tempfile.TemporaryDirectory() as short,  # the path of a socket may not be long
+        socketserver.ThreadingUnixStreamServer(f"{short}/socket", handler) as backend,
+        log.open("wb") as output,
+    ):
+        threading.Thread(target=backend.serve_forever, daemon=True).start()
+        environment = os.environ | {"STAND_IN_SOCKET": f"{short}/socket"}
+        server = subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT)
+        try:
+            deadline = time.monotonic() + _SECONDS
+            while not ready():
+                assert time.monotonic() < deadline, log.read_text()
+                time.sleep(0.05)
+            yield ask_model
+        finally:
+            server.kill()
+            server.wait()
+            backend.shutdown()
+
+
+def test_triton_keeps_the_states_of_two_sequences(cell: NTMCell, infer: Infer) -> None:
+    """Their steps come in turn; each begins from our initial state, also where an earlier one had the same number."""
+    for seed in (1, 2):
+        batch = TASK.batch(np.random.default_rng(seed), 2, {"length": 4}).x
+        state = cell.initial_state(2, LOCATIONS)
+        for t, x in enumerate(batch):
+            logits, state = cell(x, state)
+            for b, number in enumerate((7, 8)):
+                place = {"sequence_start": t == 0, "sequence_end": t == len(batch) - 1}
+                y = infer("step", {"x": x[b : b + 1]}, sequence_id=number, **place)["y"]
+                np.testing.assert_allclose(y, 1 / (1 + np.exp(-logits.numpy()[b : b + 1])), atol=1e-5)
+
+
+@pytest.mark.parametrize("model", ["unrolled", "sparse", "batched"])
+def test_triton_serves_several_steps_of_any_b_and_n(
+    cell: NTMCell, repository: pathlib.Path, infer: Infer, model: str
+) -> None:
+    steps = declared(onnx.load(repository / model / "1" / "model.onnx").graph.input)["x"][0]
+    for batch_size, locations in ((1, LOCATIONS), (3, 20)):
+        x = np.random.default_rng(0).uniform(size=(steps, batch_size, TASK.input_size)).astype(np.float32)
+        state = cell.initial_state(batch_size, locations)
+        found = infer(model, {"x": x, **{name: value.numpy() for name, value in state.items()}})
+        for x_t, y in zip(x, found["y"], strict=True):
+            logits, state = cell(x_t, state)
+            np.testing.assert_allclose(y, 1 / (1 + np.exp(-logits.numpy())), atol=1e-5)
+        for name, value in state.items():
+            np.testing.assert_allclose(found[f"next_{name}"], value.numpy(), atol=1e-5)
 
 
 def test_a_graph_in_the_folder_of_another_is_refused(repository: pathlib.Path, tmp_path: pathlib.Path) -> None:

@@ -297,6 +297,101 @@ def random_words(*shape: int) -> npt.NDArray[np.uint8]:
     return np.random.default_rng(0).integers(0, 2, shape, np.uint8)
 
 
+# Model.run_each
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    name=st.sampled_from(MODELS),
+    lengths=st.lists(st.integers(0, 30), max_size=6),
+    batch_size=st.none() | st.integers(1, 4),
+    locations=st.none() | st.integers(17, 20),
+    graphs=st.lists(st.sampled_from(GRAPHS), max_size=4),
+)
+def test_each_sequence_runs_as_if_it_were_alone(  # noqa: PLR0917  (hypothesis)
+    models: dict[str, ntm.Model],
+    name: str,
+    lengths: list[int],
+    batch_size: int | None,
+    locations: int | None,
+    graphs: list[str],
+) -> None:
+    """By default some lengths are above the 16 or 22 memory locations of the models, and have N = T."""
+    model = models[name]
+    sequences = [random_inputs(model, length, 1, seed)[:, 0] for seed, length in enumerate(lengths)]
+    with mock.patch.multiple(model, _given_batch_size=batch_size, _given_locations=locations):
+        alone = [model.run(sequence[:, np.newaxis])[0][:, 0] for sequence in sequences]
+        with through(model, *graphs):
+            found = model.run_each(iter(sequences))
+    assert [y.shape for y in found] == [y.shape for y in alone]
+    for y, expected in zip(found, alone, strict=True):
+        assert y.dtype == np.float32
+        np.testing.assert_allclose(y, expected, rtol=1e-2, atol=1e-3)
+
+
+def test_each_sequence_has_the_memory_that_it_has_alone(models: dict[str, ntm.Model]) -> None:
+    """By default N follows T, and content addressing sees more empty locations where N is larger."""
+    model = models["untrained"]
+    short, long = (random_inputs(model, steps, 1, seed=steps) for steps in (60, 500))
+    assert model.memory_locations < 500
+    expected = model.run(short)[0][:, 0]
+    assert abs(model.run(short, model.initial_state(1, 500))[0][:, 0] - expected).max() > 0.01
+    np.testing.assert_allclose(model.run_each([short[:, 0], long[:, 0]])[0], expected, atol=1e-4)
+
+
+def test_nothing_behind_a_sequence_changes_it(models: dict[str, ntm.Model]) -> None:
+    """It shares its chunks with padding, and with the longer sequences beside it."""
+    for model in models.values():
+        short, long = (random_inputs(model, steps, 1, seed=steps)[:, 0] for steps in (3, 14))
+        with through(model, "unrolled"):
+            expected = model.run_each([short])[0]
+            np.testing.assert_allclose(model.run_each([long, short, long])[1], expected, atol=1e-6)
+            expected = model.run_each([long])[0][:3]
+            np.testing.assert_allclose(model.run_each([long[:3]])[0], expected, atol=1e-6)
+
+
+def test_a_sequence_that_has_ended_costs_no_more(tiny_model: pathlib.Path) -> None:
+    model = ntm.load(tiny_model, memory_locations=40)
+    session = model._sessions["unrolled"]
+    unroll = session.metadata.unroll
+    with through(model, "unrolled"), mock.patch.object(session, "run_chunk", side_effect=session.run_chunk) as run:
+        model.run_each(np.zeros((length, 9)) for length in (1, 3 * unroll, unroll, unroll + 1))
+    assert [call.args[0].shape[1] for call in run.call_args_list] == [4, 2, 1]
+
+
+def test_sequences_of_one_length_are_an_array_too(tiny_model: pathlib.Path) -> None:
+    model, x = ntm.load(tiny_model), np.random.default_rng(0).integers(0, 2, (3, 7, 9))
+    expected = model.run(x.transpose(1, 0, 2))[0]
+    for same in (x, x.tolist(), list(x.astype(">f8")), x == 1):
+        np.testing.assert_allclose(np.stack(model.run_each(same), axis=1), expected, atol=1e-5)
+    assert model.run_each([]) == []
+
+
+def test_the_outputs_are_arrays_of_their_own(tiny_model: pathlib.Path) -> None:
+    model = ntm.load(tiny_model)
+    first, second = model.run_each([np.ones((4, 9)), np.ones((4, 9))])
+    first[:] = np.nan
+    assert np.isfinite(second).all()
+    assert first.base is None
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (np.zeros((3, 8)), r"must have the shape \[T, 9\], not \(3, 8\)$"),
+        (np.zeros((3, 1, 9)), r"must have the shape \[T, 9\], not \(3, 1, 9\)$"),
+        ([[0] * 9, [0] * 8], r"must be an array, or lists of equal lengths: .* Model\.run_each$"),
+        ("words", "must hold numbers, not <U5$"),
+    ],
+)
+def test_the_wrong_one_of_several_sequences_is_named(tiny_model: pathlib.Path, wrong: Any, message: str) -> None:
+    model = ntm.load(tiny_model)
+    with pytest.raises(ValueError, match=rf"^sequences\[1\] {message}"):
+        model.run_each([np.zeros((2, 9)), wrong])
+    with pytest.raises(TypeError, match="not iterable"):
+        model.run_each(5)  # type: ignore[arg-type]
+
+
 # Model.chunks
 
 
