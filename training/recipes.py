@@ -55,7 +55,8 @@ _BY_CONTENT = {"addressing": (CONTENT,), "batch_size": 16, "turn_content_off": F
 
 _OWN_TASKS = Recipe(
     evidence="benchmarks/RESULTS.md, Own tasks",
-    network={"read_heads": 2},
+    # Heads that may skip a location learn rules such as "every second word" twenty times as fast.
+    network={"read_heads": 2, "shifts": 5},
     # Some starts come close again and again before one is right.
     training={**_SERVED, "sharpness_penalty": 1e-3, "max_batches": 100_000},
 )
@@ -65,6 +66,7 @@ GENERAL: dict[str, Recipe] = {
     FEEDFORWARD: _OWN_TASKS,
     LSTM_CONTROLLER: dataclasses.replace(
         _OWN_TASKS,
+        network={"read_heads": 2},
         training={
             **_OWN_TASKS.training,
             "addressing": (CONTENT, LOCATION),
