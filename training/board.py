@@ -19,7 +19,16 @@ from ntm.training.trainer import Trainer
 _PICTURE_BATCHES, _MOST_STEPS = 500, 200
 _PIXELS = 4  # of a number in a picture, in width and height
 _GAP = 2  # rows between two panels
-_FIGURES = ("loss", "cost", "wrong_bits", "learning_rate", "restarts", "check_wrong_bits", "check_cost")
+# What a line of the history has, and what it is called.
+_FIGURES = {
+    "loss": "training/loss",
+    "cost": "training/cost",
+    "wrong_bits": "training/wrong bits",
+    "learning_rate": "training/learning rate",
+    "restarts": "training/restarts",
+    "check_wrong_bits": "check/wrong bits",
+    "check_cost": "check/cost",
+}
 
 Image = npt.NDArray[np.float32]  # [rows, columns], from 0 (white) to 1 (black)
 
@@ -59,15 +68,15 @@ class Board:
         batches = int(line["batches"])
         writer = self._begun()
         with writer.as_default(step=batches):
-            for name in _FIGURES:
+            for name, tag in _FIGURES.items():
                 if line.get(name) is not None:
-                    tf.summary.scalar(name.replace("_", " "), line[name])
+                    tf.summary.scalar(tag, line[name])
             sequences, seconds = self._before
             self._before = line["sequences"], line["seconds"]
             if line["seconds"] > seconds:
                 rate = (line["sequences"] - sequences) / (line["seconds"] - seconds)
-                tf.summary.scalar("sequences per second", rate)
-            tf.summary.scalar("gradient norm", self._trainer.gradient_norm)
+                tf.summary.scalar("training/sequences per second", rate)
+            tf.summary.scalar("training/gradient norm", self._trainer.gradient_norm)
             if self._drawn_at is None or batches - self._drawn_at >= _PICTURE_BATCHES:
                 self._drawn_at = batches
                 self._draw(self._trainer.result())
@@ -105,12 +114,14 @@ class Board:
                     tf.summary.scalar(f"{kind} head {number + 1}/{name}", seen_by_name[name][:, head].mean())
             memory = state["memory"][0].numpy()  # [M, N]
             most = max(float(np.abs(memory).max()), 1.0)
-            _show(
-                "memory",
-                "After the last step: a row for each number, from -1 (white) to 1.",
-                [(0.5 + 0.5 * memory / most).T],
-            )
-        _show("sequence", "Input, target, output; then the weightings of the read heads and the write heads.", panels)
+            shades = (0.5 + 0.5 * memory / most).T
+            scale = f"from {-most:.2g} (white) to {most:.2g}"
+            _show("picture/memory", f"After the last step: a row for each number of a location, {scale}.", [shades])
+        _show(
+            "picture/sequence",
+            "Input, target, output; then the weightings of the read heads and the write heads.",
+            panels,
+        )
 
 
 def _show(name: str, description: str, panels: list[Image]) -> None:

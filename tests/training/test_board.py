@@ -45,10 +45,10 @@ def test_figures_pictures_and_the_configuration_are_written(tmp_path: pathlib.Pa
     events = read(log)
     for name in ("loss", "cost", "wrong bits", "learning rate"):
         expected = [(line["batches"], line[name.replace(" ", "_")]) for line in lines]
-        np.testing.assert_allclose(scalars(events, name), expected, rtol=1e-6)
-    assert [step for step, _ in scalars(events, "gradient norm")] == [3, 6, 7]
-    assert all(rate > 0 for _, rate in scalars(events, "sequences per second"))
-    assert len(scalars(events, "check wrong bits")) == 1
+        np.testing.assert_allclose(scalars(events, f"training/{name}"), expected, rtol=1e-6)
+    assert [step for step, _ in scalars(events, "training/gradient norm")] == [3, 6, 7]
+    assert all(rate > 0 for _, rate in scalars(events, "training/sequences per second"))
+    assert len(scalars(events, "check/wrong bits")) == 1
     for head in ("read head 1", "read head 2", "write head 1"):
         ((step, sharpening),) = scalars(events, f"{head}/sharpening")
         ((_, gate),) = scalars(events, f"{head}/gate")
@@ -60,14 +60,14 @@ def test_figures_pictures_and_the_configuration_are_written(tmp_path: pathlib.Pa
     config = json.loads(shown.decode().removeprefix("```json\n").removesuffix("\n```"))
     assert config == json.loads(json.dumps(load_config(run).as_dict()))
 
-    (event,) = events.Tensors("sequence")
+    (event,) = events.Tensors("picture/sequence")
     width, height, png = tf.make_ndarray(event.tensor_proto)[:3]
     picture = tf.io.decode_png(png).numpy()
     steps, rows = 7, 3 + 2 + 2 + 3 * 5  # inputs, targets, outputs, and N locations of each head
     assert (int(width), int(height)) == (4 * steps, 4 * (rows + 5 * 2))
     x = COPY.batch(np.random.default_rng(0), 1, {"length": 3}).x[:, 0].T
     np.testing.assert_array_equal(picture[: 4 * 3 : 4, ::4, 0], 255 * (1 - x))
-    (event,) = events.Tensors("memory")
+    (event,) = events.Tensors("picture/memory")
     assert int(tf.make_ndarray(event.tensor_proto)[1]) == 4 * 3
 
 
@@ -81,8 +81,8 @@ def test_a_network_without_heads_has_a_picture_without_them(tmp_path: pathlib.Pa
     }
     train(COPY, log_dir=tmp_path, **options)
     names = read(tmp_path).Tags()["tensors"]
-    assert "sequence" in names
-    assert not [name for name in names if "head" in name or name == "memory"]
+    assert "picture/sequence" in names
+    assert not [name for name in names if "head" in name or name == "picture/memory"]
 
 
 def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: pathlib.Path) -> None:
