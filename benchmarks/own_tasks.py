@@ -29,6 +29,9 @@ class _Words(Task):
     """Words, and then the words that ``answer`` makes of them; the last channel is 1 while they are asked for."""
 
     bits: int = 6
+    sparse: bool = False  # half of the words are zero
+
+    variant = {"sparse": True}  # noqa: RUF012
 
     @property
     def input_size(self) -> int:
@@ -47,6 +50,8 @@ class _Words(Task):
     def batch(self, rng: np.random.Generator, batch_size: int, size: Size) -> Batch:
         """Words, then the answer."""
         words = rng.integers(0, 2, (size["length"], batch_size, self.bits))
+        if self.sparse:
+            words *= rng.integers(0, 2, (size["length"], batch_size, 1))
         answer = self.answer(words)
         length, steps = len(words), len(words) + len(answer)
         x = np.zeros((steps, batch_size, self.input_size))

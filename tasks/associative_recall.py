@@ -33,6 +33,7 @@ class AssociativeRecall(Task):
 
     name = "associative-recall"
     training_sizes = {"items": range(2, 7)}  # noqa: RUF012
+    variant = {"similar": True}  # noqa: RUF012
     evaluation_sizes = ({"items": 6}, {"items": 10}, {"items": 15}, {"items": 20})
 
     def __post_init__(self) -> None:

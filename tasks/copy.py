@@ -39,6 +39,7 @@ class Copy(Task):
     name = "copy"
     training_sizes = {"length": range(1, 21)}  # noqa: RUF012  (every task has its own, and none changes it)
     evaluation_sizes = ({"length": 20}, {"length": 120}, {"length": 1000})
+    variant = {"pattern": "sparse"}  # noqa: RUF012
 
     def __post_init__(self) -> None:
         check_positive(self, "bits")

@@ -72,6 +72,14 @@ class Task(abc.ABC):
             size: a number for every name of ``training_sizes``, which may be larger than in training.
         """
 
+    @property
+    def variant(self) -> Mapping[str, Any]:
+        """Other options of the task, which make sequences that are right but rare, such as words of zeros.
+
+        Some of the training sequences are drawn with these; none where it is empty, as it is by default.
+        """
+        return {}
+
     def memory_locations(self, size: Size) -> int:
         """N, the memory locations that sequences of a size need; by default one for each step."""
         return max(self.steps(size), 2)
@@ -180,6 +188,17 @@ def _check(task: Task) -> None:
             raise TaskError(f"the task {task.name}: {name} must be a number, a text or a truth value, not {value!r}")
     for name in ("input_size", "output_size"):
         _check_whole(task, name, getattr(task, name))
+    _check_ranges(task)
+    for size in task.evaluation_sizes:
+        check_size(task, size)
+    if not isinstance(task.variant, Mapping) or not task.variant.keys() <= task.options.keys():
+        raise TaskError(f"the task {task.name}: variant must hold options of the task by name, not {task.variant!r}")
+    for size in corners(task.training_sizes):
+        optimal_output(task, draw(task, np.random.default_rng(0), 2, size))
+        _check_whole(task, f"memory_locations of {describe(size)}", task.memory_locations(size))
+
+
+def _check_ranges(task: Task) -> None:
     ranges = task.training_sizes
     if not isinstance(ranges, Mapping) or not ranges:
         raise TaskError(f"the task {task.name}: training_sizes must name at least one size")
@@ -190,11 +209,6 @@ def _check(task: Task) -> None:
             raise TaskError(f"the task {task.name}: training_sizes: {name} must be a range of whole numbers, not empty")
         if values.step != 1:
             raise TaskError(f"the task {task.name}: training_sizes: {name} must be a range of step 1, not {values}")
-    for size in task.evaluation_sizes:
-        check_size(task, size)
-    for size in corners(ranges):
-        optimal_output(task, draw(task, np.random.default_rng(0), 2, size))
-        _check_whole(task, f"memory_locations of {describe(size)}", task.memory_locations(size))
 
 
 def check_size(task: Task, size: Size) -> None:

@@ -28,6 +28,8 @@ _OF_RMSPROP: dict[str, Any] = {
     "unsolved_batches": _NEVER,
     "max_batches": 125_000,
 }
+# One training sequence in so many is of the task's variant.
+_VARIANT_EVERY = 8
 # Outputs of so many numbers are learned in short sequences first.
 _WIDE = 16
 
@@ -83,6 +85,7 @@ GENERAL: dict[str, Recipe] = {
             "batch_size": 16,
             "learning_rate": 1e-3,
             "turn_content_off": False,
+            "variant_every": 0,
             # It learns slowly, and no start is better than another.
             "restart_batches": _NEVER,
             "unsolved_batches": _NEVER,
@@ -98,8 +101,6 @@ _OF_FEEDFORWARD: dict[str, Recipe] = {
             "addressing": (LOCATION,),
             "learned_loss": 0.0,
             "halving_batches": 0,
-            "variant": {"pattern": "sparse"},
-            "variant_every": 8,
             "max_batches": 20_000,
             "clean_sequences": 1_600,
             "unsolved_batches": 1_100,
@@ -134,7 +135,6 @@ _OF_FEEDFORWARD: dict[str, Recipe] = {
             "lessons": (Lesson(800, loss=0.02, sizes={"items": (2, 3)}),),
             "strength_bias": 3.0,
             "halving_batches": 2_000,
-            "variant": {"similar": True},
             "variant_every": 4,
             "restart_batches": 1_200,
             "begun_loss": 0.2,
@@ -275,14 +275,14 @@ def configure(task: Task, options: Mapping[str, Any] | None = None) -> tuple[Net
             raise ValueError(f"{name} follows from the task {task.name}: {size}")
     kind = network_config(**own | of_network).kind
     recipe = RECIPES.get((task.name, kind), GENERAL[kind])
-    by_recipe = dict(recipe.training)
+    by_recipe = {"variant_every": _VARIANT_EVERY if task.variant else 0} | dict(recipe.training)
     if given:  # lessons and practice are for the task's own sizes
         by_recipe.pop("lessons", None)
         practice = by_recipe.get("practice", {})
         by_recipe["practice"] = {name: ends for name, ends in practice.items() if name not in given}
     wide = _wide(sizes) if task.output_size > _WIDE else {}
     slow = _OF_RMSPROP if options.get("optimizer") == RMSPROP else {}
-    training = TrainingConfig(**{"sizes": sizes} | by_recipe | wide | slow | options)
+    training = TrainingConfig(**{"sizes": sizes, "variant": task.variant} | by_recipe | wide | slow | options)
     if curriculum:
         training = dataclasses.replace(training, lessons=_stages(curriculum, training))
     shifts = of_network.get("shifts", recipe.network.get("shifts", NTMConfig.shifts))

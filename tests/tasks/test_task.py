@@ -376,3 +376,14 @@ def test_a_built_in_task_is_what_it_says(name: str) -> None:
         assert task.steps(size) == len(batch.x)
         optimal = task.optimal(batch)
         assert (optimal is None) == (name != "dynamic-ngrams")
+
+
+@pytest.mark.parametrize("variant", [{}, {"title": "loud"}])
+def test_a_variant_has_options_of_the_task(variant: dict[str, Any]) -> None:
+    check(_echo(variant=variant))
+
+
+@pytest.mark.parametrize("variant", [{"quiet": True}, {"title": "loud", "quiet": 1}, None, ["title"], "title"])
+def test_a_variant_of_unknown_options_is_refused(variant: Any) -> None:
+    message = _refusal(lambda: check(_echo(variant=variant)))
+    assert message == f"the task Echo: variant must hold options of the task by name, not {variant!r}"

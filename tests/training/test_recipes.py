@@ -114,7 +114,7 @@ def test_the_memory_has_room_for_the_shifts() -> None:
 
 def test_a_task_without_a_recipe_has_the_general_one() -> None:
     network, training = configure(Echo())
-    assert network == NTMConfig(3, 3, memory_locations=9, read_heads=2)
+    assert network == NTMConfig(3, 3, memory_locations=9, read_heads=2, shifts=5)
     assert training == TrainingConfig(sizes={"length": (4, 9)}, **GENERAL[network.kind].training)
     for kind in ({"controller": "feedforward"}, {"controller": "lstm"}, {"model": "lstm"}):
         network, training = configure(Echo(), kind)
@@ -216,7 +216,7 @@ def test_every_recipe_is_of_a_built_in_task_and_can_be_used(key: tuple[str, str]
         assert set(fields) <= names
         assert {field: getattr(configuration, field) for field in fields} == dict(fields)
     find(name, task.options | dict(training.variant))  # which refuses an unknown option
-    assert bool(training.variant) == bool(training.variant_every)
+    assert bool(task.variant) == bool(training.variant_every)
 
 
 @pytest.mark.parametrize("recipe", [*GENERAL.values(), *RECIPES.values()], ids=[*GENERAL, *map(" ".join, RECIPES)])
@@ -277,3 +277,19 @@ def test_a_curriculum_is_a_lesson_for_each_stage_but_the_last() -> None:
 def test_a_curriculum_that_cannot_be_is_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         configure(find("copy"), options)
+
+
+@dataclasses.dataclass(frozen=True)
+class EchoOfZeros(Echo):
+    """With a variant."""
+
+    zeros: bool = False
+
+    variant = {"zeros": True}  # noqa: RUF012
+
+
+def test_a_task_may_have_a_variant() -> None:
+    _, training = configure(EchoOfZeros())
+    assert (training.variant, training.variant_every) == ({"zeros": True}, 8)
+    assert configure(Echo())[1].variant_every == 0
+    assert configure(EchoOfZeros(), {"variant_every": 0})[1].variant_every == 0
