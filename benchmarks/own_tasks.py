@@ -146,19 +146,20 @@ class Majority(Task):
         return Batch(bits, target, mask)
 
 
-TASKS = (Reverse, EverySecond, Parity, Majority, ReverseAfterDelimiter)
+TASKS = {kind.__name__: kind for kind in (Reverse, EverySecond, Parity, Majority, ReverseAfterDelimiter)}
 
 
 def main() -> int:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_seeds(parser, "1-3")
+    parser.add_argument("--tasks", default=",".join(TASKS), help="with commas between (default: %(default)s)")
     parser.add_argument("--runs", type=pathlib.Path, help="a folder with run folders, which need not be trained")
     arguments = parser.parse_args()
     rows = [["task", "seed", "converged", "s to converge", "s to finish", "sequences to converge", "restarts"]]
     rows[0] += ["at the largest size", "beyond"]
     with tempfile.TemporaryDirectory() as temporary:
-        for kind in TASKS:
+        for kind in map(TASKS.__getitem__, arguments.tasks.split(",")):
             for seed in arguments.seeds:
                 run = (arguments.runs or pathlib.Path(temporary)) / f"{kind.__name__}-{seed}"
                 model = pathlib.Path(temporary, f"model-{kind.__name__}-{seed}")
