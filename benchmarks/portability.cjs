@@ -5,6 +5,7 @@ const ort = require(process.argv[2]);
 
 async function main(file, task) {
   const options = process.argv[2].endsWith("web") ? { executionProviders: ["wasm"] } : { intraOpNumThreads: 1 };
+  ort.env.wasm.numThreads = 1;
   const session = await ort.InferenceSession.create(fs.readFileSync(file), options);
   const names = Object.keys(task.state);
   let state = Object.fromEntries(
@@ -24,8 +25,8 @@ async function main(file, task) {
     for (let i = 0; i < task.steps; i++) y.push([...outputs.y.data.slice(i * width, (i + 1) * width)]);
     state = Object.fromEntries(names.map((name) => [name, outputs[`next_${name}`]]));
   }
-  const median = times.sort((a, b) => a - b)[times.length >> 1];
-  console.log(JSON.stringify({ y: y.slice(0, task.x.length), microseconds: median / 1e3 / task.steps }));
+  const least = Math.min(...times);
+  console.log(JSON.stringify({ y: y.slice(0, task.x.length), microseconds: least / 1e3 / task.steps }));
 }
 
 main(process.argv[3], JSON.parse(fs.readFileSync(process.argv[4], "utf8"))).catch((error) => {

@@ -32,7 +32,7 @@ from ntm.export.runtimes import RIGHT
 from ntm.runtime import folder as model_folder
 from ntm.tasks import Copy
 
-LENGTH, LOCATIONS, SECONDS = 200, 256, 120
+LENGTH, LOCATIONS, SECONDS = 200, 256, 300
 FOLDER = pathlib.Path(__file__).parent
 NETWORKS: dict[str, tuple[str, ...]] = {
     "location": (),
@@ -86,7 +86,7 @@ class Result(NamedTuple):
         right: the networks that it ran, or converted.
         wrong_bits: those of all networks together.
         difference: the largest of y.
-        microseconds: of a step of the first network.
+        microseconds: of a step of the first network, the least.
         refusal: why a network did not run.
     """
 

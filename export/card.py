@@ -49,8 +49,8 @@ One time step takes and gives these tensors. All are float32; {free}:
 | --- | --- | --- | --- | --- |
 {tensors}
 
-Take them by name: the ONNX and TF-Lite files list them in this order, a SavedModel in that of the alphabet, and
-converters in others.
+Take them by name: the ONNX and TF-Lite files list them in this order, a SavedModel lists them in alphabetical order,
+and converters have orders of their own.
 
 {steps}
 

@@ -49,9 +49,10 @@ them, and there are no `adds`. After the last step more zeros do no harm: a prog
 them. Two more are alike. `{sparse}` has {sparse_unroll} steps, and is the faster one of 32 sequences or more, and where
 they have 2,000 memory locations or more together, as long as they touch few of them at a time. `{batched}` has
 {batched_unroll}, and is the fastest where many sequences of a dozen steps run side by side. All three are
-written for onnxruntime on the CPU (native, node, WASM): other runtimes refuse some of their nodes. Do not run them in
-WebGPU: `Split` and `Concat` of more tensors than a shader may bind fail there, or give zeros without an error"""
-_METADATA_CARD = ". The metadata of each graph are `metadata_props`."
+written for onnxruntime on the CPU (native, node, WASM). Do not run them in its WebGPU: `Split` and `Concat` of more
+tensors than a shader may bind fail there, or give zeros without an error. Some other runtimes refuse some of their
+nodes, and IREE gives NaN for `{sparse}`"""
+_METADATA_CARD = ".\n\nThe metadata of each graph are `metadata_props`."
 _NO_CONTENT = """\
 
 

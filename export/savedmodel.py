@@ -29,9 +29,10 @@ _CARD = """\
 `tf.saved_model.load("savedmodel/1").signatures` are `serving_default`, which takes whole sequences x, float32
 `[B, T, {inputs}]`, and gives y, alike `[B, T, {outputs}]`{locations}; `step`, one time step; and
 `initial_state`, which takes the numbers `batch_size` and `memory_locations`. TensorFlow lists what a signature gives in
-alphabetical order, so take it by name. tensorflowjs keeps the names of some outputs of `step` only: it calls them
-`Identity:0`, `Identity_1:0` and so on in alphabetical order, which are {alphabetical}. The metadata is
-`assets.extra/metadata.json`. TensorFlow Serving serves the folder as it lies:
+alphabetical order, so take it by name. tensorflowjs replaces the names of some outputs of `step` by `Identity:0`,
+`Identity_1:0` and so on. The number is the place of the output in alphabetical order, from 0: {alphabetical}.
+
+The metadata is `assets.extra/metadata.json`. TensorFlow Serving serves the folder as it lies:
 
 ```sh
 tensorflow_model_server --rest_api_port=8501 --model_name=ntm --model_base_path="$PWD/savedmodel"

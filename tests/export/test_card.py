@@ -40,6 +40,19 @@ def test_card_tells_the_shapes_of_every_format(exported: pathlib.Path) -> None:
         assert triton in text
 
 
+def test_card_tells_the_order_of_the_outputs_and_which_file_runs_where(exported: pathlib.Path) -> None:
+    text = " ".join((exported / "card.md").read_text(encoding="utf-8").split())
+    assert "Take them by name:" in text
+    assert "in alphabetical order, from 0: `adds`, `next_memory`, `next_reads`, `next_weights`, `y`." in text
+    table = text.partition("### Which file runs where")[2].partition("##")[0]
+    rows = {row.split("`")[1]: row for row in table.split(" | | ") if "`" in row.partition("|")[0]}
+    assert set(rows) >= {*FILES.values(), "step.tflite"}
+    for runtime in ("onnxruntime", "onnxruntime-web (WASM)", "tract", "MNN", "tinygrad"):
+        assert runtime in rows["step.onnx"]
+    assert "MNN" not in rows["unrolled.onnx"]
+    assert "Do not run them in its WebGPU" in text
+
+
 def test_card_tells_what_the_task_is_and_what_was_compared(exported: pathlib.Path) -> None:
     text = (exported / "card.md").read_text()
     assert "trained on the task `copy`." in text

@@ -14,6 +14,7 @@ from onnx import helper, numpy_helper
 
 from ntm.export import batched, onnx_format, parity, publish, savedmodel, sparse, tflite, unrolled, walking
 from ntm.export.source import Source
+from ntm.export.step import Sizes
 from ntm.models import NTMCell
 from ntm.runtime.metadata import UNROLLED
 from ntm.tasks import Copy, Task, find
@@ -47,8 +48,8 @@ def test_gate_refuses_a_conversion_that_is_off_by_one_number(  # noqa: PLR0917
 ) -> None:
     convert = onnx_format.convert
 
-    def convert_wrongly(cell: NTMCell) -> onnx.ModelProto:
-        model = convert(cell)
+    def convert_wrongly(cell: NTMCell, sizes: Sizes | None) -> onnx.ModelProto:
+        model = convert(cell, sizes)
         patch(model, constant, amount)
         return model
 
@@ -339,9 +340,11 @@ def test_gate_says_that_a_network_has_diverged_and_in_which_tensor_it_shows(
 LATE = 100  # no sequence of fewer steps moves a head to this location
 
 
-def convert_wrongly_from_location(convert: Callable[[NTMCell], onnx.ModelProto], cell: NTMCell) -> onnx.ModelProto:
+def convert_wrongly_from_location(
+    convert: Callable[[NTMCell, Sizes | None], onnx.ModelProto], cell: NTMCell, sizes: Sizes | None
+) -> onnx.ModelProto:
     """A step of which y is 0.002 too large while both heads are beyond a location."""
-    model = convert(cell)
+    model = convert(cell, sizes)
     graph = model.graph
     for node in graph.node:
         node.output[:] = ["right" if tensor == "y" else tensor for tensor in node.output]
