@@ -4,16 +4,22 @@
 needs the extra ``train``, whose TensorFlow brings Keras 3.
 """
 
+# ruff: noqa: E402  (what is missing is named before it is imported)
+
+from ntm.errors import Error, RunError, require
+
+require("train", "tensorflow", "keras")
+
 import dataclasses
 import hashlib
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import keras
 import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 
-from ntm.errors import Error, RunError
 from ntm.models import NETWORKS, LSTMConfig, Network, NTMConfig, make_network
 from ntm.tasks import Task, find
 from ntm.tasks.task import check_fits
@@ -72,19 +78,19 @@ class _NetworkCell(keras.layers.Layer):
             raise ValueError(f"{type(self).__name__} needs inputs whose last axis has a fixed size, not {input_shape}")
         with tf.init_scope():  # Keras may build while it traces a function
             network = make_network(self._config(input_shape[-1]), self.seed, **self._biases)
-        for place in _variables(network):
-            setattr(place.module, place.attribute, self._weight(place.name, place.variable))
+            initial = {place: place.variable.numpy() for place in _places(network)}
+        for place, values in initial.items():
+            setattr(place.module, place.attribute, self._weight(place, values))
         self.network = network
         self.built = True
 
-    def _weight(self, name: str, variable: tf.Variable) -> keras.Variable:
-        """A weight of this layer, with the shape and the initial value of a variable."""
-        values = variable.numpy()
+    def _weight(self, place: "_Place", initial: npt.NDArray[np.float32]) -> keras.Variable:
+        """The weight of this layer that takes a place in the network."""
         return self.add_weight(
-            name=name,
-            shape=values.shape,
-            initializer=lambda *_, **__: tf.constant(values),
-            trainable=variable.trainable,
+            name=place.name,
+            shape=initial.shape,
+            initializer=lambda *_, **__: tf.constant(initial),
+            trainable=place.variable.trainable,
         )
 
     def call(self, inputs: tf.Tensor, states: Sequence[tf.Tensor]) -> tuple[tf.Tensor, list[tf.Tensor]]:
@@ -139,12 +145,17 @@ def _product(shape: Sequence[int]) -> int:
     return int(np.prod(shape))
 
 
-class _Place(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class _Place:
     """Where a network holds a variable."""
 
     module: tf.Module
     attribute: str
-    variable: tf.Variable
+
+    @property
+    def variable(self) -> Any:
+        """What is there: a variable of TensorFlow, or the weight of Keras that has taken its place."""
+        return getattr(self.module, self.attribute)
 
     @property
     def name(self) -> str:
@@ -152,10 +163,10 @@ class _Place(NamedTuple):
         return f"{self.module.name}_{self.attribute}"
 
 
-def _variables(network: Network) -> list[_Place]:
-    """All variables of a network, as ``make_network`` has made it."""
+def _places(network: Network) -> list[_Place]:
+    """Where a network that ``make_network`` has made holds its variables."""
     return [
-        _Place(module, attribute, value)
+        _Place(module, attribute)
         for module in (network, *network.submodules)
         for attribute, value in vars(module).items()
         if isinstance(value, tf.Variable)
@@ -220,7 +231,7 @@ def trained(layer: keras.layers.Layer, task: Task | str) -> TrainedRun:
     check_fits(learned, "the network", network.config.input_size, network.config.output_size)
     weights = {weight.name: weight.numpy() for weight in cell.weights}
     checksum = hashlib.sha256()
-    for place in _variables(network):
+    for place in _places(network):
         place.variable.assign(weights[place.name])
         checksum.update(weights[place.name].tobytes())
     sizes = {name: (min(values), max(values)) for name, values in learned.training_sizes.items()}
