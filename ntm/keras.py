@@ -6,6 +6,7 @@ needs the extra ``train``, whose TensorFlow brings Keras 3.
 
 # ruff: noqa: E402  (what is missing is named before it is imported)
 
+from ntm.api import check_task
 from ntm.errors import Error, RunError, require
 
 require("train", "tensorflow", "keras")
@@ -106,7 +107,7 @@ class _NetworkCell(keras.layers.Layer):
         """
         assert self.network is not None  # noqa: S101  (Keras builds before it calls)
         names = list(self._shapes)
-        if "weights" in names:  # of which each has the sum 1
+        if "weights" in names:  # a weighting has the sum 1, so zeros are none
             begun = tf.reduce_any(states[names.index("weights")] != 0.0, axis=1, keepdims=True)  # [B, 1]
             states = [tf.where(begun, *both) for both in zip(states, self.get_initial_state(1), strict=True)]
         y, state = self.network(tf.cast(inputs, tf.float32), self.unflatten(states))
@@ -224,7 +225,9 @@ def trained(layer: keras.layers.Layer, task: Task | str) -> TrainedRun:
     Raises:
         RunError: there is not one such network in ``layer``, or there are other weights, which would be lost.
         TaskError: there is no such task, or it has other sizes than the network.
+        TypeError: ``task`` is none of these.
     """
+    check_task(task)
     cell = _cell_of(layer)
     learned = find(task) if isinstance(task, str) else task
     network = make_network(cell.network.config)

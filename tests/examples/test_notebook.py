@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 NOTEBOOK = pathlib.Path(__file__).parents[2] / "examples" / "what_is_an_ntm.ipynb"
-_SECONDS = 180  # for one cell; the slowest take some 15 s of a core
+_SECONDS = 300  # for one cell; the slowest take some 15 s of a core
 
 
 def code_cells(notebook: Any) -> list[Any]:
