@@ -2,6 +2,7 @@
 
 import importlib
 import pathlib
+import re
 import subprocess
 import sys
 from typing import Any
@@ -220,6 +221,17 @@ def test_the_network_inside_is_exported(name: str, tmp_path: pathlib.Path) -> No
     model.set_weights([weight * 1.01 for weight in model.get_weights()])
     with pytest.raises(ntm.ExportError, match="was exported from another checkpoint"):
         verify(ntm.keras.trained(model.layers[0].cell, task), tmp_path / "model")
+
+
+def test_the_model_in_the_documentation_is_one_for_the_copy_task() -> None:
+    page = (pathlib.Path(__file__).parents[1] / "docs" / "keras.md").read_text(encoding="utf-8")
+    first, second = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(first, names)  # noqa: S102
+    assert names["model"](np.zeros((2, 3, 9))).shape == (2, 3, 8)
+    (argument,) = re.findall(r"ntm\.export\((.*), \"model\", formats", second)
+    run = eval(argument, names | {"ntm": ntm})  # noqa: S307
+    assert (run.config.task, run.network.config.memory_locations) == ("copy", 32)
 
 
 def test_refuses_what_is_not_one_network() -> None:
