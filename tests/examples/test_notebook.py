@@ -34,12 +34,12 @@ def check(notebook: Any) -> None:
     text = "".join(map(printed, cells))
     assert text.count("converged: True\n") == 2
     assert "half on 2, half on 3: r = [1.  0.5 0.5 0. ]\n" in text
-    wrong = [
-        int(bits) for bits in re.findall(r"^.*(?:copied|reversed): (\d+) wrong bits in 100 sequences$", text, re.M)
-    ]
-    assert len(wrong) == 4
+    (copied,) = re.findall(r"^wrong bits: (\d+)$", text, re.MULTILINE)
+    short, long = re.findall(r"reversed: (\d+) wrong bits in 100 sequences$", text, re.MULTILINE)
     # Every kind of processor rounds otherwise and trains another network, which may err where sequences are longer.
-    assert wrong[0] == wrong[2] == 0
+    assert int(short) == 0
+    assert int(copied) <= 8  # of 80
+    assert int(long) <= 400  # of 8,000
 
 
 def test_the_notebook_renders_as_it_lies() -> None:
