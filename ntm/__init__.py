@@ -2,7 +2,7 @@
 
 ``ntm.load()`` gives a bundled model and ``ntm.load(path)`` an exported one, ``ntm.train`` trains one, ``ntm.export``
 exports it, and ``ntm.evaluate`` counts what it gets wrong. ``ntm.tasks`` holds the tasks of the paper and the class to
-derive your own from.
+derive your own from. ``import ntm.keras`` has the networks as cells for Keras.
 """
 
 import importlib

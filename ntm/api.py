@@ -55,7 +55,7 @@ def train(
         FileError: the folder cannot be read, made or written.
         MemoryError: the network or a batch is too large.
     """
-    _check_task(task)
+    check_task(task)
     require("train", "tensorflow")
     from ntm.training import compilation  # noqa: PLC0415
 
@@ -98,7 +98,7 @@ def export(
             was published.
         FileError: the folder cannot be made.
     """
-    _check_task(task)
+    check_task(task)
     require("export", "tensorflow", "tf2onnx", "onnx", "ai_edge_litert")
     from ntm.export.publish import publish  # noqa: PLC0415  (it imports TensorFlow)
 
@@ -163,7 +163,7 @@ def evaluate(
         TypeError: ``model``, ``task`` or ``sizes`` is none of these, or a number is no whole number.
         ValueError: a number is too small.
     """
-    _check_task(task)
+    check_task(task)
     from ntm.runtime.evaluate import evaluate as evaluate_on  # noqa: PLC0415  (as the next one: it imports NumPy)
     from ntm.runtime.model import Model  # noqa: PLC0415
 
@@ -179,7 +179,12 @@ def evaluate(
     )
 
 
-def _check_task(task: object) -> None:
+def check_task(task: object) -> None:
+    """Refuse what is no task and no name of one.
+
+    Raises:
+        TypeError: says what it is instead.
+    """
     from ntm.tasks import Task  # noqa: PLC0415  (it imports NumPy)
 
     if isinstance(task, type) and issubclass(task, Task):

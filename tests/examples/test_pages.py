@@ -27,7 +27,8 @@ def test_every_example_is_listed_with_its_needs() -> None:
     page = (ROOT / "examples" / "README.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| \[`(.+?)`\]\((.+?)\) \| \S.* \| \S.* \|$", page, re.MULTILINE)
     assert all(name == link for name, link in rows)
-    assert sorted(name for name, _ in rows) == sorted(EXAMPLES)
+    notebooks = [path.name for path in (ROOT / "examples").glob("*.ipynb")]
+    assert sorted(name for name, _ in rows) == sorted([*EXAMPLES, *notebooks])
 
 
 @pytest.mark.parametrize("name", sorted(EXAMPLES))
