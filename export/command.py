@@ -35,7 +35,12 @@ def export(
         pathlib.Path | None, typer.Option("--output", "-o", metavar="DIR", help="The folder to make.")
     ] = None,
     format_: Annotated[
-        list[Format], typer.Option("--format", help="What the folder is to hold; may be given several times.")
+        list[Format],
+        typer.Option(
+            "--format",
+            metavar="FORMAT",
+            help=f"What the folder is to hold: {', '.join(Format)}; may be given several times.",
+        ),
     ] = [Format.ONNX],  # noqa: B006  (typer copies it)
     task: Annotated[
         str | None,
