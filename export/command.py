@@ -109,9 +109,11 @@ def export(
     require("export", "tensorflow", "tf2onnx", "onnx", "ai_edge_litert")
     console.import_tensorflow()
     from ntm.export import publish  # noqa: PLC0415  (as the next ones: it imports TensorFlow)
+    from ntm.training import devices  # noqa: PLC0415
     from ntm.training.beyond import sentence  # noqa: PLC0415
     from ntm.training.run import load_run  # noqa: PLC0415
 
+    devices.hide_gpus()
     try:
         if output is not None:
             formats = publish.FORMATS if Format.ALL in format_ else dict.fromkeys(wanted.value for wanted in format_)

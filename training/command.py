@@ -32,7 +32,7 @@ _LIST = "help"  # the name of a task that lists the tasks instead
 _DEFAULT = "copy"
 # Parameters of the command that are no options of the network, nor of its training.
 _NOT_OF_THE_RECIPE = (
-    *("output", "task", "option", "config", "initial", "log_dir", "resume", "force"),
+    *("output", "task", "option", "config", "initial", "log_dir", "device", "resume", "force"),
     *("as_json", "quiet", "version"),
 )
 
@@ -287,6 +287,15 @@ def train(
         int | None,
         _ReportOption(min=1, metavar="BATCHES", help="Make one of these every so many.", show_default="1000"),
     ] = None,
+    device: Annotated[
+        str | None,
+        Option(
+            metavar="DEVICE",
+            autocompletion=console.words("cpu", "gpu"),
+            help="Where to compute: cpu, gpu, or one of several GPUs, e.g. gpu:1.",
+            show_default="the first GPU, or else the CPU",
+        ),
+    ] = None,
     config: Annotated[
         pathlib.Path | None,
         Option(
@@ -334,8 +343,7 @@ def train(
     if not resume or task_options:
         learned = find(task or _DEFAULT, task_options)
     console.import_tensorflow()
-    from ntm.training.train import train as train_on  # noqa: PLC0415  (it imports TensorFlow)
-
+    train_on = _trainer(device)
     went_on = False
     with console.Progress(None, quiet=quiet) as bar, console.unhurried() as interrupted:
         lines = _Lines(enabled=not (quiet or bar.enabled))
@@ -362,6 +370,8 @@ def train(
                 replace=force,
                 initial=initial,
                 log_dir=log_dir,
+                device=device,
+                began=functools.partial(_tell_the_device, device, quiet=quiet or as_json),
                 report=report,
                 interrupted=interrupted,
                 started=_STARTED,
@@ -378,6 +388,22 @@ def train(
     elif not quiet:
         console.say(f"{_COMMAND}: {'' if went_on else 'nothing left to do: '}{_sentence(trained)}")
     return console.OK if trained.converged else console.WRONG
+
+
+def _trainer(device: str | None) -> Callable[..., "TrainedRun"]:
+    """The function that trains; for the CPU alone, no GPU is taken."""
+    from ntm.training import devices  # noqa: PLC0415  (as the next one: it imports TensorFlow)
+    from ntm.training.train import train as train_on  # noqa: PLC0415
+
+    if device == "cpu":
+        devices.hide_gpus()
+    return train_on
+
+
+def _tell_the_device(asked: str | None, device: str, *, quiet: bool) -> None:
+    """Say at the beginning where TensorFlow computes, where there is a choice; the last line says it anyway."""
+    if not quiet and (asked is not None or not device.startswith("cpu")):
+        console.say(f"{_COMMAND}: training on {device}")
 
 
 def _as_run(
@@ -471,15 +497,16 @@ def _sentence(trained: "TrainedRun") -> str:
     from ntm.training import beyond  # noqa: PLC0415  (it imports TensorFlow)
 
     summary = trained.summary
+    device = summary.get("device", "an unknown device")  # of an older run
     if not summary["converged"]:
         return (
-            f"not converged after {summary['sequences']:,} sequences in {summary['seconds']:.1f} s; "
+            f"not converged after {summary['sequences']:,} sequences in {summary['seconds']:.1f} s on {device}; "
             f"--resume goes on with more --max-batches than {summary['batches']}"
         )
     seen = beyond.sentence(summary, trained.config.training.goal)
     return (
         f"converged after {summary['sequences_to_converge']:,} sequences in {summary['seconds_to_converge']:.1f} s, "
-        f"finished after {summary['sequences']:,} in {summary['seconds']:.1f} s{seen and f'; {seen}'}"
+        f"finished after {summary['sequences']:,} in {summary['seconds']:.1f} s on {device}{seen and f'; {seen}'}"
     )
 
 

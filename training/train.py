@@ -21,7 +21,7 @@ from ntm.errors import FileError, RunError, TaskError
 from ntm.models import NetworkConfig
 from ntm.tasks.catalogue import find, recorded
 from ntm.tasks.task import Task, check_fits
-from ntm.training import compilation, run
+from ntm.training import compilation, devices, run
 from ntm.training.beyond import look_beyond
 from ntm.training.board import Board
 from ntm.training.config import TrainingConfig
@@ -44,6 +44,8 @@ def train(
     replace: bool = False,
     initial: str | os.PathLike[str] | TrainedRun | None = None,
     log_dir: str | os.PathLike[str] | None = None,
+    device: str | None = None,
+    began: Callable[[str], None] = lambda _: None,
     report: Report = lambda _: None,
     interrupted: Callable[[], bool] = lambda: False,
     started: float | None = None,
@@ -62,6 +64,9 @@ def train(
             of this task and by these options. The network is of the run's configuration, has no lessons and does not
             restart.
         log_dir: a folder for the event files of TensorBoard; needs the extra ``tensorboard``.
+        device: where to compute: ``"cpu"``, ``"gpu"``, or one of several such as ``"gpu:1"``; by default the first GPU,
+            or else the CPU. It is no part of the run: another one may resume it.
+        began: called with the name of the device, before TensorFlow compiles.
         report: called with every line of the history.
         interrupted: asked after every batch whether to stop; what was trained is saved then.
         started: when the process started, as ``time.monotonic`` counts; by default now.
@@ -92,6 +97,8 @@ def train(
                 temporary,
                 initial=initial,
                 log_dir=log_dir,
+                device=device,
+                began=began,
                 report=report,
                 interrupted=interrupted,
                 started=started,
@@ -114,8 +121,9 @@ def train(
             for misfit in misfits(learned, config.network, config.training):
                 warnings.warn(misfit, stacklevel=2)
         _check_locations(config)
-        with _within_memory(config, learned):
-            training = _Training(folder, lock, config, learned, started=started, source=source)
+        with _within_memory(config, learned), devices.on(device) as chosen:
+            began(chosen)
+            training = _Training(folder, lock, config, learned, started=started, source=source, device=chosen)
             if log_dir is not None:
                 report = _both(report, Board(log_dir, config, learned, training.trainer).report)
             _train(training, resume, replace, report, interrupted)
@@ -263,9 +271,10 @@ class _Training:
         *,
         started: float,
         source: TrainedRun | None,
+        device: str,
     ) -> None:
         self._folder, self._lock, self._config, self._task = folder, lock, config, task
-        self._started = started
+        self._started, self._device = started, device
         self._before = 0.0  # seconds of earlier processes
         self.trainer = Trainer(config.network, config.training, task, None if source is None else source.network)
         self.summary: dict[str, Any] = self._BEGINNING | {"restarts": self.trainer.progress.restarts}
@@ -347,6 +356,7 @@ class _Training:
             parameters=trainer.parameters,
             seed=self._config.training.seed,
             tensorflow=tf.__version__,
+            device=self._device,
         )
         progress = dataclasses.asdict(trainer.progress)
         state = trainer.state() | {_STEPS: np.array(self._steps, np.float64).reshape([-1, len(Step._fields)])}
