@@ -25,6 +25,7 @@ def train(
     initial: "TrainedRun | Path | None" = None,
     log_dir: Path | None = None,
     device: str | None = None,
+    distribute: str | None = None,
     report: Callable[[dict[str, Any]], None] = lambda _: None,
     **options: Any,
 ) -> "TrainedRun":
@@ -41,6 +42,9 @@ def train(
         log_dir: a folder for what TensorBoard shows; needs the extra ``tensorboard``.
         device: where to compute: ``"cpu"``, ``"gpu"``, or one of several such as ``"gpu:1"``; by default the first GPU,
             or else the CPU.
+        distribute: share every batch among devices: ``"mirrored"``, all GPUs of this machine; or ``"multiworker"``, all
+            devices of the processes that the environment variable ``TF_CONFIG`` names, each of which makes this call
+            before TensorFlow computes anything else.
         report: called now and then with the progress: a line of ``history.jsonl``.
         **options: fields of ``ntm.models.NTMConfig`` and ``ntm.training.config.TrainingConfig`` that are to differ from
             the recipe of the task, e.g. ``seed=3``, ``controller="lstm"`` or ``sizes={"length": (1, 40)}``; or
@@ -73,6 +77,7 @@ def train(
         initial=initial,
         log_dir=log_dir,
         device=device,
+        distribute=distribute,
         report=report,
         **options,
     )

@@ -32,7 +32,7 @@ _LIST = "help"  # the name of a task that lists the tasks instead
 _DEFAULT = "copy"
 # Parameters of the command that are no options of the network, nor of its training.
 _NOT_OF_THE_RECIPE = (
-    *("output", "task", "option", "config", "initial", "log_dir", "device", "resume", "force"),
+    *("output", "task", "option", "config", "initial", "log_dir", "device", "distribute", "resume", "force"),
     *("as_json", "quiet", "version"),
 )
 
@@ -296,6 +296,16 @@ def train(
             show_default="the first GPU, or else the CPU",
         ),
     ] = None,
+    distribute: Annotated[
+        str | None,
+        Option(
+            metavar="KIND",
+            autocompletion=console.words("mirrored", "multiworker"),
+            help="Share every batch among all GPUs of this machine: mirrored; or among the processes that the "
+            "environment variable TF_CONFIG names: multiworker.",
+            show_default="one device",
+        ),
+    ] = None,
     config: Annotated[
         pathlib.Path | None,
         Option(
@@ -371,7 +381,8 @@ def train(
                 initial=initial,
                 log_dir=log_dir,
                 device=device,
-                began=functools.partial(_tell_the_device, device, quiet=quiet or as_json),
+                distribute=distribute,
+                began=functools.partial(_tell_the_device, device or distribute, quiet=quiet or as_json),
                 report=report,
                 interrupted=interrupted,
                 started=_STARTED,

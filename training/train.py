@@ -25,6 +25,7 @@ from ntm.training import compilation, devices, run
 from ntm.training.beyond import look_beyond
 from ntm.training.board import Board
 from ntm.training.config import TrainingConfig
+from ntm.training.distribution import MULTIWORKER, Replicas
 from ntm.training.recipes import FURTHER, configure, misfits
 from ntm.training.run import RunConfig, TrainedRun
 from ntm.training.trainer import Progress, Step, Trainer, least_bytes
@@ -32,6 +33,12 @@ from ntm.training.trainer import Progress, Step, Trainer, least_bytes
 _CHECKPOINT_SECONDS = 5.0
 _LARGE_SIZE = 1 << 10  # a number of a size beyond which sequences are drawn with care: one may not fit the memory
 _STEPS = "steps"  # in the checkpoint: what each batch since the last line of the history has told
+
+# What a sum over all workers raises once one of them is gone.
+_LOST = (
+    *(tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError, tf.errors.DeadlineExceededError),
+    *(tf.errors.InternalError, tf.errors.FailedPreconditionError),
+)
 
 Report = Callable[[dict[str, Any]], None]
 
@@ -45,6 +52,7 @@ def train(
     initial: str | os.PathLike[str] | TrainedRun | None = None,
     log_dir: str | os.PathLike[str] | None = None,
     device: str | None = None,
+    distribute: str | None = None,
     began: Callable[[str], None] = lambda _: None,
     report: Report = lambda _: None,
     interrupted: Callable[[], bool] = lambda: False,
@@ -66,6 +74,9 @@ def train(
         log_dir: a folder for the event files of TensorBoard; needs the extra ``tensorboard``.
         device: where to compute: ``"cpu"``, ``"gpu"``, or one of several such as ``"gpu:1"``; by default the first GPU,
             or else the CPU. It is no part of the run: another one may resume it.
+        distribute: share every batch among devices: ``"mirrored"``, all GPUs of this machine; or ``"multiworker"``, all
+            devices of the processes in ``TF_CONFIG``, each of which makes this call. Only the chief writes the folder;
+            all of them read the one that is resumed. It is no part of the run either.
         began: called with the name of the device, before TensorFlow compiles.
         report: called with every line of the history.
         interrupted: asked after every batch whether to stop; what was trained is saved then.
@@ -78,7 +89,8 @@ def train(
 
     Raises:
         TaskError: there is no such task, or it breaks its contract.
-        RunError: an option cannot be used; or the folder is not free, not a run, or trained by another process.
+        RunError: an option cannot be used; the folder is not free, not a run, or trained by another process; or another
+            process that shares the training has ended.
         FileError: the folder cannot be read, made or written.
         MissingExtraError: TensorBoard is missing, and asked for.
         MemoryError: the network or a batch is too large.
@@ -87,25 +99,13 @@ def train(
         UserWarning: the memory is too small for the sequences.
     """
     started = time.monotonic() if started is None else started
+    if output is None and resume:
+        raise RunError("give the run folder to resume")
+    if device is not None and distribute is not None:
+        raise RunError("give either a device or how to distribute: a distributed training takes all devices")
+    replicas = None if distribute is None else Replicas(distribute, interrupted)
     source = initial if isinstance(initial, TrainedRun) or initial is None else run.load_run(pathlib.Path(initial))
-    if output is None:
-        if resume:
-            raise RunError("give the run folder to resume")
-        with tempfile.TemporaryDirectory() as temporary:
-            return train(
-                task,
-                temporary,
-                initial=initial,
-                log_dir=log_dir,
-                device=device,
-                began=began,
-                report=report,
-                interrupted=interrupted,
-                started=started,
-                **options,
-            )
-    folder = pathlib.Path(output)
-    with run.Lock(folder) as lock:
+    with _folder(output, resume, replicas) as folder, run.Lock(folder) as lock:
         if (resume or replace) and (folder / run.CONFIG).exists():
             lock.take()
         if resume:
@@ -121,13 +121,36 @@ def train(
             for misfit in misfits(learned, config.network, config.training):
                 warnings.warn(misfit, stacklevel=2)
         _check_locations(config)
-        with _within_memory(config, learned), devices.on(device) as chosen:
-            began(chosen)
-            training = _Training(folder, lock, config, learned, started=started, source=source, device=chosen)
-            if log_dir is not None:
+        with _within_memory(config, learned), _explaining_lost_workers(distribute), devices.on(device) as one:
+            where = one if replicas is None else f"{replicas.count} devices ({distribute})"
+            began(where)
+            training = _Training(
+                folder, lock, config, learned, started=started, source=source, device=where, replicas=replicas
+            )
+            if log_dir is not None and (replicas is None or replicas.is_chief):
                 report = _both(report, Board(log_dir, config, learned, training.trainer).report)
-            _train(training, resume, replace, report, interrupted)
+            stopping = interrupted if replicas is None else lambda: replicas.stopping
+            _train(training, resume, replace, report, stopping)
             return run.load_run(folder)
+
+
+@contextlib.contextmanager
+def _folder(output: str | os.PathLike[str] | None, resume: bool, replicas: Replicas | None) -> Iterator[pathlib.Path]:
+    """The run folder; a temporary one where none is asked for, and in a process that is not the chief.
+
+    Raises:
+        RunError: another process is to resume what is not a run.
+    """
+    if output is not None and (replicas is None or replicas.is_chief):
+        yield pathlib.Path(output)
+        return
+    with tempfile.TemporaryDirectory() as temporary:
+        if output is not None and resume:
+            run.load_config(pathlib.Path(output))
+            for name in (run.CONFIG, run.CHECKPOINT):
+                if (path := pathlib.Path(output, name)).exists():
+                    shutil.copyfile(path, pathlib.Path(temporary, name))
+        yield pathlib.Path(temporary)
 
 
 def _both(first: Report, second: Report) -> Report:
@@ -272,11 +295,14 @@ class _Training:
         started: float,
         source: TrainedRun | None,
         device: str,
+        replicas: Replicas | None,
     ) -> None:
         self._folder, self._lock, self._config, self._task = folder, lock, config, task
         self._started, self._device = started, device
         self._before = 0.0  # seconds of earlier processes
-        self.trainer = Trainer(config.network, config.training, task, None if source is None else source.network)
+        self._replicas = replicas
+        initial = None if source is None else source.network
+        self.trainer = Trainer(config.network, config.training, task, initial, replicas)
         self.summary: dict[str, Any] = self._BEGINNING | {"restarts": self.trainer.progress.restarts}
         if source is not None:
             self.summary["from_checkpoint_sha256"] = source.checkpoint_sha256
@@ -368,6 +394,8 @@ class _Training:
             step = self.trainer.train()
         except tf.errors.OpError as error:
             out_of_memory = isinstance(error, tf.errors.ResourceExhaustedError)
+            if self._replicas is not None:  # the others would not do it once more
+                raise
             if (out_of_memory and not compilation.is_to_blame(error.message)) or not compilation.discard():
                 raise
             self.trainer.recompile()  # or XLA would remember the failure
@@ -423,6 +451,17 @@ class _Training:
 
     def _seconds(self) -> float:
         return round(self._before + time.monotonic() - self._started, 3)
+
+
+@contextlib.contextmanager
+def _explaining_lost_workers(distribute: str | None) -> Iterator[None]:
+    """Raise RunError where a process that shares the training cannot be reached."""
+    try:
+        yield
+    except _LOST as error:
+        if distribute != MULTIWORKER or compilation.is_to_blame(error.message):
+            raise
+        raise RunError("another worker has ended, or cannot be reached; its own message may say why") from error
 
 
 @contextlib.contextmanager

@@ -139,7 +139,7 @@ def test_every_option_reaches_the_run(tmp_path: pathlib.Path) -> None:
     given = training | {"sizes": {"length": [1, 2], "repeats": [2, 2]}, "turn_content_off": True, "xla": False}
     assert config["training"].items() >= (given | {"content_learning_rate": 0.01}).items()
     others = {"output", "task", "option", "size", "resume", "force", "as_json", "quiet", "version"}
-    others |= {"curriculum", "config", "initial", "log_dir", "device"}
+    others |= {"curriculum", "config", "initial", "log_dir", "device", "distribute"}
     assert set(inspect.signature(command.train).parameters) == others | {*network, *training} | {
         "model",
         "layer_sizes",
