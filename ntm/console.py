@@ -371,7 +371,7 @@ def make_command(function: Callable[..., int | None]) -> Any:
     """A command as click has it, with typer's options for the completion of a shell: a ``typer.core.TyperCommand``."""
     app = typer.Typer(rich_markup_mode=None)
     app.command(cls=_Command)(function)
-    command = typer.main.get_command(app)
+    command: Any = typer.main.get_command(app)
     for parameter in command.params:
         if parameter.name in _OF_COMPLETION:
             parameter.is_eager = True

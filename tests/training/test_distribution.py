@@ -58,10 +58,17 @@ import ntm
 cpu, = tf.config.list_physical_devices("CPU")
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 folder, options = sys.argv[1], json.loads(sys.argv[2])
-for name, distribute in (("one", None), ("two", "mirrored")):
-    trained = ntm.train("copy", f"{folder}/{name}", distribute=distribute, max_batches=20, **options)
+trained = ntm.train("copy", folder, distribute="mirrored", max_batches=20, **options)
 print(trained.summary["device"])
 """
+
+
+@pytest.fixture(scope="module")
+def one(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """The run of one process on one device."""
+    folder = tmp_path_factory.mktemp("runs") / "one"
+    ntm.train("copy", folder, max_batches=20, report_batches=5, xla=False, **_OPTIONS)
+    return folder
 
 
 def _free_ports(count: int) -> list[int]:
@@ -81,7 +88,7 @@ def _assert_alike(one: pathlib.Path, other: pathlib.Path) -> None:
         np.testing.assert_allclose(found[name], expected[name], rtol=0, atol=_TOLERANCE, err_msg=name)
 
 
-def test_two_workers_train_to_the_variables_of_one(tmp_path: pathlib.Path) -> None:
+def test_two_workers_train_to_the_variables_of_one(one: pathlib.Path, tmp_path: pathlib.Path) -> None:
     addresses = [f"127.0.0.1:{port}" for port in _free_ports(2)]
     (tmp_path / "temporary").mkdir()
     workers = []
@@ -100,17 +107,16 @@ def test_two_workers_train_to_the_variables_of_one(tmp_path: pathlib.Path) -> No
     assert {path.name for path in (tmp_path / "two").iterdir()} == {"config.json", "history.jsonl", "checkpoint.npz"}
     assert os.listdir(tmp_path / "temporary") == []
 
-    ntm.train("copy", tmp_path / "one", max_batches=20, report_batches=5, xla=False, **_OPTIONS)
-    _assert_alike(tmp_path / "one", tmp_path / "two")
-    assert load_run(tmp_path / "one").config == load_run(tmp_path / "two").config
+    _assert_alike(one, tmp_path / "two")
+    assert load_run(one).config == load_run(tmp_path / "two").config
 
 
-def test_two_devices_train_to_the_variables_of_one(tmp_path: pathlib.Path) -> None:
-    """With XLA."""
-    command = [sys.executable, "-c", _MIRRORED, str(tmp_path), json.dumps(_OPTIONS)]
+def test_two_devices_train_to_the_variables_of_one(one: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    """The two with XLA."""
+    command = [sys.executable, "-c", _MIRRORED, str(tmp_path / "two"), json.dumps(_OPTIONS)]
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, "2 devices (mirrored)\n"), done.stderr
-    _assert_alike(tmp_path / "one", tmp_path / "two")
+    _assert_alike(one, tmp_path / "two")
 
 
 def test_the_shares_of_a_batch_weigh_as_much_as_they_hold() -> None:
@@ -183,5 +189,5 @@ def test_what_cannot_be_distributed_is_refused(
 
 def test_a_batch_is_shared_evenly_or_refused() -> None:
     replicas: Any = types.SimpleNamespace(count=3)
-    with pytest.raises(RunError, match="^the batch size must be a multiple of the 3 replicas, not 8$"):
+    with pytest.raises(RunError, match=r"^the batch size must be a multiple of the 3 replicas, not 8$"):
         Replicas.check_divides(replicas, 8)
