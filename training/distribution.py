@@ -11,6 +11,7 @@ schedule: whatever decides about it is summed over all replicas, or is the chief
 
 import json
 import os
+import zlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -139,6 +140,23 @@ class Replicas:
         )
         found: list[float] = self.strategy.reduce(tf.distribute.ReduceOp.SUM, own, axis=None).numpy().tolist()
         return found
+
+    def check_alike(self, what: str) -> None:
+        """Refuse to train where another process begins with something else than the chief.
+
+        Args:
+            what: the options and the progress of this process.
+
+        Raises:
+            RunError: the chief has others.
+        """
+        own = float(zlib.crc32(what.encode()))
+        if self.of_chief([own]) != [own]:
+            raise RunError("this worker has other options than the chief, or resumes another checkpoint")
+
+    def wait(self) -> None:
+        """Wait until all processes have come here."""
+        self.of_chief([0.0])
 
 
 def _is_chief(text: str | None) -> bool:

@@ -131,6 +131,8 @@ def train(
                 report = _both(report, Board(log_dir, config, learned, training.trainer).report)
             stopping = interrupted if replicas is None else lambda: replicas.stopping
             _train(training, resume, replace, report, stopping)
+            if replicas is not None:
+                replicas.wait()  # for the chief's last checkpoint, which may be resumed from next
             return run.load_run(folder)
 
 
@@ -245,6 +247,7 @@ def _resumed(folder: pathlib.Path, given: Task | str | None, options: dict[str, 
 def _train(training: "_Training", resume: bool, replace: bool, report: Report, interrupted: Callable[[], bool]) -> None:
     if resume and training.resume():
         return
+    training.check_alike()
     begun = resume
     trainer, config = training.trainer, training.trainer.config
     last_save = time.monotonic()
@@ -342,6 +345,15 @@ class _Training:
         run.save_config(self._folder, self._config)  # with the batches that are allowed now
         run.rewind_history(self._folder, self.trainer.progress.batches)
         return False
+
+    def check_alike(self) -> None:
+        """Refuse to share a training that another process begins differently.
+
+        Raises:
+            RunError: the chief has other options, or another checkpoint.
+        """
+        if self._replicas is not None:
+            self._replicas.check_alike(f"{json.dumps(self._config.as_dict())}, {self.trainer.progress}")
 
     def _restore(self, state: dict[str, np.ndarray], summary: dict[str, Any]) -> None:
         """Go on from what a checkpoint holds.

@@ -34,9 +34,10 @@ from ntm.training.run import load_run, load_state
 _TOLERANCE = 1e-6
 _OPTIONS: dict[str, Any] = {"controller_sizes": (8,), "sizes": {"length": (1, 3)}, "batch_size": 8}
 
-# Both workers are stopped by the second one alone, and go on.
+# Both workers are stopped by the second one alone, and go on; then the second one is given another seed.
 _WORKER = """
 import json, os, sys
+from ntm.errors import RunError
 from ntm.training.train import train
 
 folder, options = sys.argv[1], json.loads(sys.argv[2])
@@ -48,6 +49,11 @@ stopped = train(
 )
 ended = train("copy", folder, resume=True, distribute="multiworker", max_batches=20)
 print(json.dumps([stopped.summary["batches"], ended.summary["batches"], ended.summary["device"], len(seen)]))
+sys.stdout.flush()
+try:
+    train("copy", f"{folder}-other", distribute="multiworker", max_batches=1, seed=int(is_second), xla=False, **options)
+except RunError as error:
+    print(error)
 """
 
 _MIRRORED = """
@@ -101,8 +107,11 @@ def test_two_workers_train_to_the_variables_of_one(one: pathlib.Path, tmp_path: 
         )
     ended = [worker.communicate(timeout=300) for worker in workers]
     assert [worker.returncode for worker in workers] == [0, 0], ended
-    for out, _ in ended:
-        assert json.loads(out) == [6, 20, "2 devices (multiworker)", 1]
+    (first, refused_by_chief), (second, refused_by_second) = (out.splitlines() for out, _ in ended)
+    assert json.loads(first) == json.loads(second) == [6, 20, "2 devices (multiworker)", 1]
+    assert refused_by_second == "this worker has other options than the chief, or resumes another checkpoint"
+    assert refused_by_chief == "another worker has ended, or cannot be reached; its own message may say why"
+    assert not (tmp_path / "two-other").exists()
     # The chief has written the run, and the other worker has left nothing.
     assert {path.name for path in (tmp_path / "two").iterdir()} == {"config.json", "history.jsonl", "checkpoint.npz"}
     assert os.listdir(tmp_path / "temporary") == []
