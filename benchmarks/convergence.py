@@ -3,7 +3,8 @@
 Options after ``--`` go to ``ntm-train``, e.g. ``-- --task associative-recall``. Every run is a process of its own. The
 time of ``python -c "import tensorflow"`` is measured between the runs, and the times are also given as multiples of its
 median. The climb is how far the loss, a mean of 25 batches, rose above the lowest one before it, once the network that
-is kept had converged. The exit code is 1 if a seed has not converged.
+is kept had converged. With ``--ray`` the seeds are tasks of Ray, each of which measures the import on its machine too.
+The exit code is 1 if a seed has not converged.
 """
 
 import argparse
@@ -21,6 +22,7 @@ import time
 from importlib.metadata import version
 from typing import Any
 
+from on_ray import add_ray, results
 from programs import seconds_to_import
 from seeds import add_seeds
 
@@ -42,6 +44,7 @@ def main() -> int:
     """Run the seeds and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_seeds(parser, "0-9")
+    add_ray(parser)
     parser.add_argument("--keep", type=pathlib.Path, help="a folder to keep the run folders in")
     parser.add_argument("options", nargs="*", help="further options of ntm-train, after --")
     arguments = parser.parse_args()
@@ -50,13 +53,11 @@ def main() -> int:
     print(f"`{shlex.join(['ntm-train', *arguments.options])}`\n")
     print(f"| {' | '.join(COLUMNS)} |\n|{' ---: |' * len(COLUMNS)}")
     rows, imports = [], []
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = arguments.keep or pathlib.Path(temporary)
-        for seed in arguments.seeds:
-            imports.append(seconds_to_import())
-            rows.append(_train(folder / f"seed-{seed}", seed, arguments.options))
-            cells = ["" if value is None else str(value) for value in rows[-1].values()]
-            print(f"| {seed} | {' | '.join(cells)} |", flush=True)
+    for seconds, row in results(arguments.ray, _measure, [(seed, arguments) for seed in arguments.seeds]):
+        imports.append(seconds)
+        rows.append(row)
+        cells = ["" if value is None else str(value) for value in row.values()]
+        print(f"| {' | '.join(cells)} |", flush=True)
 
     base = statistics.median(imports)
     print(f"\n`import tensorflow`: median {base:.2f} s")
@@ -71,6 +72,14 @@ def main() -> int:
         print(f"| sequences to converge | {statistics.median(seen):,.0f} | {max(seen):,} |")
     print(f"\n{len(converged)} of {len(rows)} seeds converged, {sum(row['nan'] for row in rows)} NaN")
     return 0 if len(converged) == len(rows) else 1
+
+
+def _measure(seed: int, arguments: argparse.Namespace) -> tuple[float, dict[str, Any]]:
+    """The seconds of an import of TensorFlow, and the row of a training."""
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = arguments.keep or pathlib.Path(temporary)
+        seconds = seconds_to_import()
+        return seconds, {"seed": seed} | _train(folder / f"seed-{seed}", seed, arguments.options)
 
 
 def _train(folder: pathlib.Path, seed: int, options: list[str]) -> dict[str, Any]:

@@ -3,7 +3,8 @@
 Every seed is a process of ``ntm-train``, with default options or those after ``--``, e.g. ``-- --controller lstm``, and
 then one of ``ntm-export --format onnx``. Wrong bits and cost are those of the exported model on fresh sequences.
 ``--runs`` names a folder with the run folders ``TASK/seed-0``, ``TASK/seed-1`` …; those that it lacks are trained and
-stay there. The exit code is 1 if a seed has not converged or was not exported.
+stay there. With ``--ray`` the seeds are tasks of Ray. The exit code is 1 if a seed has not converged or was not
+exported.
 """
 
 import argparse
@@ -20,6 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from evaluations import EVALUATIONS, Evaluation
+from on_ray import add_ray, pool
 from programs import export, seconds_to_import, train
 from seeds import add_seeds
 
@@ -39,20 +41,19 @@ def main() -> int:
     parser.add_argument("--tasks", default=",".join(EVALUATIONS), help="with commas between (default: %(default)s)")
     parser.add_argument("--runs", type=pathlib.Path, help="a folder with run folders, which need not be trained")
     parser.add_argument("--at-once", type=int, default=1, help="seeds that train at a time (default: %(default)s)")
+    add_ray(parser)
     parser.add_argument("--sequences", type=int, default=1_000, help="of each size (default: %(default)s)")
     parser.add_argument("--json", action="store_true", help="print all figures as JSON instead")
     parser.add_argument("options", nargs="*", metavar="OPTION", help="of ntm-train, after --")
     arguments = parser.parse_args()
+    if arguments.ray is not None and arguments.at_once != 1:
+        parser.error("give either --at-once or --ray: Ray trains as many seeds at a time as it has cores")
     start, imported = time.monotonic(), seconds_to_import()
     runs: dict[str, list[Run]] = {task: [] for task in arguments.tasks.split(",")}
     seeds_of_tasks = list(itertools.product(runs, arguments.seeds))
-    with tempfile.TemporaryDirectory() as temporary, ThreadPoolExecutor(arguments.at_once) as pool:
-        folder = arguments.runs or pathlib.Path(temporary)
-        models = pathlib.Path(temporary, "model")
-        running = [
-            pool.submit(_run, task, seed, folder / task / f"seed-{seed}", models / task / str(seed), arguments)
-            for task, seed in seeds_of_tasks
-        ]
+    at_a_time = ThreadPoolExecutor(arguments.at_once) if arguments.ray is None else pool(arguments.ray)
+    with at_a_time as executor:
+        running = [executor.submit(_run, task, seed, arguments) for task, seed in seeds_of_tasks]
         for (task, seed), found in zip(seeds_of_tasks, running, strict=True):
             runs[task].append(found.result())
             print(f"{task}, seed {seed}: {_row(runs[task][-1])}", file=sys.stderr, flush=True)
@@ -69,13 +70,16 @@ def main() -> int:
     return console.OK if all(run["converged"] and run["sizes"] for seeds in runs.values() for run in seeds) else 1
 
 
-def _run(task: str, seed: int, run: pathlib.Path, model: pathlib.Path, arguments: argparse.Namespace) -> Run:
+def _run(task: str, seed: int, arguments: argparse.Namespace) -> Run:
     """Train, unless that is done, export, and evaluate."""
-    train(run, seed, ["--task", task, *arguments.options])
-    exported = export(run, model)
-    sizes = _evaluate(ntm.load(model), EVALUATIONS[task], arguments.sequences) if exported else []
-    kept = ("converged", "seconds_to_converge", "seconds", "sequences_to_converge", "sequences", "restarts")
-    return {"seed": seed} | {name: load_run(run).summary[name] for name in kept} | {"sizes": sizes}
+    with tempfile.TemporaryDirectory() as temporary:
+        run = (arguments.runs or pathlib.Path(temporary)) / task / f"seed-{seed}"
+        model = pathlib.Path(temporary, "model")
+        train(run, seed, ["--task", task, *arguments.options])
+        exported = export(run, model)
+        sizes = _evaluate(ntm.load(model), EVALUATIONS[task], arguments.sequences) if exported else []
+        kept = ("converged", "seconds_to_converge", "seconds", "sequences_to_converge", "sequences", "restarts")
+        return {"seed": seed} | {name: load_run(run).summary[name] for name in kept} | {"sizes": sizes}
 
 
 def _evaluate(model: ntm.Model, evaluations: Sequence[Evaluation], sequences: int) -> list[dict[str, Any]]:

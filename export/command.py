@@ -35,7 +35,12 @@ def export(
         pathlib.Path | None, typer.Option("--output", "-o", metavar="DIR", help="The folder to make.")
     ] = None,
     format_: Annotated[
-        list[Format], typer.Option("--format", help="What the folder is to hold; may be given several times.")
+        list[Format],
+        typer.Option(
+            "--format",
+            metavar="FORMAT",
+            help=f"What the folder is to hold: {', '.join(Format)}; may be given several times.",
+        ),
     ] = [Format.ONNX],  # noqa: B006  (typer copies it)
     task: Annotated[
         str | None,
@@ -104,9 +109,11 @@ def export(
     require("export", "tensorflow", "tf2onnx", "onnx", "ai_edge_litert")
     console.import_tensorflow()
     from ntm.export import publish  # noqa: PLC0415  (as the next ones: it imports TensorFlow)
+    from ntm.training import devices  # noqa: PLC0415
     from ntm.training.beyond import sentence  # noqa: PLC0415
     from ntm.training.run import load_run  # noqa: PLC0415
 
+    devices.hide_gpus()
     try:
         if output is not None:
             formats = publish.FORMATS if Format.ALL in format_ else dict.fromkeys(wanted.value for wanted in format_)

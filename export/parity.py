@@ -2,8 +2,9 @@
 
 Every step of a graph starts from the state that TensorFlow has. A graph of several steps is compared so in the state
 after its first step, and then all its steps with that one repeated, and with y of the graph of one step. TensorFlow
-computes in float64. So the error of the graph is measured and nothing else: left to itself over many steps one rounding
-can grow, and TensorFlow with XLA and TensorFlow without part just as far from each other.
+computes in float64, and whole runs in float32; on the CPU, since a GPU would round the factors of a float32 product to
+TF32. So the error of the graph is measured and nothing else: left to itself over many steps one rounding can grow, and
+TensorFlow with XLA and TensorFlow without part just as far from each other.
 
 A quantised graph has other numbers by intent. No bit may differ all the same, and left to itself it may not get more
 bits wrong than TensorFlow, at any size.
@@ -23,6 +24,7 @@ from ntm.export.step import Sizes, step_function
 from ntm.models import Network
 from ntm.runtime.metadata import ADDS, MEMORY, STEP, Metadata, X, Y, next_name
 from ntm.tasks.task import Size, Task, corners, describe, draw
+from ntm.training.devices import full_float32
 
 TOLERANCE = 1e-5
 _ROUNDING = 1e-3  # no rounding was seen to grow beyond this in a step
@@ -150,6 +152,7 @@ def sizes_to_compare(task: Task, trained: Mapping[str, range]) -> list[Size]:
     return [size for i, size in enumerate(sizes) if size not in sizes[:i]]
 
 
+@full_float32()
 def prove(
     network: Network,
     task: Task,
@@ -197,6 +200,7 @@ def prove(
     return agreements
 
 
+@full_float32()
 def write_down(
     network: Network, task: Task, size: Size, times: Sequence[int], sizes: Sizes
 ) -> list[tuple[Tensors, Tensors]]:

@@ -19,6 +19,7 @@ from ntm.export.source import LOCATIONS, Source
 from ntm.runtime.metadata import Metadata, MetadataError, StateTensor
 from ntm.tasks.catalogue import recorded
 from ntm.tasks.task import Task, check_fits, check_size, corners
+from ntm.training.devices import full_float32
 from ntm.training.run import TrainedRun, load_run
 
 __all__ = ["FORMATS", "DisagreementError", "publish", "table", "verify"]
@@ -194,6 +195,7 @@ def _are_close(said: Any, expected: Any) -> bool:
     return bool(said == expected)
 
 
+@full_float32()
 def _candidates(folder: pathlib.Path) -> list[Candidate]:
     of_format = (candidate for module in FORMATS.values() for candidate in module.candidates(folder))
     return [*of_format, *of_fixed.candidates(folder)]

@@ -24,6 +24,8 @@ def train(
     replace: bool = False,
     initial: "TrainedRun | Path | None" = None,
     log_dir: Path | None = None,
+    device: str | None = None,
+    distribute: str | None = None,
     report: Callable[[dict[str, Any]], None] = lambda _: None,
     **options: Any,
 ) -> "TrainedRun":
@@ -38,6 +40,11 @@ def train(
         initial: a run, or its folder, whose network to begin with: it goes on learning, on this task and with these
             options, as a new run.
         log_dir: a folder for what TensorBoard shows; needs the extra ``tensorboard``.
+        device: where to compute: ``"cpu"``, ``"gpu"``, or one of several such as ``"gpu:1"``; by default the first GPU,
+            or else the CPU.
+        distribute: share every batch among devices: ``"mirrored"``, all GPUs of this machine; or ``"multiworker"``, all
+            devices of the processes that the environment variable ``TF_CONFIG`` names, each of which makes this call
+            before TensorFlow computes anything else.
         report: called now and then with the progress: a line of ``history.jsonl``.
         **options: fields of ``ntm.models.NTMConfig`` and ``ntm.training.config.TrainingConfig`` that are to differ from
             the recipe of the task, e.g. ``seed=3``, ``controller="lstm"`` or ``sizes={"length": (1, 40)}``; or
@@ -51,7 +58,7 @@ def train(
         MissingExtraError: TensorFlow is missing, or TensorBoard where it is asked for.
         TaskError: there is no such task, or it breaks its contract.
         TypeError: ``task`` is none of these.
-        RunError: an option cannot be used, or ``output`` is not free, or not a run.
+        RunError: an option cannot be used, there is no such device, or ``output`` is not free, or not a run.
         FileError: the folder cannot be read, made or written.
         MemoryError: the network or a batch is too large.
     """
@@ -63,7 +70,16 @@ def train(
     from ntm.training.train import train as train_on  # noqa: PLC0415  (it imports TensorFlow)
 
     return train_on(
-        task, output, resume=resume, replace=replace, initial=initial, log_dir=log_dir, report=report, **options
+        task,
+        output,
+        resume=resume,
+        replace=replace,
+        initial=initial,
+        log_dir=log_dir,
+        device=device,
+        distribute=distribute,
+        report=report,
+        **options,
     )
 
 

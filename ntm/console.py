@@ -5,6 +5,7 @@ A command is a function with typer's annotations that returns its exit code (or 
 """
 
 import contextlib
+import functools
 import gc
 import importlib
 import io
@@ -21,6 +22,7 @@ from types import FrameType
 from typing import Annotated, Any, NoReturn, Self
 
 import typer
+import typer.completion
 import typer.core
 
 from ntm import __version__
@@ -182,7 +184,7 @@ def fail(command: str, message: str, code: int = TROUBLE) -> NoReturn:
 
 
 def _show_version(context: typer.Context, wanted: bool) -> None:
-    if not wanted:
+    if not wanted or context.resilient_parsing:  # as where a shell completes what has been typed
         return
     from ntm.runtime import folder  # noqa: PLC0415  (only this needs it)
 
@@ -209,6 +211,15 @@ Version = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print no progress and no summary; errors stay.")]
+
+
+def words(*choices: str) -> Callable[[str], list[str]]:
+    """The ``autocompletion`` of an option that takes one of these words."""
+
+    def completed(incomplete: str) -> list[str]:
+        return [choice for choice in choices if choice.startswith(incomplete)]
+
+    return completed
 
 
 class Progress:
@@ -315,27 +326,87 @@ def stderr_is_terminal() -> bool:
 
 
 class _Command(typer.core.TyperCommand):
-    """A command whose help can be printed in the encoding of stdout; click would take UTF-8 instead of ASCII."""
+    """A command with plain help: options in groups, and in the encoding of stdout; click would take UTF-8 for ASCII.
+
+    The group of an option is its ``rich_help_panel``, which typer itself shows only in help that is drawn with boxes.
+    """
 
     def get_help(self, ctx: Any) -> str:
         encoding = getattr(sys.stdout, "encoding", "utf-8")
         return super().get_help(ctx).encode(encoding, "backslashreplace").decode(encoding)
 
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        groups: dict[str, list[tuple[str, str]]] = {}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record is None:
+                continue
+            usual = "Options"
+            if parameter.param_type_name == "argument":
+                usual, record = "Arguments", (parameter.metavar or record[0], record[1])  # without its type
+            groups.setdefault(getattr(parameter, "rich_help_panel", None) or usual, []).append(record)
+        for group, records in groups.items():
+            with formatter.section(group):
+                formatter.write_dl(records)
+
 
 def _invoke(name: str, function: Callable[..., int | None]) -> int:
-    """Parse the arguments and call the function.
+    """Parse the arguments and call the function; or complete them, where a shell asks for that.
 
     Not by ``app()``: that prints errors on many lines and ends a broken pipe with exit code 1.
     """
-    app = typer.Typer(add_completion=False, rich_markup_mode=None)
-    app.command(cls=_Command)(function)
-    command = typer.main.get_command(app)
+    command = make_command(function)
+    variable = f"_{name}_COMPLETE".replace("-", "_").upper()  # as the scripts of typer set it
     try:
+        if variable in os.environ:
+            return typer.completion.shell_complete(command, {}, name, variable, os.environ[variable])
         with command.make_context(name, sys.argv[1:]) as context:
             _require_address_space(_ADDRESS_SPACE)
             return command.invoke(context) or OK
     except typer.Exit as end:
         return end.exit_code
+
+
+def make_command(function: Callable[..., int | None]) -> Any:
+    """A command as click has it, with typer's options for the completion of a shell: a ``typer.core.TyperCommand``."""
+    app = typer.Typer(rich_markup_mode=None)
+    app.command(cls=_Command)(function)
+    command: Any = typer.main.get_command(app)
+    for parameter in command.params:
+        if parameter.name in _OF_COMPLETION:
+            parameter.is_eager = True
+            parameter.callback = functools.partial(_show_completion, parameter.callback)
+            parameter.help = _OF_COMPLETION[parameter.name]
+    return command
+
+
+# Typer's own help of the second takes three lines.
+_OF_COMPLETION = {
+    "install_completion": "Install completion for the current shell.",
+    "show_completion": "Print the script of the completion for the current shell.",
+}
+
+
+def _show_completion(act: Any, context: Any, parameter: Any, wanted: bool) -> None:
+    """Let typer install the completion of a shell, or print its script, and end; what typer says is our output.
+
+    Raises:
+        CommandError: typer does not know the shell that the command was started from.
+    """
+    if not wanted or context.resilient_parsing:
+        return
+    check_stdout()
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+            act(context, parameter, wanted)
+    except typer.Exit as end:
+        raise CommandError(
+            "no completion for this shell: start the command from bash, zsh, fish or PowerShell"
+        ) from end
+    except SystemExit as end:
+        show(said.getvalue().rstrip())
+        raise typer.Exit from end
 
 
 def _require_address_space(mebibytes: int) -> None:

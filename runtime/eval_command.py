@@ -73,7 +73,7 @@ def evaluate(
         Option(min=1, max=1 << 16, metavar="B", help="Sequences that run side by side.", show_default="the fastest"),
     ] = None,
     threads: options.Threads = None,
-    seed: Annotated[int, Option(min=0, help="Seed of the sequences.")] = 0,
+    seed: Annotated[int, Option(min=0, metavar="SEED", help="Seed of the sequences.")] = 0,
     plot: Annotated[
         pathlib.Path | None,
         Option(

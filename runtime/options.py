@@ -9,10 +9,22 @@ from typer import Option
 
 from ntm import console
 from ntm.errors import explaining
+from ntm.runtime import folder
+
+
+def _bundled(incomplete: str) -> list[str]:
+    """The bundled models whose names begin so."""
+    return console.words(*folder.bundled())(incomplete)
+
 
 Model = Annotated[
     str,
-    Option("--model", metavar="MODEL", help="A bundled model's name, or the folder of an exported model."),
+    Option(
+        "--model",
+        metavar="MODEL",
+        help="A bundled model's name, or the folder of an exported model.",
+        autocompletion=_bundled,
+    ),
 ]
 Threads = Annotated[
     int | None,

@@ -1,6 +1,7 @@
 """``ntm-train``: train a Neural Turing Machine, or an LSTM, on a task."""
 
 import dataclasses
+import functools
 import json
 import math
 import pathlib
@@ -31,9 +32,21 @@ _LIST = "help"  # the name of a task that lists the tasks instead
 _DEFAULT = "copy"
 # Parameters of the command that are no options of the network, nor of its training.
 _NOT_OF_THE_RECIPE = (
-    *("output", "task", "option", "config", "initial", "log_dir", "resume", "force"),
+    *("output", "task", "option", "config", "initial", "log_dir", "device", "distribute", "resume", "force"),
     *("as_json", "quiet", "version"),
 )
+
+
+# The groups of the help; the other options are in a group of their own.
+_LearningOption = functools.partial(Option, rich_help_panel="Learning")
+_NetworkOption = functools.partial(Option, rich_help_panel="Network")
+_ReportOption = functools.partial(Option, rich_help_panel="Reports and checkpoints")
+
+
+def _task_names(incomplete: str) -> list[str]:
+    from ntm.tasks import BUILT_IN  # noqa: PLC0415  (it imports NumPy)
+
+    return console.words(*BUILT_IN, _LIST)(incomplete)
 
 
 def train(
@@ -45,6 +58,7 @@ def train(
         str | None,
         Option(
             metavar="TASK",
+            autocompletion=_task_names,
             help=f"What to learn: a task of the paper, or FILE.py:CLASS; `{_LIST}` lists them.",
             show_default=f"{_DEFAULT}, or the task of a resumed run",
         ),
@@ -64,23 +78,25 @@ def train(
         ),
     ] = [],  # noqa: B006
     seed: Annotated[
-        int | None, Option(min=0, max=(1 << 31) - 1, help="Seed of the network and of the data.", show_default="0")
+        int | None,
+        Option(min=0, max=(1 << 31) - 1, metavar="SEED", help="Seed of the network and of the data.", show_default="0"),
     ] = None,
     max_batches: Annotated[
         int | None,
-        Option(
+        _LearningOption(
             min=1,
             max=(1 << 31) - 1,
+            metavar="BATCHES",
             help="Stop after so many batches, those of a resumed run included.",
             show_default=_RECIPE,
         ),
     ] = None,
     batch_size: Annotated[
-        int | None, Option(min=1, max=1 << 16, metavar="B", help="Sequences in a batch.", show_default=_RECIPE)
+        int | None, _LearningOption(min=1, max=1 << 16, metavar="B", help="Sequences in a batch.", show_default=_RECIPE)
     ] = None,
     early_stopping: Annotated[
         bool | None,
-        Option(
+        _LearningOption(
             "--early-stopping/--no-early-stopping",
             help="End once the network has converged and annealing is over; if not, after --max-batches.",
             show_default="early-stopping",
@@ -88,25 +104,26 @@ def train(
     ] = None,
     optimizer: Annotated[
         str | None,
-        Option(
+        _LearningOption(
             metavar="NAME",
+            autocompletion=console.words("adam", "rmsprop"),
             help="The optimiser: adam, or rmsprop, by default with the settings of the paper.",
             show_default="adam",
         ),
     ] = None,
     learning_rate: Annotated[
-        float | None, Option(metavar="RATE", help="Above 0 and at most 1.", show_default=_RECIPE)
+        float | None, _LearningOption(metavar="RATE", help="Above 0 and at most 1.", show_default=_RECIPE)
     ] = None,
     momentum: Annotated[
-        float | None, Option(metavar="SHARE", help="Of rmsprop, from 0 to below 1.", show_default="0.9")
+        float | None, _LearningOption(metavar="SHARE", help="Of rmsprop, from 0 to below 1.", show_default="0.9")
     ] = None,
     clip_norm: Annotated[
         float | None,
-        Option(min=0, metavar="NORM", help="The largest norm of the gradient; 0: any.", show_default="1"),
+        _LearningOption(min=0, metavar="NORM", help="The largest norm of the gradient; 0: any.", show_default="1"),
     ] = None,
     clip_element: Annotated[
         float | None,
-        Option(
+        _LearningOption(
             min=0,
             metavar="MOST",
             help="The largest magnitude of a number in the gradient; 0: any. The paper has 10.",
@@ -115,19 +132,21 @@ def train(
     ] = None,
     annealing_batches: Annotated[
         int | None,
-        Option(
+        _LearningOption(
             min=0,
             max=(1 << 31) - 1,
+            metavar="BATCHES",
             help="Batches of a falling learning rate once the network has converged.",
             show_default=_RECIPE,
         ),
     ] = None,
     annealing_learning_rate: Annotated[
-        float | None, Option(help="The learning rate at the beginning of annealing.", show_default=_RECIPE)
+        float | None,
+        _LearningOption(metavar="RATE", help="The learning rate at the beginning of annealing.", show_default=_RECIPE),
     ] = None,
     goal: Annotated[
         float | None,
-        Option(
+        _LearningOption(
             min=0,
             metavar="BITS",
             help="Converged: a cost of so many bits per sequence above the optimal predictor; 0: no wrong bit.",
@@ -136,8 +155,9 @@ def train(
     ] = None,
     sharpness_penalty: Annotated[
         float | None,
-        Option(
+        _LearningOption(
             min=0,
+            metavar="NATS",
             help="Nats per unit of how much sharper the heads are than they need be. Sharp heads magnify rounding, so "
             "that ntm-export may refuse the network; try 1e-3.",
             show_default=_RECIPE,
@@ -145,7 +165,7 @@ def train(
     ] = None,
     addressing: Annotated[
         str | None,
-        Option(
+        _LearningOption(
             metavar="KIND,...",
             help="What a start prefers, location or content addressing; every restart takes the next one.",
             show_default=_RECIPE,
@@ -153,7 +173,7 @@ def train(
     ] = None,
     turn_content_off: Annotated[
         bool | None,
-        Option(
+        _LearningOption(
             "--turn-content-off/--keep-content",
             help="Turn content addressing off at the end, if the last check is passed without it; it is faster to "
             "serve.",
@@ -162,15 +182,25 @@ def train(
     ] = None,
     model: Annotated[
         str | None,
-        Option(metavar="MODEL", help="The network: ntm, or lstm, which has no memory matrix.", show_default="ntm"),
+        _NetworkOption(
+            metavar="MODEL",
+            autocompletion=console.words("ntm", "lstm"),
+            help="The network: ntm, or lstm, which has no memory matrix.",
+            show_default="ntm",
+        ),
     ] = None,
     controller: Annotated[
         str | None,
-        Option(metavar="KIND", help="The controller of an NTM: feedforward or lstm.", show_default="feedforward"),
+        _NetworkOption(
+            metavar="KIND",
+            autocompletion=console.words("feedforward", "lstm"),
+            help="The controller of an NTM: feedforward or lstm.",
+            show_default="feedforward",
+        ),
     ] = None,
     controller_sizes: Annotated[
         str | None,
-        Option(
+        _NetworkOption(
             metavar="H,...",
             help="Units of each layer of the controller.",
             show_default="100,100,100, or 100 of an LSTM",
@@ -178,11 +208,11 @@ def train(
     ] = None,
     layer_sizes: Annotated[
         str | None,
-        Option(metavar="H,...", help="Units of each layer of --model lstm.", show_default="256,256,256"),
+        _NetworkOption(metavar="H,...", help="Units of each layer of --model lstm.", show_default="256,256,256"),
     ] = None,
     memory_locations: Annotated[
         int | None,
-        Option(
+        _NetworkOption(
             min=1,
             max=1 << 20,
             metavar="N",
@@ -191,54 +221,62 @@ def train(
         ),
     ] = None,
     memory_vector_size: Annotated[
-        int | None, Option(min=1, max=1 << 12, metavar="M", help="Numbers in a location.", show_default="20")
+        int | None, _NetworkOption(min=1, max=1 << 12, metavar="M", help="Numbers in a location.", show_default="20")
     ] = None,
     shifts: Annotated[
-        int | None, Option(min=1, max=63, metavar="S", help="Shifts allowed, odd.", show_default="3")
+        int | None, _NetworkOption(min=1, max=63, metavar="S", help="Shifts allowed, odd.", show_default="3")
     ] = None,
     read_heads: Annotated[
-        int | None, Option(min=1, max=1 << 6, metavar="R", help="Read heads.", show_default=_RECIPE)
+        int | None, _NetworkOption(min=1, max=1 << 6, metavar="R", help="Read heads.", show_default=_RECIPE)
     ] = None,
     write_heads: Annotated[
-        int | None, Option(min=1, max=1 << 6, metavar="K", help="Write heads.", show_default=_RECIPE)
+        int | None, _NetworkOption(min=1, max=1 << 6, metavar="K", help="Write heads.", show_default=_RECIPE)
     ] = None,
     initial_memory: Annotated[
         str | None,
-        Option(
+        _NetworkOption(
             metavar="KIND",
+            autocompletion=console.words("constant", "learned", "random"),
             help="What the memory holds before the first step: constant, learned or random numbers.",
             show_default=_RECIPE,
         ),
     ] = None,
     initial_weights: Annotated[
         str | None,
-        Option(
+        _NetworkOption(
             metavar="KIND",
+            autocompletion=console.words("first", "uniform", "learned"),
             help="Where the heads look before the first step: first (location), uniform or learned.",
             show_default=_RECIPE,
         ),
     ] = None,
     initial_reads: Annotated[
         str | None,
-        Option(metavar="KIND", help="The read vectors before the first step: zero or learned.", show_default=_RECIPE),
+        _NetworkOption(
+            metavar="KIND",
+            autocompletion=console.words("zero", "learned"),
+            help="The read vectors before the first step: zero or learned.",
+            show_default=_RECIPE,
+        ),
     ] = None,
     xla: Annotated[
-        bool | None, Option("--xla/--no-xla", help="Compile the training step with XLA.", show_default="xla")
+        bool | None, _LearningOption("--xla/--no-xla", help="Compile the training step with XLA.", show_default="xla")
     ] = None,
     log_dir: Annotated[
         pathlib.Path | None,
-        Option(
+        _ReportOption(
             metavar="DIR",
             help="Write what TensorBoard shows: figures, and pictures of the memory and the heads.",
             show_default="none",
         ),
     ] = None,
     report_batches: Annotated[
-        int | None, Option(min=1, metavar="BATCHES", help="Report the progress every so many.", show_default="25")
+        int | None,
+        _ReportOption(min=1, metavar="BATCHES", help="Report the progress every so many.", show_default="25"),
     ] = None,
     keep_checkpoints: Annotated[
         int | None,
-        Option(
+        _ReportOption(
             min=0,
             metavar="COUNT",
             help="Keep so many checkpoints in RUN/checkpoints, the newest ones; each is a run that can be exported.",
@@ -247,7 +285,26 @@ def train(
     ] = None,
     checkpoint_batches: Annotated[
         int | None,
-        Option(min=1, metavar="BATCHES", help="Make one of these every so many.", show_default="1000"),
+        _ReportOption(min=1, metavar="BATCHES", help="Make one of these every so many.", show_default="1000"),
+    ] = None,
+    device: Annotated[
+        str | None,
+        Option(
+            metavar="DEVICE",
+            autocompletion=console.words("cpu", "gpu"),
+            help="Where to compute: cpu, gpu, or one of several GPUs, e.g. gpu:1.",
+            show_default="the first GPU, or else the CPU",
+        ),
+    ] = None,
+    distribute: Annotated[
+        str | None,
+        Option(
+            metavar="KIND",
+            autocompletion=console.words("mirrored", "multiworker"),
+            help="Share every batch among all GPUs of this machine: mirrored; or among the processes that the "
+            "environment variable TF_CONFIG names: multiworker.",
+            show_default="one device",
+        ),
     ] = None,
     config: Annotated[
         pathlib.Path | None,
@@ -296,8 +353,7 @@ def train(
     if not resume or task_options:
         learned = find(task or _DEFAULT, task_options)
     console.import_tensorflow()
-    from ntm.training.train import train as train_on  # noqa: PLC0415  (it imports TensorFlow)
-
+    train_on = _trainer(device)
     went_on = False
     with console.Progress(None, quiet=quiet) as bar, console.unhurried() as interrupted:
         lines = _Lines(enabled=not (quiet or bar.enabled))
@@ -324,6 +380,9 @@ def train(
                 replace=force,
                 initial=initial,
                 log_dir=log_dir,
+                device=device,
+                distribute=distribute,
+                began=functools.partial(_tell_the_device, device or distribute, quiet=quiet or as_json),
                 report=report,
                 interrupted=interrupted,
                 started=_STARTED,
@@ -340,6 +399,22 @@ def train(
     elif not quiet:
         console.say(f"{_COMMAND}: {'' if went_on else 'nothing left to do: '}{_sentence(trained)}")
     return console.OK if trained.converged else console.WRONG
+
+
+def _trainer(device: str | None) -> Callable[..., "TrainedRun"]:
+    """The function that trains; for the CPU alone, no GPU is taken."""
+    from ntm.training import devices  # noqa: PLC0415  (as the next one: it imports TensorFlow)
+    from ntm.training.train import train as train_on  # noqa: PLC0415
+
+    if device == "cpu":
+        devices.hide_gpus()
+    return train_on
+
+
+def _tell_the_device(asked: str | None, device: str, *, quiet: bool) -> None:
+    """Say at the beginning where TensorFlow computes, where there is a choice; the last line says it anyway."""
+    if not quiet and (asked is not None or not device.startswith("cpu")):
+        console.say(f"{_COMMAND}: training on {device}")
 
 
 def _as_run(
@@ -433,15 +508,16 @@ def _sentence(trained: "TrainedRun") -> str:
     from ntm.training import beyond  # noqa: PLC0415  (it imports TensorFlow)
 
     summary = trained.summary
+    device = summary.get("device", "an unknown device")  # of an older run
     if not summary["converged"]:
         return (
-            f"not converged after {summary['sequences']:,} sequences in {summary['seconds']:.1f} s; "
+            f"not converged after {summary['sequences']:,} sequences in {summary['seconds']:.1f} s on {device}; "
             f"--resume goes on with more --max-batches than {summary['batches']}"
         )
     seen = beyond.sentence(summary, trained.config.training.goal)
     return (
         f"converged after {summary['sequences_to_converge']:,} sequences in {summary['seconds_to_converge']:.1f} s, "
-        f"finished after {summary['sequences']:,} in {summary['seconds']:.1f} s{seen and f'; {seen}'}"
+        f"finished after {summary['sequences']:,} in {summary['seconds']:.1f} s on {device}{seen and f'; {seen}'}"
     )
 
 

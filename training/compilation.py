@@ -2,7 +2,7 @@
 
 XLA keeps what it has compiled as files in a folder, and uses what it finds there unseen. So this module
 
-- gives every processor, version of TensorFlow and setting of XLA a folder of its own: the files hold native code;
+- gives every processor, GPU, version of TensorFlow and setting of XLA a folder of its own: the files hold native code;
 - keeps a checksum beside every file, and deletes a file that has none, or another, before TensorFlow sees it;
 - deletes the oldest files where all are too large together;
 - lets XLA keep nothing where the folder cannot be written.
@@ -29,6 +29,9 @@ _ENTRIES, _CHECKSUM = "xla_compile_cache_*", ".sha256"
 _TEMPORARY, _WRITING_SECONDS = ".tmp", 600.0
 # Of /proc/cpuinfo: the lines that tell what code a processor can run.
 _OF_A_PROCESSOR = ("vendor_id", "cpu family", "model", "flags", "Features", "CPU implementer", "CPU part", "isa")
+
+# Where NVIDIA's driver tells its version and what GPUs there are, and the lines that say what code a GPU can run.
+_DRIVER, _OF_A_GPU = pathlib.Path("/proc/driver/nvidia"), ("NVRM version", "Model")
 
 _folder: pathlib.Path | None = None  # which this process's TensorFlow uses
 
@@ -98,6 +101,12 @@ def _key() -> str:
         processor += sorted(lines)
     except OSError:  # as on macOS, where the machine must stand for its processor
         processor.append(platform.node())
+    with contextlib.suppress(OSError):  # without a GPU there is nothing to tell
+        told = [
+            path.read_text("utf-8", "replace") for path in (_DRIVER / "version", *_DRIVER.glob("gpus/*/information"))
+        ]
+        lines = {line.strip() for line in "\n".join(told).splitlines() if line.partition(":")[0] in _OF_A_GPU}
+        processor += sorted(lines)
     digest = hashlib.sha256("\n".join(processor).encode()).hexdigest()
     return f"tensorflow-{importlib.metadata.version('tensorflow')}-{digest[:16]}"
 

@@ -41,7 +41,7 @@ class Optimizer(tf.Module, abc.ABC):
         self._variables = variables
         self._clip_norm, self._clip_element, self._average_decay = clip_norm, clip_element, average_decay
         self._momentum = momentum
-        values = _flatten(variables)
+        values = flatten(variables)
         self.step = tf.Variable(0, dtype=tf.int32, trainable=False, name="step")
         self._moments = [tf.Variable(tf.zeros_like(values), trainable=False, name=name) for name in self.moments]
         self.average = tf.Variable(values, trainable=False, name="average")
@@ -60,14 +60,14 @@ class Optimizer(tf.Module, abc.ABC):
         """Forget all steps; the average is that of the variables as they are."""
         for variable in self.state:
             variable.assign(tf.zeros_like(variable))
-        self.average.assign(_flatten(self._variables))
+        self.average.assign(flatten(self._variables))
 
     def apply(self, gradients: list[tf.Tensor], learning_rate: tf.Tensor) -> None:
         """One step down the gradients."""
-        gradient = _flatten(gradients)
+        gradient = flatten(gradients)
         step = tf.cast(self.step.assign_add(1), tf.float32)
         gradient = self._clip(gradient, step)
-        values = _flatten(self._variables) - self._change(gradient, step, learning_rate)
+        values = flatten(self._variables) - self._change(gradient, step, learning_rate)
         for variable, value in zip(self._variables, self.unflatten(values), strict=True):
             variable.assign(value)
         self.average.assign(_moving_mean(self.average, values, self._average_decay, step))
@@ -134,5 +134,6 @@ def _moving_mean(mean: tf.Tensor, value: tf.Tensor, decay: float, step: tf.Tenso
     return value + tf.minimum(decay, 1.0 - 1.0 / step) * (mean - value)
 
 
-def _flatten(tensors: list[tf.Tensor]) -> tf.Tensor:
+def flatten(tensors: list[tf.Tensor]) -> tf.Tensor:
+    """The numbers of all tensors as one vector."""
     return tf.concat([tf.reshape(tensor, [-1]) for tensor in tensors], axis=0)

@@ -21,10 +21,11 @@ from ntm.errors import FileError, RunError, TaskError
 from ntm.models import NetworkConfig
 from ntm.tasks.catalogue import find, recorded
 from ntm.tasks.task import Task, check_fits
-from ntm.training import compilation, run
+from ntm.training import compilation, devices, run
 from ntm.training.beyond import look_beyond
 from ntm.training.board import Board
 from ntm.training.config import TrainingConfig
+from ntm.training.distribution import MULTIWORKER, Replicas
 from ntm.training.recipes import FURTHER, configure, misfits
 from ntm.training.run import RunConfig, TrainedRun
 from ntm.training.trainer import Progress, Step, Trainer, least_bytes
@@ -32,6 +33,12 @@ from ntm.training.trainer import Progress, Step, Trainer, least_bytes
 _CHECKPOINT_SECONDS = 5.0
 _LARGE_SIZE = 1 << 10  # a number of a size beyond which sequences are drawn with care: one may not fit the memory
 _STEPS = "steps"  # in the checkpoint: what each batch since the last line of the history has told
+
+# What a sum over all workers raises once one of them is gone.
+_LOST = (
+    *(tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError, tf.errors.DeadlineExceededError),
+    *(tf.errors.InternalError, tf.errors.FailedPreconditionError),
+)
 
 Report = Callable[[dict[str, Any]], None]
 
@@ -44,6 +51,9 @@ def train(
     replace: bool = False,
     initial: str | os.PathLike[str] | TrainedRun | None = None,
     log_dir: str | os.PathLike[str] | None = None,
+    device: str | None = None,
+    distribute: str | None = None,
+    began: Callable[[str], None] = lambda _: None,
     report: Report = lambda _: None,
     interrupted: Callable[[], bool] = lambda: False,
     started: float | None = None,
@@ -62,6 +72,12 @@ def train(
             of this task and by these options. The network is of the run's configuration, has no lessons and does not
             restart.
         log_dir: a folder for the event files of TensorBoard; needs the extra ``tensorboard``.
+        device: where to compute: ``"cpu"``, ``"gpu"``, or one of several such as ``"gpu:1"``; by default the first GPU,
+            or else the CPU. It is no part of the run: another one may resume it.
+        distribute: share every batch among devices: ``"mirrored"``, all GPUs of this machine; or ``"multiworker"``, all
+            devices of the processes in ``TF_CONFIG``, each of which makes this call. Only the chief writes the folder;
+            all of them read the one that is resumed. It is no part of the run either.
+        began: called with the name of the device, before TensorFlow compiles.
         report: called with every line of the history.
         interrupted: asked after every batch whether to stop; what was trained is saved then.
         started: when the process started, as ``time.monotonic`` counts; by default now.
@@ -73,7 +89,8 @@ def train(
 
     Raises:
         TaskError: there is no such task, or it breaks its contract.
-        RunError: an option cannot be used; or the folder is not free, not a run, or trained by another process.
+        RunError: an option cannot be used; the folder is not free, not a run, or trained by another process; or another
+            process that shares the training has ended.
         FileError: the folder cannot be read, made or written.
         MissingExtraError: TensorBoard is missing, and asked for.
         MemoryError: the network or a batch is too large.
@@ -82,23 +99,13 @@ def train(
         UserWarning: the memory is too small for the sequences.
     """
     started = time.monotonic() if started is None else started
+    if output is None and resume:
+        raise RunError("give the run folder to resume")
+    if device is not None and distribute is not None:
+        raise RunError("give either a device or how to distribute: a distributed training takes all devices")
+    replicas = None if distribute is None else Replicas(distribute, interrupted)
     source = initial if isinstance(initial, TrainedRun) or initial is None else run.load_run(pathlib.Path(initial))
-    if output is None:
-        if resume:
-            raise RunError("give the run folder to resume")
-        with tempfile.TemporaryDirectory() as temporary:
-            return train(
-                task,
-                temporary,
-                initial=initial,
-                log_dir=log_dir,
-                report=report,
-                interrupted=interrupted,
-                started=started,
-                **options,
-            )
-    folder = pathlib.Path(output)
-    with run.Lock(folder) as lock:
+    with _folder(output, resume, replicas) as folder, run.Lock(folder) as lock:
         if (resume or replace) and (folder / run.CONFIG).exists():
             lock.take()
         if resume:
@@ -114,12 +121,38 @@ def train(
             for misfit in misfits(learned, config.network, config.training):
                 warnings.warn(misfit, stacklevel=2)
         _check_locations(config)
-        with _within_memory(config, learned):
-            training = _Training(folder, lock, config, learned, started=started, source=source)
-            if log_dir is not None:
+        with _within_memory(config, learned), _explaining_lost_workers(distribute), devices.on(device) as one:
+            where = one if replicas is None else f"{replicas.count} devices ({distribute})"
+            began(where)
+            training = _Training(
+                folder, lock, config, learned, started=started, source=source, device=where, replicas=replicas
+            )
+            if log_dir is not None and (replicas is None or replicas.is_chief):
                 report = _both(report, Board(log_dir, config, learned, training.trainer).report)
-            _train(training, resume, replace, report, interrupted)
+            stopping = interrupted if replicas is None else lambda: replicas.stopping
+            _train(training, resume, replace, report, stopping)
+            if replicas is not None:
+                replicas.wait()  # for the chief's last checkpoint, which may be resumed from next
             return run.load_run(folder)
+
+
+@contextlib.contextmanager
+def _folder(output: str | os.PathLike[str] | None, resume: bool, replicas: Replicas | None) -> Iterator[pathlib.Path]:
+    """The run folder; a temporary one where none is asked for, and in a process that is not the chief.
+
+    Raises:
+        RunError: another process is to resume what is not a run.
+    """
+    if output is not None and (replicas is None or replicas.is_chief):
+        yield pathlib.Path(output)
+        return
+    with tempfile.TemporaryDirectory() as temporary:
+        if output is not None and resume:
+            run.load_config(pathlib.Path(output))
+            for name in (run.CONFIG, run.CHECKPOINT):
+                if (path := pathlib.Path(output, name)).exists():
+                    shutil.copyfile(path, pathlib.Path(temporary, name))
+        yield pathlib.Path(temporary)
 
 
 def _both(first: Report, second: Report) -> Report:
@@ -214,6 +247,7 @@ def _resumed(folder: pathlib.Path, given: Task | str | None, options: dict[str, 
 def _train(training: "_Training", resume: bool, replace: bool, report: Report, interrupted: Callable[[], bool]) -> None:
     if resume and training.resume():
         return
+    training.check_alike()
     begun = resume
     trainer, config = training.trainer, training.trainer.config
     last_save = time.monotonic()
@@ -263,11 +297,15 @@ class _Training:
         *,
         started: float,
         source: TrainedRun | None,
+        device: str,
+        replicas: Replicas | None,
     ) -> None:
         self._folder, self._lock, self._config, self._task = folder, lock, config, task
-        self._started = started
+        self._started, self._device = started, device
         self._before = 0.0  # seconds of earlier processes
-        self.trainer = Trainer(config.network, config.training, task, None if source is None else source.network)
+        self._replicas = replicas
+        initial = None if source is None else source.network
+        self.trainer = Trainer(config.network, config.training, task, initial, replicas)
         self.summary: dict[str, Any] = self._BEGINNING | {"restarts": self.trainer.progress.restarts}
         if source is not None:
             self.summary["from_checkpoint_sha256"] = source.checkpoint_sha256
@@ -308,6 +346,15 @@ class _Training:
         run.rewind_history(self._folder, self.trainer.progress.batches)
         return False
 
+    def check_alike(self) -> None:
+        """Refuse to share a training that another process begins differently.
+
+        Raises:
+            RunError: the chief has other options, or another checkpoint.
+        """
+        if self._replicas is not None:
+            self._replicas.check_alike(f"{json.dumps(self._config.as_dict())}, {self.trainer.progress}")
+
     def _restore(self, state: dict[str, np.ndarray], summary: dict[str, Any]) -> None:
         """Go on from what a checkpoint holds.
 
@@ -347,6 +394,7 @@ class _Training:
             parameters=trainer.parameters,
             seed=self._config.training.seed,
             tensorflow=tf.__version__,
+            device=self._device,
         )
         progress = dataclasses.asdict(trainer.progress)
         state = trainer.state() | {_STEPS: np.array(self._steps, np.float64).reshape([-1, len(Step._fields)])}
@@ -358,6 +406,8 @@ class _Training:
             step = self.trainer.train()
         except tf.errors.OpError as error:
             out_of_memory = isinstance(error, tf.errors.ResourceExhaustedError)
+            if self._replicas is not None:  # the others would not do it once more
+                raise
             if (out_of_memory and not compilation.is_to_blame(error.message)) or not compilation.discard():
                 raise
             self.trainer.recompile()  # or XLA would remember the failure
@@ -413,6 +463,17 @@ class _Training:
 
     def _seconds(self) -> float:
         return round(self._before + time.monotonic() - self._started, 3)
+
+
+@contextlib.contextmanager
+def _explaining_lost_workers(distribute: str | None) -> Iterator[None]:
+    """Raise RunError where a process that shares the training cannot be reached."""
+    try:
+        yield
+    except _LOST as error:
+        if distribute != MULTIWORKER or compilation.is_to_blame(error.message):
+            raise
+        raise RunError("another worker has ended, or cannot be reached; its own message may say why") from error
 
 
 @contextlib.contextmanager

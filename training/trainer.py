@@ -1,5 +1,6 @@
 """The training of a network on a task: one compiled step, and the schedule that calls it."""
 
+import contextlib
 import dataclasses
 import math
 from collections.abc import Iterator
@@ -14,8 +15,9 @@ from ntm.training import losses
 from ntm.training.backpropagation import unroll
 from ntm.training.config import LOCATION, TrainingConfig
 from ntm.training.data import Data, Padded
+from ntm.training.distribution import Replicas
 from ntm.training.losses import Sequences
-from ntm.training.optimizer import OPTIMIZERS
+from ntm.training.optimizer import OPTIMIZERS, flatten
 
 # After a failed check the next one follows so many clean sequences later, more each time: a check takes as long as some
 # hundred batches. Of a task with a goal, every so many batches.
@@ -92,22 +94,33 @@ class Trainer:
         config: the recipe.
         task: what to learn.
         initial: a network of the same variables, to begin with what it has learned.
+        replicas: the devices or machines that share every batch; None for one device.
 
     Raises:
+        RunError: B is no multiple of the number of replicas.
         TaskError: the task breaks its contract.
     """
 
     def __init__(
-        self, network: NetworkConfig, config: TrainingConfig, task: Task, initial: Network | None = None
+        self,
+        network: NetworkConfig,
+        config: TrainingConfig,
+        task: Task,
+        initial: Network | None = None,
+        replicas: Replicas | None = None,
     ) -> None:
-        self.config = config
+        self.config, self._replicas = config, replicas
+        if replicas is not None:
+            replicas.check_divides(config.batch_size)
         self.progress = Progress()
         self._locations = network.memory_locations, *config.train_locations
         n = network.memory_locations
         others = () if network.fixed_locations else (math.ceil(_OTHER_LOCATIONS * n),)
         self._check_locations = n, *others
         self._task, self._data = task, Data(task, config)
-        self._network, self._averaged = self._new_network(network), self._new_network(network)
+        with contextlib.nullcontext() if replicas is None else replicas.strategy.scope():
+            self._network = self._new_network(network)
+        self._averaged = self._new_network(network)
         if initial is not None:
             for variable, value in zip(self._network.trainable_variables, initial.trainable_variables, strict=True):
                 variable.assign(value)
@@ -165,17 +178,20 @@ class Trainer:
     def recompile(self) -> None:
         """Compile the training step anew when it is needed next."""
         self._step = tf.function(self._train_step, jit_compile=self.config.xla, autograph=False)
+        if self._replicas is not None:
+            self._shared_step = self._replicas.step(self._learn_share, self._apply, xla=self.config.xla)
 
     def train(self) -> Step:
         """Train on one batch, and move the schedule on."""
         number = self.progress.batches
         batch = self._data.training(number, self.progress.lesson)
-        loss, wrong, cost = self._step(
-            *map(tf.constant, batch[:4]),
-            tf.constant(self.learning_rate, tf.float32),
-            tf.constant(self._penalties(), tf.float32),
-            self._data.locations(number, self._locations),
-        )
+        learning_rate, penalties = tf.constant(self.learning_rate, tf.float32), self._penalties()
+        memory_locations = self._data.locations(number, self._locations)
+        if self._replicas is None:
+            tensors, weights = map(tf.constant, batch[:4]), tf.constant(penalties, tf.float32)
+            loss, wrong, cost = self._step(*tensors, learning_rate, weights, memory_locations)
+        else:
+            loss, wrong, cost = self._shared_step(batch, learning_rate, penalties, memory_locations)
         own_wrong, own_cost = (
             float(figures.numpy()[: batch.own].sum() / max(batch.own, 1)) for figures in (wrong, cost)
         )
@@ -277,6 +293,9 @@ class Trainer:
         for memory_locations in self._check_locations:
             self.progress.checks += 1
             found = self._found(self._data.check(self.progress.checks, _CHECK_SEQUENCES), memory_locations)
+            if self._replicas is not None:
+                passed, wrong_bits, cost, content_users = self._replicas.of_chief(found)
+                found = Check(bool(passed), int(wrong_bits), cost, int(content_users))
             if not found.passed:
                 break
         return found
@@ -384,12 +403,40 @@ class Trainer:
         memory_locations: int,
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         batch = Sequences(x, target, mask, steps)
+        gradients, value, logits = self._gradients(batch, penalties, memory_locations)
+        self._optimizer.apply(gradients, learning_rate)
+        return value, losses.wrong_bits(logits, batch), losses.cost(logits, batch)
+
+    def _gradients(
+        self, batch: Sequences, penalties: tf.Tensor, memory_locations: int, share: tf.Tensor | None = None
+    ) -> tuple[list[tf.Tensor], tf.Tensor, tf.Tensor]:
+        """Of the variables; the loss, weighted by the share of a replica; and the logits ``[T, B, O]``."""
         with tf.GradientTape() as tape:
-            unrolled = unroll(self._network, x, steps, memory_locations)
+            unrolled = unroll(self._network, batch.x, batch.steps, memory_locations)
             value = losses.loss(unrolled.logits, batch)
+            if share is not None:
+                value *= share
             objective = value + tf.reduce_sum(penalties * losses.penalties(unrolled, batch))
-        self._optimizer.apply(tape.gradient(objective, self._network.trainable_variables), learning_rate)
-        return value, losses.wrong_bits(unrolled.logits, batch), losses.cost(unrolled.logits, batch)
+        return tape.gradient(objective, self._network.trainable_variables), value, unrolled.logits
+
+    def _learn_share(  # noqa: PLR0917  (as above)
+        self,
+        x: tf.Tensor,
+        target: tf.Tensor,
+        mask: tf.Tensor,
+        steps: tf.Tensor,
+        share: tf.Tensor,
+        penalties: tf.Tensor,
+        memory_locations: int,
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """What a replica computes, as ``distribution.Learn`` has it."""
+        batch = Sequences(x, target, mask, steps)
+        gradients, value, logits = self._gradients(batch, penalties, memory_locations, share)
+        figures = tf.stack([losses.wrong_bits(logits, batch), losses.cost(logits, batch)], axis=1)
+        return tf.concat([flatten(gradients), [value]], axis=0), figures
+
+    def _apply(self, gradient: tf.Tensor, learning_rate: tf.Tensor) -> None:
+        self._optimizer.apply([gradient], learning_rate)
 
     def _signature(self, network: NetworkConfig) -> list[tf.TensorSpec]:
         """Of ``_run``: one compiled function for any T, B and N."""

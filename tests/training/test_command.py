@@ -74,7 +74,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     done = ntm_train("--output", folder, *QUICK)
     assert done.returncode == 1
     assert done.stderr.startswith("ntm-train: not converged after 480 sequences")
-    assert done.stderr.endswith(" s; --resume goes on with more --max-batches than 60\n")
+    assert done.stderr.endswith(" s on cpu:0; --resume goes on with more --max-batches than 60\n")
     return folder
 
 
@@ -139,6 +139,7 @@ def test_every_option_reaches_the_run(tmp_path: pathlib.Path) -> None:
     given = training | {"sizes": {"length": [1, 2], "repeats": [2, 2]}, "turn_content_off": True, "xla": False}
     assert config["training"].items() >= (given | {"content_learning_rate": 0.01}).items()
     others = {"output", "task", "option", "size", "resume", "force", "as_json", "quiet", "version"}
+    others |= {"curriculum", "config", "initial", "log_dir", "device", "distribute"}
     assert set(inspect.signature(command.train).parameters) == others | {*network, *training} | {
         "model",
         "layer_sizes",
