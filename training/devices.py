@@ -55,8 +55,9 @@ def describe(device: str) -> str:
 
 
 def hide_gpus() -> None:
-    """Let this process use no GPU, and take none of its memory; before TensorFlow has computed anything."""
-    tf.config.set_visible_devices([], "GPU")
+    """Let this process use no GPU, and take none of its memory; without effect once TensorFlow has begun to compute."""
+    with contextlib.suppress(RuntimeError):
+        tf.config.set_visible_devices([], "GPU")
 
 
 @contextlib.contextmanager
