@@ -122,13 +122,20 @@ def test_every_option_reaches_the_run(tmp_path: pathlib.Path) -> None:
         "annealing_learning_rate": 0.02,
         "goal": 0.5,
         "sharpness_penalty": 0.25,
+        "optimizer": "rmsprop",
+        "momentum": 0.8,
+        "clip_norm": 2.0,
+        "clip_element": 3.0,
+        "report_batches": 7,
+        "keep_checkpoints": 2,
+        "checkpoint_batches": 11,
     }
     options = [
         word
         for name, value in (network | training).items()
         for word in (f"--{name.replace('_', '-')}", ",".join(map(str, value)) if isinstance(value, list) else value)
     ]
-    options += ["--turn-content-off", "--no-xla"]
+    options += ["--turn-content-off", "--no-xla", "--no-early-stopping"]
     task = ("--task", "repeat-copy", "--option", "bits=3", "--size", "length=1-2", "--size", "repeats=2")
     done = ntm_train("--output", tmp_path / "run", *task, *options)
     assert done.returncode in (0, 1), done.stderr
@@ -137,6 +144,7 @@ def test_every_option_reaches_the_run(tmp_path: pathlib.Path) -> None:
     own = {"input_size": 5, "output_size": 4}
     assert config["network"] == {"model": "ntm"} | network | own
     given = training | {"sizes": {"length": [1, 2], "repeats": [2, 2]}, "turn_content_off": True, "xla": False}
+    given["early_stopping"] = False
     assert config["training"].items() >= (given | {"content_learning_rate": 0.01}).items()
     others = {"output", "task", "option", "size", "resume", "force", "as_json", "quiet", "version"}
     others |= {"curriculum", "config", "initial", "log_dir", "device", "distribute"}
@@ -144,6 +152,7 @@ def test_every_option_reaches_the_run(tmp_path: pathlib.Path) -> None:
         "model",
         "layer_sizes",
         "turn_content_off",
+        "early_stopping",
         "xla",
     }
 
