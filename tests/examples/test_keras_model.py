@@ -7,7 +7,8 @@ from collections.abc import Callable
 def test_the_example_learns_and_serves(run: Callable[..., str]) -> None:
     *epochs, right, one, two, three, four, five, words, copy = run("keras_model.py").splitlines()
     losses = [float(loss) for loss in re.findall(r" loss: (\S+)", "\n".join(epochs))]
-    assert len(losses) == 6
+    assert len(losses) % 6 == 0
+    assert len(losses) >= 6
     assert losses[-1] < losses[0] / 10
     found = re.fullmatch(r"bits that Keras finds right: (\S+)%", right)
     assert found
