@@ -20,6 +20,7 @@ from ntm.tasks import Copy, Task
 LENGTH = 5  # the most words of a sequence
 STEPS = 2 * LENGTH + 1
 LOCATIONS = 16  # N; the network sees no other in training, so it is served with this one
+LEARNED = 0.004  # the loss of a start that gets stuck stays far above
 EPOCHS, SEQUENCES, BATCH = 6, 6400, 32
 
 
@@ -39,10 +40,12 @@ def sequences(task: Task, of_each_length: int, seed: int) -> tuple[Any, Any, Any
     return x.swapaxes(0, 1), target.swapaxes(0, 1), weight.T
 
 
-def make_model(task: Task) -> keras.Model:
+def make_model(task: Task, seed: int) -> keras.Model:
     """The model: it outputs logits."""
     # With this bias, heads begin with location addressing, which copying needs.
-    cell = ntm.keras.NTMCell(task.output_size, memory_locations=LOCATIONS, controller_sizes=(64,), gate_bias=-2.0)
+    cell = ntm.keras.NTMCell(
+        task.output_size, memory_locations=LOCATIONS, controller_sizes=(64,), gate_bias=-2.0, seed=seed
+    )
     model = keras.Sequential(
         [
             keras.Input((STEPS, task.input_size)),
@@ -60,11 +63,14 @@ def make_model(task: Task) -> keras.Model:
 
 def main() -> None:
     """Train, save, export, evaluate, serve."""
-    keras.utils.set_random_seed(0)  # Keras shuffles the sequences
     task = Copy(bits=4)
-    model = make_model(task)
     x, target, weight = sequences(task, SEQUENCES // LENGTH, seed=0)
-    model.fit(x, target, sample_weight=weight, batch_size=BATCH, epochs=EPOCHS, verbose=2)
+    for seed in range(1, 5):  # some starts get stuck: then another one
+        keras.utils.set_random_seed(seed)  # Keras shuffles the sequences
+        model = make_model(task, seed)
+        history = model.fit(x, target, sample_weight=weight, batch_size=BATCH, epochs=EPOCHS, verbose=2).history
+        if history["loss"][-1] < LEARNED:
+            break
     x, target, weight = sequences(task, 200, seed=1)
     scores = model.evaluate(x, target, sample_weight=weight, verbose=0, return_dict=True)
     print(f"bits that Keras finds right: {scores['binary_accuracy']:.2%}")

@@ -2,12 +2,16 @@
 
 import re
 from collections.abc import Callable
+from typing import Any
 
 
-def test_the_example_learns_and_serves(run: Callable[..., str]) -> None:
-    *epochs, right, one, two, three, four, five, words, copy = run("keras_model.py").splitlines()
+def test_the_example_learns_and_serves(start: Callable[..., Any]) -> None:
+    with start("keras_model.py") as program:
+        assert program.process.wait(300) == 0, program.stderr  # it takes some 40 s of a core
+        *epochs, right, one, two, three, four, five, words, copy = program.stdout.splitlines()
     losses = [float(loss) for loss in re.findall(r" loss: (\S+)", "\n".join(epochs))]
-    assert len(losses) == 6
+    assert len(losses) % 6 == 0
+    assert len(losses) >= 6
     assert losses[-1] < losses[0] / 10
     found = re.fullmatch(r"bits that Keras finds right: (\S+)%", right)
     assert found
