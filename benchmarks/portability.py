@@ -255,7 +255,7 @@ def _cells(found: Result) -> list[str]:
         f"{found.wrong_bits:,}" if ran else "",
         f"{found.difference:.1e}" if ran else "",
         f"{found.microseconds:,.0f}" if ran else "",
-        found.refusal.replace("|", "/")[:100],
+        found.refusal.replace("|", "/")[:140],
     ]
 
 

@@ -29,12 +29,13 @@ _CARD = """\
 `{file}` holds {steps} steps as TensorFlow computes them, of B = {batch}{locations}: for each its `inputs` and its
 `outputs`, and for each tensor its `shape` and its `data`, the last axis innermost. Check your runtime with it before
 you trust it: some compute a graph wrongly and say nothing. In Python, where `run` takes and returns float32 arrays by
-name, two lines do it{quantised}:
+name{quantised}:
 
 ```python
-arrays = lambda tensors: {{name: np.reshape(np.float32(t["data"]), t["shape"]) for name, t in tensors.items()}}
-assert all(np.allclose(run(arrays(s["inputs"]))[name], y, {tolerance}, {tolerance}) for s in json.load(open("{file}"))["steps"] for name, y in arrays(s["outputs"]).items())
-```"""  # noqa: E501
+for step in json.load(open("{file}"))["steps"]:
+    found = run({{name: np.reshape(np.float32(t["data"]), t["shape"]) for name, t in step["inputs"].items()}})
+    assert all(np.allclose(found[name].ravel(), t["data"], {limit}, {limit}) for name, t in step["outputs"].items())
+```"""
 
 
 def write(source: Source, folder: pathlib.Path) -> None:
@@ -68,7 +69,7 @@ def describe(folder: pathlib.Path) -> str:
     locations = f" and N = {given['memory']['shape'][2]}" if "memory" in given else ""
     quantised = f", but for `{tflite.DYNAMIC_RANGE}`" if (folder / tflite.DYNAMIC_RANGE).exists() else ""
     return _CARD.format(
-        file=FILE, steps=len(steps), batch=batch, locations=locations, tolerance=TOLERANCE, quantised=quantised
+        file=FILE, steps=len(steps), batch=batch, locations=locations, limit=TOLERANCE, quantised=quantised
     )
 
 
