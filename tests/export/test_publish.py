@@ -110,10 +110,11 @@ def test_names_are_the_contract_of_every_network(  # noqa: PLR0917
 
 FOUR_HEADS = {"read_heads": 2, "write_heads": 2}
 NETWORKS: dict[str, dict[str, Any]] = {
-    "LSTM controller of two layers, four heads": {"controller": "lstm", "controller_sizes": (9, 8), **FOUR_HEADS},
     "random memory": {"memory_locations": 6, "initial_memory": "random"},
-    "LSTM controller, all learned": {
+    "LSTM controller of two layers, four heads, all learned": {
         "controller": "lstm",
+        "controller_sizes": (9, 8),
+        **FOUR_HEADS,
         "memory_locations": 6,
         "initial_memory": "learned",
         "initial_weights": "learned",
