@@ -212,7 +212,8 @@ def _readable_names(function: Any, network: Network) -> dict[str, str]:
         functions = [function for function in functions if function not in _WHOLE_STEP]
         of_layer = [layers[tensor.op.name] for tensor in operation.inputs if tensor.op.name in layers]
         of = [*of_layer, *functions[::-1], *modules[::-1], "step"][0]
-        names.setdefault(operation.name, f"{of}/{same[operation.name]}")
+        first = same[operation.name]
+        names.setdefault(operation.name, f"{of}/{first}" if first == operation.name else names[first])
     return names
 
 
