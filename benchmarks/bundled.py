@@ -11,7 +11,7 @@ from ntm.models import NETWORKS, Network, make_network
 from ntm.runtime import folder
 from ntm.runtime.metadata import MEMORY, Metadata
 from ntm.tasks.catalogue import recorded
-from ntm.training.config import TrainingConfig
+from ntm.training.config import TrainingConfig, as_ends
 from ntm.training.run import RunConfig, TrainedRun
 
 
@@ -23,9 +23,8 @@ def trained(model: str | os.PathLike[str]) -> TrainedRun:
     """
     step = folder.read(model).step
     data, task = step.metadata, recorded(step.metadata.task_name, step.metadata.task_options)
-    sizes = {name: (min(values), max(values)) for name, values in task.training_sizes.items()}
     network = _network(step.path, data)
-    config = RunConfig(task.name, task.options, network.config, TrainingConfig(sizes=sizes))
+    config = RunConfig(task.name, task.options, network.config, TrainingConfig(sizes=as_ends(task.training_sizes)))
     return TrainedRun(network, config, dict(data.training), data.checkpoint_sha256)
 
 

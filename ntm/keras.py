@@ -24,7 +24,7 @@ import tensorflow as tf
 from ntm.models import NETWORKS, LSTMConfig, Network, NTMConfig, make_network
 from ntm.tasks import Task, find
 from ntm.tasks.task import check_fits
-from ntm.training.config import TrainingConfig
+from ntm.training.config import TrainingConfig, as_ends
 from ntm.training.run import RunConfig, TrainedRun
 
 __all__ = ["LSTMNetworkCell", "NTMCell", "trained"]
@@ -237,8 +237,9 @@ def trained(layer: keras.layers.Layer, task: Task | str) -> TrainedRun:
     for place in _places(network):
         place.variable.assign(weights[place.name])
         checksum.update(weights[place.name].tobytes())
-    sizes = {name: (min(values), max(values)) for name, values in learned.training_sizes.items()}
-    config = RunConfig(learned.name, learned.options, network.config, TrainingConfig(sizes=sizes))
+    config = RunConfig(
+        learned.name, learned.options, network.config, TrainingConfig(sizes=as_ends(learned.training_sizes))
+    )
     return TrainedRun(network, config, {"trained_by": f"Keras {keras.__version__}"}, checksum.hexdigest())
 
 

@@ -1,10 +1,12 @@
 """What the runtime must know of a TF-Lite file before it runs it."""
 
+import importlib
 import json
 from typing import Any
 
 from ntm.errors import ModelError
 from ntm.runtime.metadata import Metadata, MetadataError
+from ntm.text import DISTRIBUTION
 
 # The files of one step that an export makes, and in them the names of the signature and of the metadata. The second has
 # its large matrices in 8 bits.
@@ -18,13 +20,11 @@ def import_litert(module: str) -> Any:
     Raises:
         ModelError: it is not installed.
     """
-    import importlib  # noqa: PLC0415
-
     try:
         return importlib.import_module(f"ai_edge_litert.{module}")
     except ImportError as error:
         raise ModelError(
-            f"the backend litert needs ai-edge-litert ({error}): pip install 'neural-turing-machine[litert]'"
+            f"the backend litert needs ai-edge-litert ({error}): pip install '{DISTRIBUTION}[litert]'"
         ) from error
 
 

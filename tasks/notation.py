@@ -14,10 +14,7 @@ def parse_options(texts: list[str]) -> dict[str, Any]:
     """
     options: dict[str, Any] = {}
     for text in texts:
-        name, equals, value = text.partition("=")
-        name = name.strip()
-        if not equals or not name.isidentifier():
-            raise TaskError(f"an option of a task is NAME=VALUE, not {text!r}")
+        name, value = _named(text, "an option of a task is NAME=VALUE")
         if name in options:
             raise TaskError(f"the option {name} is given twice")
         try:
@@ -66,14 +63,20 @@ def parse_stages(texts: list[str]) -> dict[str, tuple[int, ...]]:
     """
     stages: dict[str, tuple[int, ...]] = {}
     for text in texts:
-        name, equals, numbers = text.partition("=")
-        name = name.strip()
-        if not equals or not name.isidentifier():
-            raise TaskError(f"a curriculum is NAME=MOST,MOST,..., not {text!r}")
+        name, numbers = _named(text, "a curriculum is NAME=MOST,MOST,...")
         if name in stages:
             raise TaskError(f"the curriculum of {name} is given twice")
         stages[name] = tuple(_number(number.strip(), text) for number in numbers.split(","))
     return stages
+
+
+def _named(text: str, form: str) -> tuple[str, str]:
+    """The name, and what stands behind the equals sign; ``form`` says how it should be."""
+    name, equals, value = text.partition("=")
+    name = name.strip()
+    if not equals or not name.isidentifier():
+        raise TaskError(f"{form}, not {text!r}")
+    return name, value
 
 
 def _pairs(text: str, form: str) -> list[tuple[str, str]]:

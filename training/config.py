@@ -233,6 +233,11 @@ def as_ranges(sizes: Mapping[str, tuple[int, int]]) -> dict[str, range]:
     return {name: range(least, most + 1) for name, (least, most) in sizes.items()}
 
 
+def as_ends(ranges: Mapping[str, range]) -> dict[str, tuple[int, int]]:
+    """The least and the most of each range, as ``TrainingConfig.sizes`` has them."""
+    return {name: (min(values), max(values)) for name, values in ranges.items()}
+
+
 def _as_pairs(sizes: Mapping[str, Any]) -> dict[str, tuple[int, int]]:
     """The ends of ranges as tuples, checked."""
     pairs = {name: tuple(ends) for name, ends in sizes.items()}

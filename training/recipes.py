@@ -7,7 +7,7 @@ from typing import Any
 from ntm.models import NETWORKS, NetworkConfig, NTMConfig
 from ntm.models.config import LEARNED, UNIFORM
 from ntm.tasks.task import Task, describe, largest
-from ntm.training.config import CONTENT, LOCATION, RMSPROP, Lesson, TrainingConfig
+from ntm.training.config import CONTENT, LOCATION, RMSPROP, Lesson, TrainingConfig, as_ends
 
 # The networks of the paper, as their configurations call their kind.
 FEEDFORWARD, LSTM_CONTROLLER, LSTM = "ntm-feedforward", "ntm-lstm", "lstm"
@@ -256,7 +256,7 @@ def configure(task: Task, options: Mapping[str, Any] | None = None) -> tuple[Net
     if model not in NETWORKS:
         raise ValueError(f"model must be {' or '.join(NETWORKS)}, not {model}")
     network_config, _ = NETWORKS[model]
-    sizes = {name: (min(values), max(values)) for name, values in task.training_sizes.items()}
+    sizes = as_ends(task.training_sizes)
     curriculum = options.pop("curriculum", {})
     given = {name: (sizes.get(name, (0, 0))[0], most[-1]) for name, most in curriculum.items()}
     given |= options.pop("sizes", {})
