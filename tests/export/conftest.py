@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from ntm import console
-from ntm.export import command, parity, publish
+from ntm.export import command, options, parity, publish
 from ntm.models import NETWORKS, Network, NTMCell
 from ntm.models import make_network as initial_network
 from ntm.tasks import Copy, Task
@@ -106,11 +106,11 @@ def run_without_content_addressing(
 
 @pytest.fixture(scope="session")
 def exported(run: pathlib.Path, tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
-    """An export of ``run`` in every format, which one test proves in full."""
+    """An export of ``run`` in every format of ``all``, which one test proves in full."""
     folder = tmp_path_factory.mktemp("exports") / "tiny-copy"
     with pytest.MonkeyPatch.context() as monkeypatch:
         shorten_gate(monkeypatch)
-        publish.publish(run, folder, publish.FORMATS, unroll=8)
+        publish.publish(run, folder, options.ALL, unroll=8)
     return folder
 
 
