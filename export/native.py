@@ -1,9 +1,10 @@
 """Native: ``native/``, one time step of fixed sizes as machine code, which any program calls as functions of C.
 
-The step is the converted one, ``step.onnx`` with these sizes; ``c_code`` writes it as C, and the system's C compiler
-makes libraries of that. They need the library of C and nothing else.
+The step is that of ``step.onnx``, with sizes in the place of B and N; ``c_code`` writes it as C, and the system's C
+compiler makes libraries of that. They need the library of C and nothing else.
 """
 
+import dataclasses
 import functools
 import math
 import pathlib
@@ -56,8 +57,10 @@ A library is a program: load only one of those whom you trust."""
 
 def write(source: Source, folder: pathlib.Path) -> None:
     """Write the C, and the libraries."""
-    network, metadata, sizes = source.run.network, source.metadata(), _sizes(source)
-    model = onnx_format.convert(network, sizes)
+    network, sizes = source.run.network, _sizes(source)
+    metadata = dataclasses.replace(source, sizes=sizes).metadata()
+    model = onnx_format.convert(network)
+    onnx_format.declare(model.graph, network.config, sizes)
     of_format = folder / FOLDER
     of_format.mkdir()
     header = native_source.header(network.config, metadata, sizes)

@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import shutil
 import signal
 import sys
 from collections.abc import Callable
@@ -114,6 +115,16 @@ def exported(run: pathlib.Path, tmp_path_factory: pytest.TempPathFactory) -> pat
     return folder
 
 
+@pytest.fixture(scope="session")
+def library(run: pathlib.Path, tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """An export of ``run`` as a native library of B = 1 and N = 30, proven in full."""
+    if not has_compiler():
+        pytest.skip("the format native needs a C compiler")
+    folder = tmp_path_factory.mktemp("exports") / "tiny-copy"
+    publish.publish(run, folder, ["native"], memory_locations=30)
+    return folder
+
+
 @pytest.fixture
 def ntm_export(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
     """Run the command in this process, and return its exit code."""
@@ -138,6 +149,10 @@ def ntm_export(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
 def short_gate(monkeypatch: pytest.MonkeyPatch) -> None:
     """Compare one batch of short sequences, where the gate itself is not what is tested."""
     shorten_gate(monkeypatch)
+
+
+def has_compiler() -> bool:
+    return any(map(shutil.which, ("cc", "gcc", "clang")))
 
 
 def shorten_gate(monkeypatch: pytest.MonkeyPatch) -> None:
