@@ -66,4 +66,4 @@ def test_a_program_copies(model: pathlib.Path, tmp_path: pathlib.Path, command: 
 def test_an_example_says_how_it_is_compiled(file: str, compiled: str) -> None:
     text = (EXAMPLES / file).read_text(encoding="utf-8")
     assert "ntm-export --format native RUN --output model" in text
-    assert f" {compiled} " in text
+    assert f" {compiled}" in text
