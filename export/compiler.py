@@ -4,6 +4,7 @@ import dataclasses
 import os
 import pathlib
 import platform
+import re
 import shlex
 import shutil
 import subprocess
@@ -27,6 +28,7 @@ _OPTIONS = (
 )
 _SECONDS = 600
 _HERE = ("cc", "gcc", "clang")  # compilers for this system
+_NAME = r"\w[\w.+=,-]*"  # of a system or a processor
 _X86 = ("x86_64", "amd64", "i386", "i486", "i586", "i686")
 
 
@@ -38,10 +40,19 @@ class Machine:
         target: a system as compilers call it, such as ``aarch64-linux-gnu``; None for this one.
         cpu: a processor as the compiler calls it, such as ``x86-64-v3`` or ``cortex-a72``, or ``native``; None for
             every processor of the architecture.
+
+    Raises:
+        ExportError: one cannot be a name.
     """
 
     target: str | None = None
     cpu: str | None = None
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            name = getattr(self, field.name)
+            if name is not None and not re.fullmatch(_NAME, name):
+                raise ExportError(f"{field.name} must be a name of the C compiler's, not {name!r}")
 
     def __str__(self) -> str:
         return f"{self.target or 'this system'}, {f'processor {self.cpu}' if self.cpu else 'any processor'}"

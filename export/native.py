@@ -72,6 +72,8 @@ def write(source: Source, folder: pathlib.Path) -> None:
     shared = of_format / shared_name(source.machine.target)
     compiler.build(of_format / SOURCE, shared, of_format / STATIC, source.machine)
     shared.write_bytes(onnx_file.sealed(shared.read_bytes()))
+    if source.machine == compiler.ANY and not _runs(model_folder.read_native(shared)):
+        raise ExportError("what the C compiler made does not run on this system: --target and --cpu name another one")
     known_answer.write(of_step, of_format)
 
 

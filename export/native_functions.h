@@ -38,7 +38,7 @@ NTM_INLINE float least(float a, float b) { return b < a ? b : a; }
 NTM_INLINE float most(float a, float b) { return a < b ? b : a; }
 
 /*
- * e^x for x <= 0, and 2^-126 where that is less. x = n ln 2 + r with a whole n; e^r is Taylor's series, of which the
+ * e^x for x <= 0, and e^-87 for all x below -87. x = n ln 2 + r with a whole n; e^r is Taylor's series, of which the
  * first term left out is below 6e-9. A NaN stays.
  */
 NTM_INLINE float exponential(float x)

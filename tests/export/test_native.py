@@ -113,9 +113,16 @@ def test_it_needs_the_library_of_c_alone(library: pathlib.Path) -> None:
     assert path.stat().st_size < 5 << 20
 
 
-def test_the_same_network_makes_the_same_bytes(
-    run: pathlib.Path, library: pathlib.Path, tmp_path: pathlib.Path
-) -> None:
+@pytest.mark.skipif(shutil.which("readelf") is None, reason="there is no readelf")
+def test_no_other_library_can_take_the_place_of_a_function(library: pathlib.Path) -> None:
+    """What the loader may resolve is of the library of C."""
+    path = library / "native" / native_library.shared_name()
+    found = subprocess.run(["readelf", "-rW", path], capture_output=True, text=True, check=True).stdout
+    assert "malloc" in found
+    assert "ntm_" not in found
+
+
+def test_an_export_has_the_same_bytes_again(run: pathlib.Path, library: pathlib.Path, tmp_path: pathlib.Path) -> None:
     publish.publish(run, tmp_path / "tiny-copy", ["native"], memory_locations=30)
     for path in (library / "native").iterdir():
         assert path.read_bytes() == (tmp_path / "tiny-copy" / "native" / path.name).read_bytes(), path.name
@@ -304,6 +311,12 @@ GRAPHS: dict[str, tuple[Any, ...]] = {
         {"u": (1, 4, 6), "v": (3, 4, 1)},
         {"first": np.array([0]), "last": np.array([-1])},
     ),
+    "a sum into one element": (
+        [helper.make_node("ReduceSum", ["a", "axes"], ["u"], keepdims=1)],
+        (1, 37, 1),
+        {"u": (1, 1, 1)},
+        {"axes": np.array([1])},
+    ),
     "a product with a constant, and a broadcast bias": (
         [helper.make_node("Gemm", ["a", "kernel", "bias"], ["u"]), helper.make_node("Softmax", ["u"], ["v"], axis=-1)],
         (3, 9),
@@ -434,6 +447,8 @@ def test_options_of_the_compiler() -> None:
             "there is no C compiler for riscv64-linux-gnu: install riscv64-",
         ),
         ({}, ["--cpu", "no-such-processor"], "fails: "),
+        ({}, ["--cpu", "two words"], "cpu must be a name of the C compiler's, not 'two words'"),
+        ({}, ["--target", ""], "target must be a name of the C compiler's, not ''"),
         (
             {},
             ["--memory-locations", "20000", "--batch-size", "2"],
@@ -524,3 +539,18 @@ def test_a_folder_without_a_library_is_no_export(
 )
 def test_a_library_is_called_as_the_system_has_it(system: str, name: str) -> None:
     assert native_library.shared_name(system) == name
+
+
+def test_a_library_for_this_system_has_to_run(
+    monkeypatch: pytest.MonkeyPatch, run: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    build = compiler.build
+
+    def for_another_system(source: pathlib.Path, shared: pathlib.Path, *others: Any) -> None:
+        build(source, shared, *others)
+        shared.write_bytes(b"\x7fELF of another processor" + shared.read_bytes())
+
+    monkeypatch.setattr(compiler, "build", for_another_system)
+    with pytest.raises(ExportError, match="what the C compiler made does not run on this system"):
+        publish.publish(run, tmp_path / "out", ["native"], memory_locations=30)
+    assert list(tmp_path.iterdir()) == []
