@@ -125,7 +125,8 @@ def test_encodes_as_the_task_does(tab: Tab, sites: str, task: str) -> None:
                     const { random } = await import(new URL("page/random.js", document.baseURI));
                     const own = task.make(options, size, random(5));
                     const again = encode(own);
-                    const plain = (s) => ({ x: [...s.x], target: [...s.target], mask: [...s.mask], optimal: s.optimal && [...s.optimal] });
+                    const plain = ({ x, target, mask, optimal }) =>
+                        ({ x: [...x], target: [...target], mask: [...mask], optimal: optimal && [...optimal] });
                     return { encoded: plain(encode(decode(given))), own: plain(own), again: plain(again),
                              locations: task.locations(options, size), steps: own.steps };
                 }""",

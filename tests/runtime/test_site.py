@@ -55,7 +55,7 @@ def test_copies_the_package_where_there_is_one(nowhere: pathlib.Path, monkeypatc
     site.check(inner)
     copied = inner / "page" / "ort.wasm.bundle.min.mjs"
     copied.write_text("something else", encoding="utf-8")
-    with pytest.raises(ValueError, match="is not the file that model.json names"):
+    with pytest.raises(ValueError, match=r"is not the file that model\.json names"):
         site.check(inner)
 
 
