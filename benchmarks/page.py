@@ -72,7 +72,9 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=3, help="default: %(default)s")
     arguments = parser.parse_args()
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})  # and so all that is started below
-    rows = [["model", "N", "steps", "first paint, ms", "ready, ms", "steps/s", "with drawing", "in node", "node / page"]]
+    rows = [
+        ["model", "N", "steps", "first paint, ms", "ready, ms", "steps/s", "with drawing", "in node", "node / page"]
+    ]
     good = True
     try:
         with tempfile.TemporaryDirectory() as temporary, browser.tab() as tab:

@@ -19,16 +19,18 @@ from ntm import console
 from ntm.runtime.folder import bundled
 
 _SCREENSHOT = "copy-8bit/#text=A+tape+that+is+learned,+not+built&step=56"
-_ANIMATION = "associative-recall/#items=4&seed=5&N=32"
+_ANIMATION = "associative-recall/#items=3&seed=5"
 _MILLISECONDS = 250  # of a step
-_COLOURS = 64
+_COLOURS = 128
 _SCREENS = {"phone": (390, 844), "narrow": (320, 640), "desktop": (1280, 900)}
 
 
 def main() -> int:
     """Draw."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--output", type=pathlib.Path, default=pathlib.Path("docs/pictures"), help="default: %(default)s")
+    parser.add_argument(
+        "--output", type=pathlib.Path, default=pathlib.Path("docs/pictures"), help="default: %(default)s"
+    )
     parser.add_argument("--all", type=pathlib.Path, metavar="FOLDER", help="screenshots to look at instead")
     arguments = parser.parse_args()
     try:
@@ -53,7 +55,7 @@ def _draw(address: str, output: pathlib.Path) -> None:
     with browser.tab(viewport={"width": 1100, "height": 830}) as tab:
         tab.open(address + _SCREENSHOT)
         _optimised(tab.page.screenshot(), output / "page.png")
-    with browser.tab(viewport={"width": 900, "height": 790}) as tab:
+    with browser.tab(viewport={"width": 860, "height": 760}) as tab:
         tab.open(address + _ANIMATION)
         first, *others = _frames(tab)
         last = 6 * _MILLISECONDS
