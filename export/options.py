@@ -8,7 +8,7 @@ CARD = "card.md"  # the file of the model card
 DEFAULT_UNROLL = 24
 
 # The formats by name, and those that can also be written for sizes that are fixed.
-FORMATS = ("onnx", "savedmodel", "tflite", "triton")
+FORMATS = ("onnx", "savedmodel", "tflite", "triton", "web")
 OF_FIXED_SIZES = ("onnx", "savedmodel", "tflite")
 # B times N of a step of fixed sizes: the runtime, too, takes no more side by side, since more run no faster.
 MOST_LOCATIONS = 1 << 15
