@@ -23,7 +23,7 @@ from ntm.tasks.task import Task
 
 # Debian's, and what others call it; the environment may name another.
 _NAMES = (os.environ.get("CHROMIUM", ""), "chromium", "chromium-browser", "google-chrome")
-_PATIENCE = 60.0  # seconds
+_PATIENCE = 120.0  # seconds
 
 
 class MissingError(Exception):
@@ -122,7 +122,7 @@ class Tab:
         while not self.page.evaluate(expression):
             if time.monotonic() > deadline:
                 raise TimeoutError(f"{expression} is still not true; the page says: {self.page.inner_text('body')}")
-            time.sleep(0.02)
+            self.page.wait_for_timeout(20)
 
 
 @contextlib.contextmanager

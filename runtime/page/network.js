@@ -58,15 +58,25 @@ export class Network {
   async run(sequence, locations, changes = [], stopped = () => false) {
     const { ort, session, model } = this;
     const dimensions = Object.fromEntries(
-      Object.entries(model.state).map(([name, { shape }]) => [name, [1, ...shape.map((size) => (size === "N" ? locations : size))]]),
+      Object.entries(model.state).map(([name, { shape }]) => [
+        name,
+        [1, ...shape.map((size) => (size === "N" ? locations : size))],
+      ]),
     );
     const y = new Float32Array(sequence.steps * sequence.outputs);
     const states = [this.initialState(locations)];
     let rested = performance.now();
+    const disturb = (step) => changes.filter((one) => one.step === step).forEach(({ change }) => change(states[step]));
     for (let step = 0; step < sequence.steps; step++) {
-      for (const { change } of changes.filter((one) => one.step === step)) change(states[step]);
-      const inputs = { x: new ort.Tensor("float32", sequence.x.slice(step * sequence.inputs, (step + 1) * sequence.inputs), [1, sequence.inputs]) };
-      for (const [name, values] of Object.entries(states[step])) inputs[name] = new ort.Tensor("float32", values, dimensions[name]);
+      disturb(step);
+      const inputs = {
+        x: new ort.Tensor("float32", sequence.x.slice(step * sequence.inputs, (step + 1) * sequence.inputs), [
+          1,
+          sequence.inputs,
+        ]),
+      };
+      for (const [name, values] of Object.entries(states[step]))
+        inputs[name] = new ort.Tensor("float32", values, dimensions[name]);
       const outputs = await session.run(inputs);
       y.set(outputs.y.data, step * sequence.outputs);
       states.push(Object.fromEntries(Object.keys(dimensions).map((name) => [name, outputs[`next_${name}`].data])));
@@ -76,6 +86,7 @@ export class Network {
         rested = performance.now();
       }
     }
+    disturb(sequence.steps); // nothing comes after it
     return { locations, y, states };
   }
 }

@@ -189,7 +189,7 @@ def test_can_be_used_by_the_keyboard(tab: Tab, sites: str) -> None:
     for key, step in (("ArrowRight", 1), ("ArrowRight", 2), ("ArrowLeft", 1), ("End", 11), ("Home", 0)):
         tab.page.keyboard.press(key)
         assert tab.page.evaluate("ntm.step") == step
-        assert f"step={step}" in tab.page.url
+    tab.wait_for("location.hash.includes('step=0')")
     tab.page.keyboard.press("Space")
     tab.wait_for("ntm.step === 11")
     assert tab.page.get_attribute("#play", "aria-label") == "Play"
@@ -210,8 +210,7 @@ def test_sliders_and_buttons_make_other_sequences(tab: Tab, sites: str) -> None:
     tab.page.select_option("select[name=locations]", "256")
     tab.settled()
     assert found(tab)["weights"].shape[2] == 256
-    assert "items=8" in tab.page.url
-    assert "N=256" in tab.page.url
+    tab.wait_for("location.hash.includes('items=8') && location.hash.includes('N=256')")
 
 
 def test_says_where_the_memory_is_too_small(tab: Tab, sites: str) -> None:

@@ -6,7 +6,10 @@ export const sizes = () => ({ length: { least: 1, most: 300, first: 20 } });
 export const locations = (_, size) => size.length + 2;
 
 export function make(options, size, chance) {
-  return encode(options, Array.from({ length: size.length }, () => randomBits(chance, options.bits)));
+  return encode(
+    options,
+    Array.from({ length: size.length }, () => randomBits(chance, options.bits)),
+  );
 }
 
 export function encode({ bits }, words) {
@@ -31,7 +34,10 @@ export const fitsText = ({ bits }) => bits >= 8;
 
 export function encodeText(options, text) {
   const bytes = [...new TextEncoder().encode(text)];
-  return encode(options, bytes.map((byte) => Array.from({ length: options.bits }, (_, i) => (byte / 2 ** (options.bits - 1 - i)) & 1)));
+  return encode(
+    options,
+    bytes.map((byte) => Array.from({ length: options.bits }, (_, i) => (byte / 2 ** (options.bits - 1 - i)) & 1)),
+  );
 }
 
 /** The text that came out in the steps before one: pieces, each with whether it is wrong. */

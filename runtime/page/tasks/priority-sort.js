@@ -22,7 +22,9 @@ export function encode({ bits }, { vectors, priorities }) {
 
 /** The vectors that come out, by number: four fifths, the highest priority first. */
 const order = (priorities) =>
-  [...priorities.keys()].sort((a, b) => priorities[b] - priorities[a] || a - b).slice(0, Math.floor((4 * priorities.length) / 5));
+  [...priorities.keys()]
+    .sort((a, b) => priorities[b] - priorities[a] || a - b)
+    .slice(0, Math.floor((4 * priorities.length) / 5));
 
 /** The vectors and the priorities in what a network sees. */
 export function words({ bits }, sequence, size) {
@@ -37,8 +39,12 @@ export function parts(options, size, sequence) {
   return [
     ...priorities.map((priority, i) => ({ title: signed(priority), from: i, to: i + 1, of: "x", ...rows })),
     ...order(priorities).map((i, rank) => ({
-      title: `${rank + 1}: ${signed(priorities[i])}`, from: size.vectors + 1 + rank, to: size.vectors + 2 + rank, of: "y",
-      strong: true, ...rows,
+      title: `${rank + 1}: ${signed(priorities[i])}`,
+      from: size.vectors + 1 + rank,
+      to: size.vectors + 2 + rank,
+      of: "y",
+      strong: true,
+      ...rows,
     })),
   ];
 }

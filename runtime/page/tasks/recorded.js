@@ -25,4 +25,7 @@ export function decode({ x, target, mask, optimal }) {
   return sequence;
 }
 
-const describe = (size) => Object.entries(size).map(([name, number]) => `${name} ${number}`).join(", ");
+const describe = (size) =>
+  Object.entries(size)
+    .map(([name, number]) => `${name} ${number}`)
+    .join(", ");

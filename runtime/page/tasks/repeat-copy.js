@@ -35,8 +35,19 @@ export function parts({ bits }, { length, repeats }) {
   return [
     { title: "words", from: 0, to: length, of: "x", ...rows },
     ...Array.from({ length: repeats }, (_, i) => ({
-      title: `${i + 1} of ${repeats}`, from: length + 1 + i * length, to: length + 1 + (i + 1) * length, of: "y", ...rows,
+      title: `${i + 1} of ${repeats}`,
+      from: length + 1 + i * length,
+      to: length + 1 + (i + 1) * length,
+      of: "y",
+      ...rows,
     })),
-    { title: "end", from: length + 1 + repeats * length, to: length + 2 + repeats * length, of: "y", channel: bits, channels: 1 },
+    {
+      title: "end",
+      from: length + 1 + repeats * length,
+      to: length + 2 + repeats * length,
+      of: "y",
+      channel: bits,
+      channels: 1,
+    },
   ];
 }
