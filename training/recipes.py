@@ -56,7 +56,7 @@ _SERVED = {"train_locations": (128,)}
 _BY_CONTENT = {"addressing": (CONTENT,), "batch_size": 16, "turn_content_off": False}
 
 _OWN_TASKS = Recipe(
-    evidence="benchmarks/RESULTS.md, Own tasks",
+    evidence="docs/results/own_tasks.md, Own tasks",
     # Heads that may skip a location learn rules such as "every second word" twenty times as fast.
     network={"read_heads": 2, "shifts": 5},
     # Some starts come close again and again before one is right.
@@ -80,7 +80,7 @@ GENERAL: dict[str, Recipe] = {
         },
     ),
     LSTM: Recipe(
-        evidence="benchmarks/RESULTS.md, Three networks",
+        evidence="docs/results/three_networks.md, The LSTM on copy",
         training={
             "batch_size": 16,
             "learning_rate": 1e-3,
@@ -96,7 +96,7 @@ GENERAL: dict[str, Recipe] = {
 
 _OF_FEEDFORWARD: dict[str, Recipe] = {
     "copy": Recipe(
-        evidence="benchmarks/RESULTS.md, The recipe: each choice was taken away and missed",
+        evidence="docs/results/recipe.md, The recipe: each choice was taken away and missed",
         training={
             "addressing": (LOCATION,),
             "learned_loss": 0.0,
@@ -109,7 +109,7 @@ _OF_FEEDFORWARD: dict[str, Recipe] = {
         },
     ),
     "repeat-copy": Recipe(
-        evidence="benchmarks/RESULTS.md, Repeat copy",
+        evidence="docs/results/paper_tasks.md, Repeat copy",
         network={"read_heads": 2, "write_heads": 2},
         training={
             **_BY_CONTENT,
@@ -128,7 +128,7 @@ _OF_FEEDFORWARD: dict[str, Recipe] = {
         },
     ),
     "associative-recall": Recipe(
-        evidence="benchmarks/RESULTS.md, Associative recall",
+        evidence="docs/results/paper_tasks.md, Associative recall",
         network={"read_heads": 4},
         training={
             **_BY_CONTENT,
@@ -142,7 +142,7 @@ _OF_FEEDFORWARD: dict[str, Recipe] = {
         },
     ),
     "dynamic-ngrams": Recipe(
-        evidence="benchmarks/RESULTS.md, Dynamic n-grams",
+        evidence="docs/results/paper_tasks.md, Dynamic n-grams",
         # A table of counts: the key of a context finds the same location from the first bit on, and no head moves.
         network={"read_heads": 2, "shifts": 1, "initial_memory": LEARNED, "initial_weights": UNIFORM},
         training={
@@ -165,7 +165,7 @@ _OF_FEEDFORWARD: dict[str, Recipe] = {
         },
     ),
     "priority-sort": Recipe(
-        evidence="benchmarks/RESULTS.md, Priority sort",
+        evidence="docs/results/paper_tasks.md, Priority sort",
         training={
             **_BY_CONTENT,
             "content_learning_rate": 2e-3,
