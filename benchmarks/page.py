@@ -1,8 +1,8 @@
 """Measure the page of ``ntm-view`` in headless Chromium on one core, beside onnxruntime-node; Markdown.
 
-A row is a bundled model with N = 128, or its own N. First paint and ready are milliseconds from the request of the page,
-served on the loopback interface: until something is on the screen, and until the first sequence has been run and is
-shown. Steps a second are those of the network alone, of the network and the drawing of each step, and of
+A row is a bundled model with N = 128, or its own N. First paint and ready are milliseconds from the request of the
+page, served on the loopback interface: until something is on the screen, and until the first sequence has been run and
+is shown. Steps a second are those of the network alone, of the network and the drawing of each step, and of
 onnxruntime-node, which runs the same steps with the state fed back; each is the best of several rounds, in turns. It
 needs what ``browser.py`` names, and onnxruntime-node. The exit code is 1 if an
 output of a page differs from that of ``ntm.load`` by more than 1e-5.
