@@ -105,9 +105,10 @@ def main() -> None:
 def _export(run: pathlib.Path | None, bundled: str, model: pathlib.Path) -> None:
     from bundled import trained  # noqa: PLC0415  (as the next one: no process that measures needs TensorFlow for it)
 
-    from ntm.export.publish import FORMATS, publish  # noqa: PLC0415
+    from ntm.export.options import ALL  # noqa: PLC0415
+    from ntm.export.publish import publish  # noqa: PLC0415
 
-    publish(run or trained(bundled), model, FORMATS)
+    publish(run or trained(bundled), model, ALL)
 
 
 def _measure(case: tuple[str, int], model: pathlib.Path, checkout: pathlib.Path | None) -> Times:

@@ -10,7 +10,7 @@ import typer
 
 from ntm import console
 from ntm.errors import require
-from ntm.export.options import DEFAULT_UNROLL, parse_sizes
+from ntm.export.options import ALL, DEFAULT_UNROLL, parse_sizes
 
 _COMMAND = "ntm-export"
 
@@ -23,6 +23,7 @@ class Format(enum.StrEnum):
     TFLITE = "tflite"
     TRITON = "triton"
     WEB = "web"
+    NATIVE = "native"
     ALL = "all"
 
 
@@ -40,7 +41,8 @@ def export(
         typer.Option(
             "--format",
             metavar="FORMAT",
-            help=f"What the folder is to hold: {', '.join(Format)}; may be given several times.",
+            help=f"What the folder is to hold: {', '.join(Format)}; may be given several times. `all` is all but "
+            "`native`, which needs a C compiler and is for one kind of machine.",
         ),
     ] = [Format.ONNX],  # noqa: B006  (typer copies it)
     task: Annotated[
@@ -58,8 +60,26 @@ def export(
             min=1,
             max=1 << 20,
             metavar="N",
-            help="Memory locations of a sequence that Triton keeps.",
+            help="Memory locations of a sequence that Triton keeps, and of the native library.",
             show_default="128, or the network's own if that is more",
+        ),
+    ] = None,
+    batch_size: Annotated[
+        int, typer.Option(min=1, max=1 << 10, metavar="B", help="Sequences side by side in the native library.")
+    ] = 1,
+    target: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TRIPLE",
+            help="The system that the native library is for, such as aarch64-linux-gnu; else this one.",
+        ),
+    ] = None,
+    cpu: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="The processor that the native library is for, as the C compiler calls it, such as x86-64-v3, or "
+            "native; else every one of the architecture.",
         ),
     ] = None,
     fixed: Annotated[
@@ -118,14 +138,17 @@ def export(
     devices.hide_gpus()
     try:
         if output is not None:
-            formats = publish.FORMATS if Format.ALL in format_ else dict.fromkeys(wanted.value for wanted in format_)
+            wanted = [name for form in format_ for name in (ALL if form == Format.ALL else [form.value])]
             agreements = publish.publish(
                 run,
                 output,
-                formats,
+                list(dict.fromkeys(wanted)),
                 task=task,
                 unroll=unroll,
                 memory_locations=memory_locations,
+                batch_size=batch_size,
+                target=target,
+                cpu=cpu,
                 fixed=sizes,
                 model_name=name,
                 replace=force,

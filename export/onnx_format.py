@@ -22,7 +22,7 @@ from ntm.export.parity import Candidate, Graph, Tensors, compare_chunks, compare
 from ntm.export.simplify import simplify
 from ntm.export.source import Source
 from ntm.export.step import Sizes, input_signature, inputs, outputs, step_function
-from ntm.models import Network, NTMConfig
+from ntm.models import Network, NetworkConfig, NTMConfig
 from ntm.runtime import folder as model_folder
 from ntm.runtime import onnx_file
 from ntm.runtime.metadata import BATCHED, SPARSE, STEP, UNROLLED, Metadata, X, next_name
@@ -156,15 +156,20 @@ def convert(network: Network, sizes: Sizes | None = None) -> onnx.ModelProto:
     model.opset_import.append(helper.make_opsetid("", OPSET))
     graph = model.graph
     graph.name, graph.doc_string = config.model, f"One time step of a network: {config.kind}"
+    declare(graph, config, sizes)
+    simplify(model)
+    _rename_nodes(graph, _readable_names(step.get_concrete_function(), network))
+    _rename_constants(graph, {variable.name.removesuffix(":0") for variable in network.variables})
+    return model
+
+
+def declare(graph: onnx.GraphProto, config: NetworkConfig, sizes: Sizes | None = None) -> None:
+    """Write the inputs and outputs of a step into its graph: names, and shapes with these sizes or open ones."""
     for values, shapes in ((graph.input, inputs(config, sizes)), (graph.output, outputs(config, sizes))):
         del values[:]
         values.extend(
             helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape) for name, shape in shapes.items()
         )
-    simplify(model)
-    _rename_nodes(graph, _readable_names(step.get_concrete_function(), network))
-    _rename_constants(graph, {variable.name.removesuffix(":0") for variable in network.variables})
-    return model
 
 
 def save(model: onnx.ModelProto, metadata: Metadata, path: pathlib.Path) -> None:

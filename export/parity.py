@@ -116,7 +116,7 @@ class Candidate:
         name: what the table calls it.
         metadata: what it says of itself.
         compare: compares it with a trajectory and notes what it finds.
-        start: the initial state of one sequence, if it brings one.
+        start: the initial state, if it brings one.
         quantised: the graph of a step, if its numbers are other than TensorFlow's by intent.
         sizes: B and N, if it takes no others.
     """
@@ -298,7 +298,8 @@ def _next_state(outputs: Tensors, state: Tensors) -> dict[str, np.ndarray]:
 
 def _compare_start(network: Network, start: Tensors, agreement: Agreement) -> None:
     locations = start[MEMORY].shape[2] if MEMORY in start else None
-    for name, expected in network.initial_state(1, locations).items():
+    batch_size = len(next(iter(start.values())))
+    for name, expected in network.initial_state(batch_size, locations).items():
         agreement.note(next_name(name), expected.numpy(), start[name])
 
 

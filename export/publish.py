@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from ntm.errors import ExportError, TaskError, explaining
-from ntm.export import card, known_answer, onnx_format, options, runtimes, savedmodel, tflite, triton, web
+from ntm.export import card, known_answer, native, onnx_format, options, runtimes, savedmodel, tflite, triton, web
 from ntm.export import fixed as of_fixed
+from ntm.export.compiler import Machine
 from ntm.export.parity import Agreement, Candidate, prove, table
 from ntm.export.source import LOCATIONS, Source
 from ntm.runtime.metadata import Metadata, MetadataError, StateTensor
@@ -26,7 +27,7 @@ __all__ = ["FORMATS", "DisagreementError", "publish", "table", "verify"]
 
 # A format is a module with FILES, the names it takes in the folder; write(source, folder); candidates(folder), what it
 # finds of itself there; and describe(source, folder), what the model card says of it.
-FORMATS = dict(zip(options.FORMATS, (onnx_format, savedmodel, tflite, triton, web), strict=True))
+FORMATS = dict(zip(options.FORMATS, (onnx_format, savedmodel, tflite, triton, web, native), strict=True))
 
 
 class DisagreementError(ExportError):
@@ -64,6 +65,9 @@ def publish(
     task: Task | str | None = None,
     unroll: int = options.DEFAULT_UNROLL,
     memory_locations: int | None = None,
+    batch_size: int = 1,
+    target: str | None = None,
+    cpu: str | None = None,
     fixed: Iterable[Sequence[int]] = (),
     model_name: str | None = None,
     replace: bool = False,
@@ -76,7 +80,13 @@ def publish(
         formats: names of ``FORMATS``.
         task: what the network was trained on; it need not be given if it is built in.
         unroll: U, the steps in ``unrolled.onnx``.
-        memory_locations: N of a sequence that Triton keeps; by default 128, or the network's own if that is more.
+        memory_locations: N of a sequence that Triton keeps and of a native library; by default 128, or the network's
+            own if that is more.
+        batch_size: B of a native library.
+        target: the system that a native library is for, as compilers call it, such as ``aarch64-linux-gnu``; by default
+            this one.
+        cpu: the processor that it is for, as the compiler calls it, such as ``x86-64-v3``, or ``native``; by default
+            every processor of the architecture.
         fixed: B and N of steps that take no other sizes, such as ``[(1, 128)]``; B alone of a network without a memory.
             Each of them is a folder ``fixed/<B>x<N>`` with the formats but Triton's.
         model_name: what the model is called; by default as the folder.
@@ -99,13 +109,22 @@ def publish(
     unknown = sorted(set(formats) - set(FORMATS))
     if unknown or not formats:
         raise ExportError(f"formats are {', '.join(FORMATS)}, not {', '.join(unknown) or 'none'}")
-    if unroll < 1:
-        raise ExportError(f"unroll must be at least 1, not {unroll}")
+    for name, number in (("unroll", unroll), ("batch_size", batch_size)):
+        if number < 1:
+            raise ExportError(f"{name} must be at least 1, not {number}")
     _check_free(folder, replace)
     trained, learned = _load(run, task)
     least = trained.network.config.least_locations
     locations = memory_locations or max(LOCATIONS, trained.network.config.memory_locations)
-    source = Source(trained, learned, folder.name if model_name is None else model_name, unroll, locations)
+    source = Source(
+        trained,
+        learned,
+        folder.name if model_name is None else model_name,
+        unroll,
+        locations,
+        batch_size,
+        Machine(target, cpu),
+    )
     try:
         source.metadata()
     except MetadataError as error:

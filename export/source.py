@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from ntm.export.compiler import ANY, Machine
 from ntm.export.options import DEFAULT_UNROLL
 from ntm.export.step import Sizes, initial_state
 from ntm.runtime.metadata import BATCHED, SPARSE, STEP, UNROLLED, Metadata
@@ -22,7 +23,9 @@ class Source:
         task: what it was trained on.
         model_name: what the model is called.
         unroll: U, the steps in ``unrolled.onnx``.
-        memory_locations: N of what is exported for one N only, a sequence that Triton keeps.
+        memory_locations: N of what is exported for one N only: a sequence that Triton keeps, and a native library.
+        batch_size: B of a native library.
+        machine: what a native library is for.
         sizes: B and N of a step that takes no others; None where they are open.
     """
 
@@ -31,6 +34,8 @@ class Source:
     model_name: str
     unroll: int = DEFAULT_UNROLL
     memory_locations: int = LOCATIONS
+    batch_size: int = 1
+    machine: Machine = ANY
     sizes: Sizes | None = None
 
     def steps(self, graph: str) -> int:

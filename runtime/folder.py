@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from ntm.errors import ModelError
-from ntm.runtime import metadata, onnx_file, tflite_file
+from ntm.runtime import metadata, native_library, onnx_file, tflite_file
 from ntm.runtime.metadata import STEP, Metadata
 from ntm.text import DISTRIBUTION
 
@@ -22,15 +22,23 @@ LARGEST_FILE = 1 << 28
 
 
 # What runs a model.
-ONNXRUNTIME, LITERT = "onnxruntime", "litert"
+ONNXRUNTIME, LITERT, NATIVE = "onnxruntime", "litert", "native"
 
 
 class Graph(NamedTuple):
-    """An ONNX file of a model, or a TF-Lite file."""
+    """An ONNX file of a model, a TF-Lite file or a native library.
+
+    Attributes:
+        path: the file.
+        content: its bytes.
+        metadata: what it says of itself.
+        sizes: B and N, if it takes no others and says so; N is 1 where there is no memory.
+    """
 
     path: pathlib.Path
     content: bytes
     metadata: Metadata
+    sizes: tuple[int, int] | None = None
 
 
 class ModelFolder(NamedTuple):
@@ -59,7 +67,8 @@ class ModelFolder(NamedTuple):
         return hashlib.sha256(b"".join(graph.content for graph in self.graphs)).hexdigest()
 
     def __reduce__(self) -> tuple[Callable[..., "ModelFolder"], tuple[Any, ...]]:
-        folder = self.step.path.parent
+        file = pathlib.PurePath(_FORMATS[self.backend].files[STEP])
+        folder = self.step.path.parents[len(file.parts) - 1]
         if folder.parent == _PRETRAINED:
             return _read_bundled, (folder.name, self.checksum, self.backend)
         return _checked_contents, (str(folder), tuple(graph.content for graph in self.graphs), self.backend)
@@ -93,7 +102,7 @@ def read(model: str | os.PathLike[str], backend: str = ONNXRUNTIME) -> ModelFold
         ValueError: there is no such backend.
     """
     if backend not in _FORMATS:
-        raise ValueError(f"backend must be {' or '.join(_FORMATS)}, not {backend!r}")
+        raise ValueError(f"backend must be one of {', '.join(_FORMATS)}, not {backend!r}")
     folder = find(model)
     try:
         mode = folder.stat().st_mode
@@ -123,6 +132,12 @@ def shapes(data: Metadata, batch: int | None = None, locations: int | None = Non
         **{metadata.next_name(name): shape for name, shape in state.items()},
         **({metadata.ADDS: (batch, *data.adds_shape)} if metadata.ADDS in data.outputs else {}),
     }
+
+
+def fixed_shapes(graph: Graph) -> dict[str, tuple[int, ...]]:
+    """The shapes of the inputs and outputs of a graph of fixed sizes, by name."""
+    found = shapes(graph.metadata, *(graph.sizes or (1, 1)))
+    return {name: tuple(size or 0 for size in shape) for name, shape in found.items()}
 
 
 def _read_bundled(name: str, checksum: str, backend: str) -> ModelFolder:
@@ -204,7 +219,18 @@ def checked_graph(
 ) -> Graph:
     """An ONNX file of a model of which the content is known; see ``read_graph``."""
     with _refusing(path):
-        return Graph(path, content, _check_onnx(content, kind, batch, locations))
+        return _onnx_graph(path, content, kind, batch, locations)
+
+
+def read_native(path: pathlib.Path) -> Graph:
+    """Read and check a native library; nothing of it runs.
+
+    Raises:
+        ModelError: it is missing, damaged, foreign or of another schema.
+    """
+    content = read_bytes(path)
+    with _refusing(path):
+        return _native_graph(path, content, STEP)
 
 
 def _read(folder: pathlib.Path, kind: str, form: "_Format") -> Graph:
@@ -214,7 +240,7 @@ def _read(folder: pathlib.Path, kind: str, form: "_Format") -> Graph:
 def _checked(folder: pathlib.Path, kind: str, form: "_Format", content: bytes) -> Graph:
     path = folder / form.files[kind]
     with _refusing(path):
-        return Graph(path, content, form.check(content, kind))
+        return form.check(path, content, kind)
 
 
 @contextlib.contextmanager
@@ -226,7 +252,9 @@ def _refusing(path: pathlib.Path) -> Iterator[None]:
         raise ModelError(f"cannot load the model {path}: {error}") from error
 
 
-def _check_onnx(content: bytes, kind: str, batch: int | None = None, locations: int | None = None) -> Metadata:
+def _onnx_graph(
+    path: pathlib.Path, content: bytes, kind: str, batch: int | None = None, locations: int | None = None
+) -> Graph:
     if not onnx_file.has_seal(content):
         _check_early_schema(content)
     onnx_file.check_seal(content)
@@ -234,14 +262,21 @@ def _check_onnx(content: bytes, kind: str, batch: int | None = None, locations: 
     data = Metadata.from_props(header.metadata)
     _check_kind(data, kind)
     _check_interface(header, data, shapes(data, batch, locations))
-    return data
+    return Graph(path, content, data)
 
 
-def _check_tflite(content: bytes, kind: str) -> Metadata:
+def _tflite_graph(path: pathlib.Path, content: bytes, kind: str) -> Graph:
     onnx_file.check_seal(content)
     data = tflite_file.read_metadata(content)
     _check_kind(data, kind)
-    return data
+    return Graph(path, content, data)
+
+
+def _native_graph(path: pathlib.Path, content: bytes, kind: str) -> Graph:
+    onnx_file.check_seal(content)
+    data, sizes = native_library.read_metadata(content)
+    _check_kind(data, kind)
+    return Graph(path, content, data, sizes)
 
 
 def _check_kind(data: Metadata, kind: str) -> None:
@@ -250,10 +285,10 @@ def _check_kind(data: Metadata, kind: str) -> None:
 
 
 class _Format(NamedTuple):
-    """The files that a backend runs: their names by graph; and the check of a file of a graph, for its metadata."""
+    """The files that a backend runs: their names by graph; and the check of a file's content, for a kind of graph."""
 
     files: Mapping[str, str]
-    check: Callable[[bytes, str], Metadata]
+    check: Callable[[pathlib.Path, bytes, str], Graph]
 
     def graphs_of(self, data: Metadata) -> list[str]:
         """The graphs of a model that the backend runs, that of one step first."""
@@ -261,8 +296,9 @@ class _Format(NamedTuple):
 
 
 _FORMATS = {
-    ONNXRUNTIME: _Format(metadata.FILES, _check_onnx),
-    LITERT: _Format({STEP: tflite_file.STEP}, _check_tflite),
+    ONNXRUNTIME: _Format(metadata.FILES, _onnx_graph),
+    LITERT: _Format({STEP: tflite_file.STEP}, _tflite_graph),
+    NATIVE: _Format({STEP: f"{native_library.FOLDER}/{native_library.shared_name()}"}, _native_graph),
 }
 
 

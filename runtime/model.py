@@ -32,6 +32,7 @@ from ntm.runtime.metadata import (
     X,
     Y,
 )
+from ntm.runtime.native_session import NativeSession
 from ntm.runtime.onnxruntime_session import OnnxruntimeSession
 from ntm.runtime.session import Floats, Session, State, locations_of
 from ntm.tasks import copy as copying
@@ -49,7 +50,11 @@ _SPARSE_SHARE = {True: 1 / 10, False: 1 / 3}
 _BATCHED_AT_ONCE, _AT_ONCE = 1 << 13, 1 << 15
 
 # How the graphs of each backend are run.
-_SESSIONS: dict[str, type[Session]] = {folder.ONNXRUNTIME: OnnxruntimeSession, folder.LITERT: LiteRTSession}
+_SESSIONS: dict[str, type[Session]] = {
+    folder.ONNXRUNTIME: OnnxruntimeSession,
+    folder.LITERT: LiteRTSession,
+    folder.NATIVE: NativeSession,
+}
 
 Words = TypeVar("Words", bound=npt.NDArray[Any])
 GivenState = Mapping[str, npt.ArrayLike]
@@ -91,11 +96,13 @@ def load(
             are not started.
         backend: what runs it. ``onnxruntime`` takes the fastest of its ONNX graphs, and is the faster with many
             sequences side by side. ``litert`` takes ``step.tflite`` of the folder, and is the faster for single steps
-            of one sequence; it needs the extra ``litert``.
+            of one sequence; it needs the extra ``litert``. ``native`` takes the library of the folder ``native`` in
+            it, the fastest for one sequence, and for the N that it was compiled for alone. A library is a program:
+            what it does is not limited to the network, so take only one of those whom you trust.
 
     Raises:
-        ModelError: there is no such model, it is damaged or of another schema, or the backend or its file is missing;
-            the message is one line.
+        ModelError: there is no such model, it is damaged or of another schema, the backend or its file is missing, or
+            its file is for another N; the message is one line.
         TypeError: ``model`` is no path, or another argument no whole number.
         ValueError: ``memory_locations``, ``batch_size`` or ``threads`` is too small, or there is no such backend.
     """
@@ -136,6 +143,8 @@ class Model:
         self._files = files
         self._options = {"batch_size": batch_size, "threads": threads, "own_process": own_process}
         self._given_locations = None if memory_locations is None else self._checked_locations(memory_locations)
+        if files.step.sizes is not None:
+            self._given_locations = self._compiled_locations(*files.step.sizes)
         self._given_batch_size = batch_size
         kind = _SESSIONS[files.backend]
         self._sessions: dict[str, Session] = {
@@ -484,6 +493,15 @@ class Model:
         if wrong.size:
             raise ValueError(f"words must hold nothing but 0 and 1, not {wrong[0]}")
         return array
+
+    def _compiled_locations(self, _: int, compiled: int) -> int:
+        """N of a graph that has no other; what was asked for may be no other."""
+        if self._given_locations not in (None, compiled) and self.metadata.has_heads:
+            raise ModelError(
+                f"the model {self._files.step.path} is compiled for N = {compiled}, not {self._given_locations}: "
+                "ntm-export --format native --memory-locations"
+            )
+        return compiled
 
     def _checked_locations(self, locations: int) -> int:
         return arguments.whole_number("memory_locations", locations, self.metadata.least_locations)

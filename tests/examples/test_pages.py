@@ -13,8 +13,8 @@ def test_every_example_is_listed_with_its_needs() -> None:
     page = (ROOT / "examples" / "README.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| \[`(.+?)`\]\((.+?)\) \| \S.* \| \S.* \|$", page, re.MULTILINE)
     assert all(name == link for name, link in rows)
-    notebooks = [path.name for path in (ROOT / "examples").glob("*.ipynb")]
-    assert sorted(name for name, _ in rows) == sorted([*EXAMPLES, *notebooks])
+    others = [path.name for kind in ("ipynb", "c", "rs") for path in (ROOT / "examples").glob(f"*.{kind}")]
+    assert sorted(name for name, _ in rows) == sorted([*EXAMPLES, *others])
 
 
 @pytest.mark.parametrize("name", sorted(EXAMPLES))

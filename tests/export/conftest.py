@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import shutil
 import signal
 import sys
 from collections.abc import Callable
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 from ntm import console
-from ntm.export import command, parity, publish
+from ntm.export import command, options, parity, publish
 from ntm.models import NETWORKS, Network, NTMCell
 from ntm.models import make_network as initial_network
 from ntm.tasks import Copy, Task
@@ -106,11 +107,21 @@ def run_without_content_addressing(
 
 @pytest.fixture(scope="session")
 def exported(run: pathlib.Path, tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
-    """An export of ``run`` in every format, which one test proves in full."""
+    """An export of ``run`` in every format of ``all``, which one test proves in full."""
     folder = tmp_path_factory.mktemp("exports") / "tiny-copy"
     with pytest.MonkeyPatch.context() as monkeypatch:
         shorten_gate(monkeypatch)
-        publish.publish(run, folder, publish.FORMATS, unroll=8)
+        publish.publish(run, folder, options.ALL, unroll=8)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def library(run: pathlib.Path, tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """An export of ``run`` as a native library of B = 1 and N = 30, proven in full."""
+    if not has_compiler():
+        pytest.skip("the format native needs a C compiler")
+    folder = tmp_path_factory.mktemp("exports") / "tiny-copy"
+    publish.publish(run, folder, ["native"], memory_locations=30)
     return folder
 
 
@@ -138,6 +149,10 @@ def ntm_export(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
 def short_gate(monkeypatch: pytest.MonkeyPatch) -> None:
     """Compare one batch of short sequences, where the gate itself is not what is tested."""
     shorten_gate(monkeypatch)
+
+
+def has_compiler() -> bool:
+    return any(map(shutil.which, ("cc", "gcc", "clang")))
 
 
 def shorten_gate(monkeypatch: pytest.MonkeyPatch) -> None:

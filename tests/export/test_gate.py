@@ -2,6 +2,7 @@
 
 import functools
 import pathlib
+import re
 import shutil
 from collections.abc import Callable
 from typing import Any
@@ -12,10 +13,11 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 from onnx import helper, numpy_helper
 
-from ntm.export import batched, onnx_format, parity, publish, savedmodel, sparse, tflite, unrolled, walking
+from ntm.export import batched, compiler, onnx_format, parity, publish, savedmodel, sparse, tflite, unrolled, walking
 from ntm.export.source import Source
 from ntm.export.step import Sizes
 from ntm.models import NTMCell
+from ntm.runtime import native_library, onnx_file
 from ntm.runtime.metadata import UNROLLED
 from ntm.tasks import Copy, Task, find
 from ntm.tasks.task import describe
@@ -95,6 +97,29 @@ def spoil_triton_state(_: Source, folder: pathlib.Path) -> None:
     weights.tofile(path)
 
 
+def spoil_native(_: Source, folder: pathlib.Path) -> None:
+    rebuild_native(folder, r"(of_output_bias\[\d+\] = \{\s*)[^,]+", "0.5f")
+
+
+def spoil_native_state(_: Source, folder: pathlib.Path) -> None:
+    rebuild_native(folder, r"(first_weights\[\] = \{\s*)1.0f", "1.1f")
+
+
+def rebuild_native(folder: pathlib.Path, number: str, changed: str) -> None:
+    """Compile the source with another number, the one behind the group of a regular expression."""
+    source = folder / "native" / "ntm.c"
+    text, count = re.subn(number, rf"\g<1>{changed}", source.read_text())
+    assert count == 1
+    source.write_text(text)
+    library = source.with_name(native_library.shared_name())
+    compiler.build(source, library, None, compiler.ANY)
+    library.write_bytes(onnx_file.sealed(library.read_bytes()))
+
+
+NATIVE = f"native/{native_library.shared_name()}"
+needs_compiler = pytest.mark.skipif(shutil.which("cc") is None, reason="the format native needs a C compiler")
+
+
 @pytest.mark.usefixtures("short_gate")
 @pytest.mark.parametrize(
     ("format_", "graph", "spoil"),
@@ -103,6 +128,8 @@ def spoil_triton_state(_: Source, folder: pathlib.Path) -> None:
         ("tflite", "step.tflite", spoil_tflite),
         ("triton", "triton step", spoil_triton_graph),
         ("triton", "triton step", spoil_triton_state),
+        pytest.param("native", NATIVE, spoil_native, marks=needs_compiler),
+        pytest.param("native", NATIVE, spoil_native_state, marks=needs_compiler),
     ],
 )
 def test_gate_refuses_any_format_that_is_off_by_one_number(  # noqa: PLR0917

@@ -18,6 +18,7 @@ import pytest
 from ntm import console
 from ntm.errors import ExportError, ModelError
 from ntm.export import onnx_format, publish
+from ntm.export.options import ALL
 from ntm.export.source import Source
 from ntm.models import Network, NTMCell, NTMConfig
 from ntm.runtime.metadata import FILES, Metadata
@@ -137,7 +138,7 @@ def test_every_network_is_published_in_every_format(
 ) -> None:
     task = Copy(bits=3)
     network = make_network(task, **options)
-    found = publish.publish(trained(network, task), tmp_path / "out", publish.FORMATS, unroll=4)
+    found = publish.publish(trained(network, task), tmp_path / "out", ALL, unroll=4)
     graphs = {"step.onnx", "savedmodel step", "savedmodel", "step.tflite", "triton step", "page/step.onnx"}
     if network.config.heads:
         graphs |= {f"{kind}.onnx" for kind in ("unrolled", "sparse", "batched")}

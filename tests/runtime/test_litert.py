@@ -112,7 +112,7 @@ print(sorted(sys.modules.keys() & {"onnxruntime", "tensorflow", "onnx"}))
 
 
 def test_an_unknown_backend_is_refused() -> None:
-    with pytest.raises(ValueError, match="backend must be onnxruntime or litert, not 'torch'"):
+    with pytest.raises(ValueError, match="backend must be one of onnxruntime, litert, native, not 'torch'"):
         ntm.load(backend="torch")
 
 

@@ -1,0 +1,216 @@
+"""A native library: a step of fixed sizes as machine code, which ``ntm-export --format native`` made.
+
+A library is a program. Loading it is running it, and no checksum tells what it does; so only those who ask for the
+backend ``native`` load one. What can be known before that is read from the bytes of the file.
+"""
+
+import ctypes
+import hashlib
+import json
+import math
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ntm.runtime.metadata import Metadata, MetadataError, X
+
+Floats = npt.NDArray[np.float32]
+
+# The folder in that of the model, and what is in it. The library is called as the system has it.
+FOLDER = "native"
+HEADER, SOURCE, STATIC = "ntm.h", "ntm.c", "libntm.a"
+
+# Before the metadata, which is JSON: an object of strings, with B and N by these names beside those of an ONNX file.
+MARK = "ntm-metadata:"
+BATCH_SIZE, MEMORY_LOCATIONS = "batch_size", "memory_locations"
+
+_FLOATS = ctypes.POINTER(ctypes.c_float)
+
+
+def shared_name(system: str | None = None) -> str:
+    """What a shared library is called on a system, by ``sys.platform`` or as compilers call it; by default on this."""
+    system = sys.platform if system is None else system
+    if "darwin" in system or "apple" in system:
+        return "libntm.dylib"
+    return "ntm.dll" if any(name in system for name in ("win32", "windows", "mingw")) else "libntm.so"
+
+
+def read_metadata(content: bytes) -> tuple[Metadata, tuple[int, int]]:
+    """What a library says of itself, and its B and N; 1 for N where there is no memory. Nothing of it runs.
+
+    Raises:
+        MetadataError: there is no metadata, or it is of another schema.
+    """
+    start = content.find(MARK.encode() + b"{") + len(MARK)
+    end = content.find(b"\0", start)
+    if start < len(MARK) or end < 0:
+        raise MetadataError("it has no metadata, so ntm-export did not write it")
+    try:
+        props = json.loads(content[start:end])
+        sizes = int(props[BATCH_SIZE]), int(props[MEMORY_LOCATIONS])
+    except (ValueError, KeyError, TypeError) as error:
+        raise MetadataError("its metadata has no sizes") from error
+    return Metadata.from_props(props), sizes
+
+
+class NativeLibrary:
+    """A library that is loaded. It has no state of its own, so several threads may use it, each with its instance.
+
+    Args:
+        content: the bytes of the file. These run, whatever becomes of the file.
+        metadata: what it says of itself.
+        shapes: of its inputs and outputs, by name.
+
+    Raises:
+        OSError: it is none of this system and processor.
+        AttributeError: a function is missing.
+    """
+
+    def __init__(self, content: bytes, metadata: Metadata, shapes: Mapping[str, tuple[int, ...]]) -> None:
+        library = _loaded(content)
+        self._inputs = {name: shapes[name] for name in metadata.inputs}
+        self._state = {name: shapes[name] for name in metadata.state}
+        self._outputs, at = [], 0  # name, shape, and where it begins and ends among the numbers of all outputs
+        for name in metadata.outputs:
+            size = math.prod(shapes[name])
+            self._outputs.append((name, shapes[name], at, at + size))
+            at += size
+        self._as_inputs, self._as_outputs = _pointers(self._inputs), _pointers(metadata.outputs)
+        self._create, self._free = library.ntm_create, library.ntm_free
+        self._compute, self._current, self._run = library.ntm_compute, library.ntm_current, library.ntm_run
+        self._create.argtypes, self._create.restype = [], ctypes.c_void_p
+        self._free.argtypes, self._free.restype = [ctypes.c_void_p], None
+        taken, given = ctypes.POINTER(self._as_inputs), ctypes.POINTER(self._as_outputs)
+        self._compute.argtypes, self._compute.restype = [ctypes.c_void_p, taken, given], None
+        self._current.argtypes, self._current.restype = [ctypes.c_void_p], _pointers(self._state)
+        self._run.restype = None
+        self._run.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t]
+
+    def instance(self) -> "Instance":
+        """A new instance, in the state before the first step.
+
+        Raises:
+            MemoryError: there is no memory for it.
+        """
+        pointer = self._create()
+        if not pointer:
+            raise MemoryError("no memory for an instance of a native library")
+        inputs = {name: np.zeros(shape, np.float32) for name, shape in self._inputs.items()}
+        outputs = np.zeros(self._outputs[-1][-1], np.float32)
+        start, each = _address(outputs, outputs.shape), outputs.itemsize
+        taken = self._as_inputs(*(_address(array, array.shape) for array in inputs.values()))
+        given = self._as_outputs(*(start + each * first for *_, first, _ in self._outputs))
+        return Instance(pointer, self._free, inputs, outputs, (ctypes.byref(taken), ctypes.byref(given)))
+
+    def compute(self, instance: "Instance", inputs: Mapping[str, Floats]) -> dict[str, Floats]:
+        """One step of a state that the caller keeps; the instance lends its memory alone.
+
+        Args:
+            instance: one that no other thread uses meanwhile.
+            inputs: x and the state by name.
+
+        Returns:
+            Every output by name, in memory of its own.
+
+        Raises:
+            ValueError: an input is of another shape.
+        """
+        for name, own in instance.inputs.items():  # copied: NumPy takes longer to tell where an array is
+            given = inputs[name]
+            if given.shape != own.shape:
+                raise ValueError(f"{name} must have the shape {own.shape}, not {given.shape}")
+            own[...] = given
+        self._compute(instance.pointer, *instance.by_name)
+        numbers = instance.outputs.copy()
+        return {name: numbers[first:end].reshape(shape) for name, shape, first, end in self._outputs}
+
+    def run(self, instance: "Instance", x: Floats) -> Floats:
+        """The next steps of an instance, x ``[T, B, I]``: y, ``[T, B, O]``.
+
+        Raises:
+            ValueError: x is of another shape or type.
+        """
+        y = np.empty((len(x), *self._outputs[0][1]), np.float32)
+        self._run(instance.pointer, _address(x, (len(x), *self._inputs[X])), _address(y, y.shape), len(x))
+        return y
+
+    def state(self, instance: "Instance") -> dict[str, Floats]:
+        """The state of an instance after its last step, by name."""
+        found = self._current(instance.pointer)
+        numbers = {name: ctypes.cast(getattr(found, name), _FLOATS) for name in self._state}
+        return {name: np.ctypeslib.as_array(numbers[name], shape).copy() for name, shape in self._state.items()}
+
+
+class Instance:
+    """A state, and memory for the computation of a step; given back with the object.
+
+    Attributes:
+        pointer: where it is.
+        inputs: arrays that a step takes, by name.
+        outputs: an array of the numbers of all that a step gives.
+        by_name: both, as the library takes them.
+    """
+
+    def __init__(
+        self,
+        pointer: int,
+        free: Callable[[int], None],
+        inputs: dict[str, Floats],
+        outputs: Floats,
+        by_name: tuple[Any, Any],
+    ) -> None:
+        self.pointer, self.inputs, self.outputs, self.by_name = pointer, inputs, outputs, by_name
+        self._free = free
+
+    def __del__(self) -> None:
+        self._free(self.pointer)
+
+
+def _loaded(content: bytes) -> ctypes.CDLL:
+    """A library of which these are the bytes, loaded once; its functions are objects of its own."""
+    checksum = hashlib.sha256(content).hexdigest()
+    library = _libraries.get(checksum) or _libraries.setdefault(checksum, _load(content))
+    return ctypes.CDLL(library._name, handle=library._handle)
+
+
+_libraries: dict[str, ctypes.CDLL] = {}
+
+
+def _load(content: bytes) -> ctypes.CDLL:
+    if hasattr(os, "memfd_create"):
+        # A file in memory: the folder for temporary files may be one of which nothing may run. It stays open: the
+        # system knows the library by this name, and would take another file of that name for it.
+        number = os.memfd_create(shared_name())
+        try:
+            with os.fdopen(number, "wb", closefd=False) as file:
+                file.write(content)
+            return ctypes.CDLL(f"/proc/self/fd/{number}")
+        except BaseException:
+            os.close(number)
+            raise
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:  # Windows keeps a library that is loaded
+        path = os.path.join(folder, shared_name())
+        with open(path, "wb") as file:
+            file.write(content)
+        return ctypes.CDLL(path)
+
+
+def _pointers(names: Iterable[str]) -> type[ctypes.Structure]:
+    """A struct of pointers by name."""
+    return type("Pointers", (ctypes.Structure,), {"_fields_": [(name, ctypes.c_void_p) for name in names]})
+
+
+def _address(array: Floats, shape: tuple[int, ...]) -> int:
+    """Where the numbers of an array are, which the library reads or writes.
+
+    Raises:
+        ValueError: it is of another shape or type, or its numbers do not lie one after the other.
+    """
+    if array.shape != shape or array.dtype != np.float32 or not array.flags.c_contiguous:
+        raise ValueError(f"an array must be float32 of the shape {shape}, not {array.dtype} of {array.shape}")
+    return int(array.ctypes.data)

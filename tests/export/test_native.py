@@ -1,0 +1,466 @@
+"""Native libraries: what a C compiler makes of a step, and what a program sees of it."""
+
+import ctypes
+import json
+import pathlib
+import shutil
+import subprocess
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+import ntm
+from ntm.errors import ExportError
+from ntm.export import c_code, compiler, native, native_source, publish
+from ntm.export.compiler import Machine
+from ntm.export.source import Source
+from ntm.export.step import Sizes
+from ntm.models import Network
+from ntm.runtime import folder as model_folder
+from ntm.runtime import native_library
+from ntm.tasks import Copy
+from ntm.training.run import TrainedRun, load_run
+
+pytestmark = pytest.mark.skipif(
+    not any(map(shutil.which, ("cc", "gcc", "clang"))), reason="the format native needs a C compiler"
+)
+TASK = Copy(bits=3)
+# Networks, and B of the library.
+NETWORKS: dict[str, tuple[int, dict[str, Any]]] = {
+    "R1-K1": (1, {}),
+    "R2-K2, LSTM controller of two layers": (
+        3,
+        {"read_heads": 2, "write_heads": 2, "controller": "lstm", "controller_sizes": (7, 5)},
+    ),
+    "R2-K5, S=5, learned": (
+        2,
+        {
+            "memory_locations": 6,
+            "shifts": 5,
+            "read_heads": 2,
+            "write_heads": 5,
+            "initial_memory": "learned",
+            "initial_weights": "learned",
+            "initial_reads": "learned",
+        },
+    ),
+    "S=1, uniform, random": (
+        1,
+        {"memory_locations": 6, "shifts": 1, "initial_weights": "uniform", "initial_memory": "random"},
+    ),
+    "content addressing off": (3, {"content_addressing": False}),
+    "LSTM": (3, {"model": "lstm", "layer_sizes": (6, 5)}),
+}
+
+
+@pytest.mark.usefixtures("short_gate")
+@pytest.mark.parametrize(("batch_size", "options"), NETWORKS.values(), ids=NETWORKS)
+def test_every_network_is_compiled_and_equals_tensorflow(
+    make_network: Callable[..., Network],
+    trained: Callable[..., TrainedRun],
+    tmp_path: pathlib.Path,
+    batch_size: int,
+    options: dict[str, Any],
+) -> None:
+    network = make_network(TASK, **options)
+    found = publish.publish(
+        trained(network, TASK), tmp_path / "out", ["native"], memory_locations=23, batch_size=batch_size
+    )
+    (agreement,) = found.values()
+    assert set(agreement.difference) >= {"y", *(f"next_{name}" for name in network.config.state_shapes)}
+    assert set(publish.verify(trained(network, TASK), tmp_path / "out")) == set(found)
+    model = ntm.load(tmp_path / "out", backend="native")
+    for count in (0, 1, 2, 4):  # B of the library and others
+        x = TASK.batch(np.random.default_rng(0), max(count, 1), {"length": 5}).x[:, :count]
+        y, after = model.run(x)
+        state = network.initial_state(count, 23)
+        for x_t, y_t in zip(x, y, strict=True):
+            logits, state = network(x_t, state)
+            np.testing.assert_allclose(y_t, 1 / (1 + np.exp(-logits.numpy())), atol=1e-5)
+        for name, value in state.items():
+            np.testing.assert_allclose(after[name], value.numpy(), atol=1e-5, err_msg=name)
+
+
+def loaded(folder: pathlib.Path) -> tuple[native_library.NativeLibrary, model_folder.Graph]:
+    graph = model_folder.read_native(folder / "native" / native_library.shared_name())
+    return native_library.NativeLibrary(graph.content, graph.metadata, model_folder.fixed_shapes(graph)), graph
+
+
+def test_what_is_exported(library: pathlib.Path) -> None:
+    names = {path.name for path in (library / "native").iterdir()}
+    assert names == {"ntm.h", "ntm.c", "libntm.a", native_library.shared_name()}
+    card = (library / "card.md").read_text()
+    assert "`native/` is one time step of B = 1 and N = 30 as machine code, for this system, any processor:" in card
+    assert f"| native/{native_library.shared_name()} |" in card
+    header = (library / "native" / "ntm.h").read_text()
+    for line in ("#define NTM_B 1", "#define NTM_N 30", "#define NTM_I 6", "#define NTM_O 5", "#define NTM_SIZE_X 6"):
+        assert line in header.splitlines()
+
+
+@pytest.mark.skipif(shutil.which("ldd") is None, reason="there is no ldd")
+def test_it_needs_the_library_of_c_alone(library: pathlib.Path) -> None:
+    path = library / "native" / native_library.shared_name()
+    needed = subprocess.run(["ldd", path], capture_output=True, text=True, check=True).stdout
+    names = {line.split()[0].rpartition("/")[2].partition(".")[0] for line in needed.splitlines()}
+    assert names <= {"linux-vdso", "linux-gate", "libc", "libm", "ld-linux-x86-64", "ld-linux-aarch64"}
+    assert path.stat().st_size < 5 << 20
+
+
+def test_the_same_network_makes_the_same_bytes(
+    run: pathlib.Path, library: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    publish.publish(run, tmp_path / "tiny-copy", ["native"], memory_locations=30)
+    for path in (library / "native").iterdir():
+        assert path.read_bytes() == (tmp_path / "tiny-copy" / "native" / path.name).read_bytes(), path.name
+        assert str(tmp_path).encode() not in path.read_bytes()
+
+
+def test_a_run_is_a_step_repeated(library: pathlib.Path) -> None:
+    native_one, graph = loaded(library)
+    instance, other = native_one.instance(), native_one.instance()
+    x = Copy(bits=5).batch(np.random.default_rng(0), 1, {"length": 9}).x
+    y, state = native_one.run(instance, x), native_one.state(other)
+    for x_t, y_t in zip(x, y, strict=True):
+        found = native_one.compute(other, {"x": x_t, **state})
+        np.testing.assert_array_equal(found["y"], y_t)
+        state = {name: found[f"next_{name}"] for name in state}
+    for name, value in native_one.state(instance).items():
+        np.testing.assert_array_equal(value, state[name])
+    assert graph.sizes == (1, 30)
+
+
+def test_instances_are_independent_in_threads(library: pathlib.Path) -> None:
+    native_one, _ = loaded(library)
+    x = [Copy(bits=5).batch(np.random.default_rng(i), 1, {"length": 40}).x for i in range(8)]
+    expected = [native_one.run(native_one.instance(), each) for each in x]
+    assert not np.array_equal(expected[0], expected[1])
+
+    def again(each: np.ndarray) -> list[np.ndarray]:
+        return [native_one.run(native_one.instance(), each) for _ in range(50)]
+
+    with ThreadPoolExecutor(8) as pool:
+        for y, found in zip(expected, pool.map(again, x), strict=True):
+            assert all(np.array_equal(y, each) for each in found)
+
+
+def test_an_array_of_another_shape_is_refused(library: pathlib.Path) -> None:
+    native_one, _ = loaded(library)
+    instance = native_one.instance()
+    inputs = {"x": np.zeros((1, 6), np.float32), **native_one.state(instance)}
+    with pytest.raises(ValueError, match="memory must have the shape"):
+        native_one.compute(instance, inputs | {"memory": inputs["memory"][:, :, :20]})
+    with pytest.raises(ValueError, match="an array must be float32"):
+        native_one.run(instance, np.zeros((2, 1, 7), np.float32))
+    with pytest.raises(ValueError, match="an array must be float32"):
+        native_one.run(instance, np.zeros((2, 1, 6), np.float64))
+
+
+def test_the_mode_of_the_thread_stays(library: pathlib.Path) -> None:
+    """Denormal numbers are zero within a step, and only there."""
+    native_one, _ = loaded(library)
+    native_one.run(native_one.instance(), np.ones((3, 1, 6), np.float32))
+    assert np.float32(1e-40) * np.ones(1, np.float32)[0] > 0
+
+
+# The functions of C, beside the same in float64.
+FUNCTIONS: dict[str, tuple[Callable[[np.ndarray], np.ndarray], np.ndarray]] = {
+    "exponential": (np.exp, np.linspace(-86, 0, 20001)),
+    "logarithm": (np.log, np.logspace(-37, 37, 20001)),
+    "hyperbolic_tangent": (np.tanh, np.linspace(-20, 20, 20001)),
+    "sigmoid": (lambda x: 1 / (1 + np.exp(-x)), np.linspace(-80, 80, 20001)),
+    "softplus": (lambda x: np.logaddexp(0, x), np.linspace(-80, 80, 20001)),
+}
+
+
+@pytest.fixture(scope="module")
+def functions(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
+    folder = tmp_path_factory.mktemp("functions")
+    text = (pathlib.Path(native_source.__file__).parent / "native_functions.h").read_text()
+    calls = (f"float call_{name}(float x) {{ return {name}(x); }}\n" for name in FUNCTIONS)
+    visible = "".join(f'__attribute__((visibility("default"))) {call}' for call in calls)
+    (folder / "functions.c").write_text(text + visible)
+    compiler.build(folder / "functions.c", folder / "functions.so", None, compiler.ANY)
+    return ctypes.CDLL(str(folder / "functions.so"))
+
+
+def call(functions: ctypes.CDLL, name: str, x: float) -> float:
+    function = functions[f"call_{name}"]
+    function.argtypes, function.restype = [ctypes.c_float], ctypes.c_float
+    return float(function(x))
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_a_function_is_as_exact_as_float32(functions: ctypes.CDLL, name: str) -> None:
+    function, x = FUNCTIONS[name]
+    x = x.astype(np.float32)
+    found, expected = np.array([call(functions, name, value) for value in x]), function(x.astype(np.float64))
+    scale = np.abs(expected) if name in ("exponential", "logarithm") else np.maximum(np.abs(expected), 1)
+    assert np.max(np.abs(found - expected) / np.maximum(scale, 1e-38)) < 2.5e-7
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_a_nan_stays_one(functions: ctypes.CDLL, name: str) -> None:
+    assert np.isnan(call(functions, name, float("nan")))
+
+
+def test_ends_of_the_functions(functions: ctypes.CDLL) -> None:
+    assert 0 <= call(functions, "exponential", -1000) < 2e-38
+    assert call(functions, "exponential", 0) == 1
+    assert call(functions, "logarithm", 1) == 0
+    assert call(functions, "logarithm", 0) == -np.inf
+    assert call(functions, "logarithm", np.inf) == np.inf
+    assert np.isnan(call(functions, "logarithm", -1))
+    assert (call(functions, "hyperbolic_tangent", -100), call(functions, "hyperbolic_tangent", 100)) == (-1, 1)
+    assert 0 <= call(functions, "sigmoid", -1000) < 2e-38
+    assert call(functions, "sigmoid", 1000) == 1
+    assert call(functions, "softplus", 1000) == 1000
+
+
+def compiled(model: onnx.ModelProto, tmp_path: pathlib.Path) -> Callable[..., dict[str, np.ndarray]]:
+    """What the C of a graph computes."""
+    code = c_code.step(model)
+    names = [value.name for value in (*model.graph.input, *model.graph.output)]
+    constants = "".join(
+        f"static const float {name}[] = {c_code.floats(values.ravel().tolist())};\n"
+        for name, values in code.constants.items()
+    )
+    work = "".join(f"float {name}[{size}];" for name, size in code.buffers.items())
+    pointers = ", ".join(f"float *{name}" for name in names)
+    functions_text = (pathlib.Path(native_source.__file__).parent / "native_functions.h").read_text()
+    (tmp_path / "graph.c").write_text(
+        f"{functions_text}{constants}struct work {{ float none; {work} }};\n"
+        f'__attribute__((visibility("default"))) void graph({pointers})\n'
+        "{ static struct work of_all, *work = &of_all; (void)work;\n" + "\n".join(code.lines) + "\n}\n"
+    )
+    compiler.build(tmp_path / "graph.c", tmp_path / "graph.so", None, compiler.ANY)
+    function = ctypes.CDLL(str(tmp_path / "graph.so")).graph
+
+    def run(**inputs: np.ndarray) -> dict[str, np.ndarray]:
+        arrays = {name: np.ascontiguousarray(value, np.float32) for name, value in inputs.items()}
+        for value in model.graph.output:
+            shape = [size.dim_value for size in value.type.tensor_type.shape.dim]
+            arrays[value.name] = np.full(shape, np.nan, np.float32)
+        function(*(arrays[name].ctypes.data_as(ctypes.POINTER(ctypes.c_float)) for name in names))
+        return {value.name: arrays[value.name] for value in model.graph.output}
+
+    return run
+
+
+def graph_of(
+    nodes: list[onnx.NodeProto], a: tuple[int, ...], outputs: dict[str, tuple[int, ...]], **constants: Any
+) -> Any:
+    return helper.make_model(
+        helper.make_graph(
+            nodes,
+            "graph",
+            [helper.make_tensor_value_info("a", TensorProto.FLOAT, a)],
+            [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in outputs.items()],
+            [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
+        ),
+        opset_imports=[helper.make_opsetid("", 18)],
+        ir_version=8,
+    )
+
+
+RANDOM = np.random.default_rng(0)
+# What a network's step has too, but not in these combinations: nodes, the shape of a, outputs, constants.
+GRAPHS: dict[str, tuple[Any, ...]] = {
+    "a transposed product of both kinds": (
+        [
+            helper.make_node("Transpose", ["a"], ["t"], perm=[0, 2, 1]),
+            helper.make_node("MatMul", ["t", "a"], ["u"]),
+            helper.make_node("MatMul", ["a", "t"], ["v"]),
+        ],
+        (2, 5, 7),
+        {"u": (2, 7, 7), "v": (2, 5, 5)},
+    ),
+    "a slice that is reshaped, and read twice": (
+        [
+            helper.make_node("Split", ["a", "sizes"], ["p", "q"], axis=1),
+            helper.make_node("Reshape", ["q", "shape"], ["r"]),
+            helper.make_node("Transpose", ["r"], ["t"], perm=[0, 2, 1]),
+            helper.make_node("Reshape", ["t", "flat"], ["u"]),
+            helper.make_node("Add", ["u", "u"], ["v"]),
+            helper.make_node("Identity", ["p"], ["w"]),
+        ],
+        (2, 10),
+        {"v": (2, 6), "w": (2, 4)},
+        {"sizes": np.array([4, 6]), "shape": np.array([2, 3, 2]), "flat": np.array([2, 6])},
+    ),
+    "sums over either axis": (
+        [
+            helper.make_node("Mul", ["a", "a"], ["m"]),
+            helper.make_node("ReduceSum", ["m", "first"], ["u"], keepdims=1),
+            helper.make_node("ReduceSum", ["a", "last"], ["v"], keepdims=1),
+        ],
+        (3, 4, 6),
+        {"u": (1, 4, 6), "v": (3, 4, 1)},
+        {"first": np.array([0]), "last": np.array([-1])},
+    ),
+    "a product with a constant, and a broadcast bias": (
+        [helper.make_node("Gemm", ["a", "kernel", "bias"], ["u"]), helper.make_node("Softmax", ["u"], ["v"], axis=-1)],
+        (3, 9),
+        {"v": (3, 5)},
+        {"kernel": RANDOM.normal(size=(9, 5)).astype(np.float32), "bias": RANDOM.normal(size=5).astype(np.float32)},
+    ),
+    "a slice with steps, joined": (
+        [
+            helper.make_node("Slice", ["a", "starts", "ends", "axes", "steps"], ["s"]),
+            helper.make_node("Sub", ["a", "one"], ["t"]),
+            helper.make_node("Concat", ["s", "t", "a"], ["u"], axis=1),
+        ],
+        (2, 9),
+        {"u": (2, 23)},
+        {
+            "starts": np.array([8]),
+            "ends": np.array([-10]),
+            "axes": np.array([1]),
+            "steps": np.array([-2]),
+            "one": np.float32(1),
+        },
+    ),
+}
+
+
+@pytest.mark.parametrize("name", GRAPHS)
+def test_a_graph_in_c_computes_what_onnxruntime_computes(name: str, tmp_path: pathlib.Path) -> None:
+    nodes, shape, outputs, *constants = GRAPHS[name]
+    model = graph_of(nodes, shape, outputs, **(constants[0] if constants else {}))
+    a = RANDOM.normal(size=shape).astype(np.float32)
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    found = compiled(model, tmp_path)(a=a)
+    for output, expected in zip(outputs, session.run(list(outputs), {"a": a}), strict=True):
+        np.testing.assert_allclose(found[output], expected, rtol=1e-5, atol=1e-5)
+
+
+def test_an_unknown_operation_is_one_line() -> None:
+    model = graph_of([helper.make_node("Cos", ["a"], ["b"], "where")], (2,), {"b": (2,)})
+    with pytest.raises(ExportError, match="the format native has no operation Cos, which is in where"):
+        c_code.step(model)
+
+
+@pytest.mark.parametrize("value", [0.0, -0.0, 1.0, 1e-45, 3.4028235e38, -1e-7, 0.1, np.inf, -np.inf])
+def test_a_number_in_c_is_the_same_float32(value: float) -> None:
+    literal = c_code.floats([value]).split()[1].strip("}")
+    expected = {np.inf: "INFINITY", -np.inf: "-INFINITY"}.get(value)
+    if expected is None:
+        assert literal.endswith("f")
+        assert np.float32(literal[:-1]).tobytes() == np.float32(value).tobytes()
+    else:
+        assert literal == expected
+
+
+def test_a_name_may_hold_anything(
+    make_network: Callable[..., Network], trained: Callable[..., TrainedRun], tmp_path: pathlib.Path
+) -> None:
+    name = 'é" \\ */ ??/ %s'
+    source = Source(trained(make_network(TASK), TASK), TASK, name, memory_locations=5)
+    native.write(source, tmp_path)
+    _, graph = loaded(tmp_path)
+    assert graph.metadata.model_name == name
+    program = '#include "ntm.h"\n#include <stdio.h>\nint main(void) { return fputs(NTM_MODEL, stdout) < 0; }\n'
+    (tmp_path / "native" / "main.c").write_text(program)
+    command = ["cc", "-Wall", "-Wextra", "-Werror", "-std=c11", "-fopenmp-simd", "main.c", "ntm.c", "-lm", "-o", "main"]
+    subprocess.run(command, cwd=tmp_path / "native", check=True)
+    done = subprocess.run([tmp_path / "native" / "main"], capture_output=True, check=True)
+    assert done.stdout.decode() == name
+
+
+def test_metadata_is_that_of_the_other_formats(run: pathlib.Path, library: pathlib.Path) -> None:
+    _, graph = loaded(library)
+    trained_run = load_run(run)
+    assert graph.metadata == Source(trained_run, Copy(bits=5), "tiny-copy", sizes=Sizes(1, 30)).metadata()
+    functions = ctypes.CDLL(str(library / "native" / native_library.shared_name()))
+    functions.ntm_metadata.restype = ctypes.c_char_p
+    assert json.loads(functions.ntm_metadata())["model_name"] == "tiny-copy"
+
+
+@pytest.mark.usefixtures("short_gate")
+def test_a_library_for_a_named_processor(run: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    found = publish.publish(run, tmp_path / "out", ["native"], memory_locations=30, cpu="native")
+    assert list(found) == [f"native/{native_library.shared_name()}"]
+    assert "for this system, processor native:" in (tmp_path / "out" / "card.md").read_text()
+
+
+@pytest.mark.usefixtures("short_gate")
+def test_a_library_that_does_not_run_here_is_proven_by_its_source(
+    monkeypatch: pytest.MonkeyPatch, run: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    build = compiler.build
+
+    def for_another_system(
+        source: pathlib.Path, shared: pathlib.Path, static: pathlib.Path | None, machine: Machine
+    ) -> None:
+        build(source, shared, static, compiler.ANY)
+        if machine.target:
+            shared.write_bytes(b"\x7fELF of another processor" + shared.read_bytes())
+
+    monkeypatch.setattr(compiler, "build", for_another_system)
+    found = publish.publish(run, tmp_path / "out", ["native"], memory_locations=30, target="other-linux-gnu")
+    assert list(found) == ["native/ntm.c"]
+    assert list(publish.verify(run, tmp_path / "out")) == ["native/ntm.c"]
+    with pytest.raises(ntm.ModelError, match=r"cannot load the model .*libntm\.so: ") as error:
+        ntm.load(tmp_path / "out", backend="native").step(
+            np.zeros((1, 6)), ntm.load(tmp_path / "out", backend="native").initial_state(1)
+        )
+    assert "\n" not in str(error.value)
+
+
+def test_options_of_the_compiler() -> None:
+    assert Machine().options == []
+    assert Machine("x86_64-linux-gnu", "x86-64-v3").options == ["-march=x86-64-v3"]
+    assert Machine("aarch64-linux-gnu", "cortex-a72").options == ["-mcpu=cortex-a72"]
+
+
+@pytest.mark.parametrize(
+    ("environment", "options", "message"),
+    [
+        (
+            {"PATH": ""},
+            [],
+            "the format native needs a C compiler: install gcc or clang, or name one in the environment",
+        ),
+        ({"CC": "no-such-compiler -x"}, [], "CC names a C compiler that is not there: no-such-compiler"),
+        ({"CC": "false"}, [], "false fails: exit code 1"),
+        (
+            {"PATH": ""},
+            ["--target", "riscv64-linux-gnu"],
+            "there is no C compiler for riscv64-linux-gnu: install riscv64-",
+        ),
+        ({}, ["--cpu", "no-such-processor"], "fails: "),
+        (
+            {},
+            ["--memory-locations", "20000", "--batch-size", "2"],
+            "may have 32,768 locations in all sequences together",
+        ),
+    ],
+)
+def test_what_cannot_be_compiled_is_one_line(  # noqa: PLR0917
+    monkeypatch: pytest.MonkeyPatch,
+    ntm_export: Callable[..., int],
+    capsys: pytest.CaptureFixture[str],
+    run: pathlib.Path,
+    tmp_path: pathlib.Path,
+    environment: dict[str, str],
+    options: list[str],
+    message: str,
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert ntm_export(run, "--format", "native", "--output", tmp_path / "out", *options) == 2
+    printed = capsys.readouterr()
+    assert message in printed.err
+    assert printed.err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_all_is_without_native() -> None:
+    from ntm.export.options import ALL, FORMATS  # noqa: PLC0415
+
+    assert set(FORMATS) - set(ALL) == {"native"}
