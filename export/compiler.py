@@ -16,6 +16,7 @@ from ntm.text import one_line
 _OPTIONS = (
     "-std=c11",
     "-O3",
+    "-g0",
     "-fPIC",
     "-fvisibility=hidden",
     "-fopenmp-simd",
@@ -24,6 +25,7 @@ _OPTIONS = (
     "-fno-trapping-math",
 )
 _SECONDS = 600
+_HERE = ("cc", "gcc", "clang")  # compilers for this system
 _X86 = ("x86_64", "amd64", "i386", "i486", "i586", "i686")
 
 
@@ -56,7 +58,7 @@ ANY = Machine()  # every processor of this system
 
 
 def build(source: pathlib.Path, shared: pathlib.Path, static: pathlib.Path | None, machine: Machine) -> None:
-    """Compile a source, and make libraries of it.
+    """Compile a source, and make libraries of it, by the compiler that CC names or that of the machine.
 
     Args:
         source: the file; what it includes is beside it.
@@ -67,34 +69,56 @@ def build(source: pathlib.Path, shared: pathlib.Path, static: pathlib.Path | Non
     Raises:
         ExportError: there is no compiler, or it fails.
     """
-    compiler = _compiler(machine)
+    compiled = _compiled(_named() or _of(machine), source, shared, machine)
+    if static is not None:
+        _call([*_archiver(machine), "rcs", static.name, compiled.name], source.parent)
+    compiled.unlink()
+
+
+def build_here(source: pathlib.Path, shared: pathlib.Path) -> None:
+    """Make a shared library for this system, whatever system CC compiles for.
+
+    Raises:
+        ExportError: there is no compiler, or it fails.
+    """
+    compiler = [name for name in _HERE if shutil.which(name)][:1] or _named() or _of(ANY)
+    _compiled(compiler, source, shared, ANY).unlink()
+
+
+def _compiled(compiler: list[str], source: pathlib.Path, shared: pathlib.Path, machine: Machine) -> pathlib.Path:
+    """Make a shared library; the object file that it is of."""
     folder, compiled = source.parent, source.with_suffix(".o")
     # By relative names: no path of this machine gets into the code.
     _call([*compiler, *_OPTIONS, *machine.options, "-c", source.name, "-o", compiled.name], folder)
     _call([*compiler, "-shared", "-o", shared.name, compiled.name, "-lm"], folder)
-    if static is not None:
-        _call([*_archiver(machine), "rcs", static.name, compiled.name], folder)
-    compiled.unlink()
+    return compiled
 
 
-def _compiler(machine: Machine) -> list[str]:
-    """The command that compiles.
+def _named() -> list[str]:
+    """The command that the environment variable CC names, if it names one.
+
+    Raises:
+        ExportError: it is not there.
+    """
+    named = shlex.split(os.environ.get("CC", ""))
+    if named and shutil.which(named[0]) is None:
+        raise ExportError(f"the environment variable CC names a C compiler that is not there: {named[0]}")
+    return named
+
+
+def _of(machine: Machine) -> list[str]:
+    """The command that compiles for a machine.
 
     Raises:
         ExportError: there is none.
     """
-    named = shlex.split(os.environ.get("CC", ""))
-    if named:
-        if shutil.which(named[0]) is None:
-            raise ExportError(f"the environment variable CC names a C compiler that is not there: {named[0]}")
-        return named
     if machine.target is None:
-        found = next((name for name in ("cc", "gcc", "clang") if shutil.which(name)), None)
-        if found is None:
+        found = [name for name in _HERE if shutil.which(name)][:1]
+        if not found:
             raise ExportError(
                 "the format native needs a C compiler: install gcc or clang, or name one in the environment variable CC"
             )
-        return [found]
+        return found
     of_target = f"{machine.target}-gcc"
     if shutil.which(of_target):
         return [of_target]

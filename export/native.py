@@ -103,7 +103,7 @@ def candidates(folder: pathlib.Path) -> list[parity.Candidate]:
         built = pathlib.Path(name)
         for file in (HEADER, SOURCE):
             (built / file).write_bytes((of_format / file).read_bytes())
-        compiler.build(built / SOURCE, built / shared_name(), None, compiler.ANY)
+        compiler.build_here(built / SOURCE, built / shared_name())
         content = onnx_file.sealed((built / shared_name()).read_bytes())
         (built / shared_name()).write_bytes(content)
         return [_candidate(f"{FOLDER}/{SOURCE}", model_folder.read_native(built / shared_name()))]
@@ -136,7 +136,10 @@ def _runs(library: pathlib.Path, graph: Graph) -> bool:
 
 
 def _candidate(name: str, graph: Graph) -> parity.Candidate:
-    library = NativeLibrary(graph.content, graph.metadata, model_folder.fixed_shapes(graph))
+    try:
+        library = NativeLibrary(graph.content, graph.metadata, model_folder.fixed_shapes(graph))
+    except (OSError, AttributeError) as error:
+        raise ExportError(f"this system cannot load what the compiler made of {FOLDER}/{SOURCE}: {error}") from error
     instance = library.instance()
     batch, locations = graph.sizes or (1, 1)
     return parity.Candidate(

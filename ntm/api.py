@@ -97,10 +97,11 @@ def export(
     Args:
         run: a run folder, or what ``ntm.train`` returned.
         folder: the folder to make.
-        formats: of ``onnx``, ``savedmodel``, ``tflite`` and ``triton``.
+        formats: of ``onnx``, ``savedmodel``, ``tflite``, ``triton`` and ``native``.
         task: what the network was trained on, if the task is not built in.
         replace: replace an export in ``folder``.
-        **options: ``unroll``, ``memory_locations``, ``fixed`` and ``model_name`` of ``ntm.export.publish.publish``.
+        **options: ``unroll``, ``memory_locations``, ``batch_size``, ``target``, ``cpu``, ``fixed`` and ``model_name``
+            of ``ntm.export.publish.publish``.
 
     Returns:
         How far each graph is from TensorFlow, by graph.
@@ -136,8 +137,9 @@ def load(
         memory_locations: N; by default that of the training, or more where a sequence needs more.
         batch_size: the most sequences that run side by side; by default as many as run fastest.
         threads: the threads that share the work of one step; at most the cores that the process may use are started.
-        backend: ``onnxruntime``, the faster with many sequences side by side; or ``litert``, the faster for single
-            steps of one sequence, which needs the extra ``litert``.
+        backend: ``onnxruntime``, the fastest with many sequences side by side; ``litert``, which is faster for single
+            steps of one sequence and needs the extra ``litert``; or ``native``, the fastest for these, which runs the
+            library of ``ntm-export --format native``. A library is a program: take only one of those whom you trust.
 
     Raises:
         ModelError: there is no such model, it is damaged or of another schema, or the backend or its file is missing.

@@ -112,7 +112,7 @@ def rebuild_native(folder: pathlib.Path, number: str, changed: str) -> None:
     assert count == 1
     source.write_text(text)
     library = source.with_name(native_library.shared_name())
-    compiler.build(source, library, None, compiler.ANY)
+    compiler.build_here(source, library)
     library.write_bytes(onnx_file.sealed(library.read_bytes()))
 
 

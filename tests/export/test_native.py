@@ -3,6 +3,7 @@
 import ctypes
 import json
 import pathlib
+import re
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -185,7 +186,7 @@ def functions(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
     calls = (f"float call_{name}(float x) {{ return {name}(x); }}\n" for name in FUNCTIONS)
     visible = "".join(f'__attribute__((visibility("default"))) {call}' for call in calls)
     (folder / "functions.c").write_text(text + visible)
-    compiler.build(folder / "functions.c", folder / "functions.so", None, compiler.ANY)
+    compiler.build_here(folder / "functions.c", folder / "functions.so")
     return ctypes.CDLL(str(folder / "functions.so"))
 
 
@@ -238,7 +239,7 @@ def compiled(model: onnx.ModelProto, tmp_path: pathlib.Path) -> Callable[..., di
         f'__attribute__((visibility("default"))) void graph({pointers})\n'
         "{ static struct work of_all, *work = &of_all; (void)work;\n" + "\n".join(code.lines) + "\n}\n"
     )
-    compiler.build(tmp_path / "graph.c", tmp_path / "graph.so", None, compiler.ANY)
+    compiler.build_here(tmp_path / "graph.c", tmp_path / "graph.so")
     function = ctypes.CDLL(str(tmp_path / "graph.so")).graph
 
     def run(**inputs: np.ndarray) -> dict[str, np.ndarray]:
@@ -405,10 +406,9 @@ def test_a_library_that_does_not_run_here_is_proven_by_its_source(
     found = publish.publish(run, tmp_path / "out", ["native"], memory_locations=30, target="other-linux-gnu")
     assert list(found) == ["native/ntm.c"]
     assert list(publish.verify(run, tmp_path / "out")) == ["native/ntm.c"]
-    with pytest.raises(ntm.ModelError, match=r"cannot load the model .*libntm\.so: ") as error:
-        ntm.load(tmp_path / "out", backend="native").step(
-            np.zeros((1, 6)), ntm.load(tmp_path / "out", backend="native").initial_state(1)
-        )
+    model = ntm.load(tmp_path / "out", backend="native")
+    with pytest.raises(ntm.ModelError, match=r"cannot load the model .*native/\S+: ") as error:
+        model.step(np.zeros((1, 6)), model.initial_state(1))
     assert "\n" not in str(error.value)
 
 
@@ -464,3 +464,17 @@ def test_all_is_without_native() -> None:
     from ntm.export.options import ALL, FORMATS  # noqa: PLC0415
 
     assert set(FORMATS) - set(ALL) == {"native"}
+
+
+def test_the_c_of_the_card_and_of_the_page_is_a_program(library: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    page = (pathlib.Path(__file__).parents[2] / "docs" / "native.md").read_text(encoding="utf-8")
+    blocks = [re.findall(r"```c\n(.*?)```", text, re.DOTALL) for text in ((library / "card.md").read_text(), page)]
+    assert blocks[0] == blocks[1]
+    (block,) = blocks[0]
+    include, _, statements = block.partition("\n\n")
+    (tmp_path / "main.c").write_text(
+        f"{include}\nint main(void)\n{{\n{statements}return !(y[0] > 0 && y[0] < 1);\n}}\n"
+    )
+    command = f"cc -Wall -Werror -I{library}/native main.c {library}/native/libntm.a -lm -o main"
+    subprocess.run(command.split(), cwd=tmp_path, check=True)
+    subprocess.run([tmp_path / "main"], check=True)
