@@ -193,7 +193,7 @@ def main() -> None:
     parser.add_argument(
         "--there",
         action="store_true",
-        help="train nothing: take the runs that are there; a network without is left out",
+        help="train nothing: take the runs that are there, and leave out other networks",
     )
     parser.add_argument("--max-batches", type=int, help=argparse.SUPPRESS)  # to try the figures out
     arguments = parser.parse_args()
@@ -340,7 +340,7 @@ def _draw_recall_by_items(runs: Runs) -> Figure:
     figure = Figure(figsize=(9, 5.5), layout="constrained")
     axes = figure.subplots()
     items = np.array(_RECALL_ITEMS)
-    curves = {}
+    curves: dict[str, list[tuple[Floats, Floats]]] = {}
     for network, (_, _, colour, _) in NETWORKS.items():
         curves[network] = []
         for model in runs.models("associative-recall", network):
