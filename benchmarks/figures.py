@@ -251,7 +251,7 @@ def _seeds_drawn(curves: Mapping[str, Curves]) -> str:
     if len(set(counts.values())) == 1:
         return f"{next(iter(counts.values()))} seeds thin, and their median"
     each = ", ".join(f"{NETWORKS[network].title} {count}" for network, count in counts.items())
-    return f"seeds thin, and their median ({each})"
+    return f"seeds thin, and their median\n({each})"
 
 
 def _ends(learning: Learning, curves: Mapping[str, Curves], runs: Runs) -> dict[str, tuple[float, float]]:
