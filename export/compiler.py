@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import pathlib
+import platform
 import shlex
 import shutil
 import subprocess
@@ -50,7 +51,7 @@ class Machine:
         """What the compiler is told of the processor."""
         if self.cpu is None:
             return []
-        architecture = (self.target or os.uname().machine).partition("-")[0]
+        architecture = (self.target or platform.machine()).partition("-")[0].lower()
         return [f"-march={self.cpu}" if architecture in _X86 else f"-mcpu={self.cpu}"]
 
 

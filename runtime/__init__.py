@@ -1,4 +1,4 @@
-"""Serving: an exported model, run by onnxruntime or LiteRT; neither TensorFlow nor onnx is imported.
+"""Serving: an exported model, run by onnxruntime, by LiteRT or as a native library, without TensorFlow and onnx.
 
 ``ntm.runtime.model`` has ``load`` and ``Model``: ``Model.step`` is one time step with the state as a ``State``,
 ``Model.run`` whole sequences, ``Model.run_each`` those of unequal lengths, and ``Model.copy`` the copy of a batch of

@@ -24,6 +24,7 @@ Floats = npt.NDArray[np.float32]
 # The folder in that of the model, and what is in it. The library is called as the system has it.
 FOLDER = "native"
 HEADER, SOURCE, STATIC = "ntm.h", "ntm.c", "libntm.a"
+SHARED = (_ELF, _MACH_O, _PE) = ("libntm.so", "libntm.dylib", "ntm.dll")
 
 # Before the metadata, which is JSON: an object of strings, with B and N by these names beside those of an ONNX file.
 MARK = "ntm-metadata:"
@@ -36,8 +37,8 @@ def shared_name(system: str | None = None) -> str:
     """What a shared library is called on a system, by ``sys.platform`` or as compilers call it; by default on this."""
     system = sys.platform if system is None else system
     if "darwin" in system or "apple" in system:
-        return "libntm.dylib"
-    return "ntm.dll" if any(name in system for name in ("win32", "windows", "mingw")) else "libntm.so"
+        return _MACH_O
+    return _PE if any(name in system for name in ("win32", "windows", "mingw")) else _ELF
 
 
 def read_metadata(content: bytes) -> tuple[Metadata, tuple[int, int]]:

@@ -133,7 +133,10 @@ def test_the_wheel_holds_nothing_of_an_earlier_one(wheel: pathlib.Path) -> None:
 def test_the_wheel_holds_every_module_and_the_bundled_models(wheel: pathlib.Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     modules = {
-        f"ntm/{path.relative_to(ROOT).as_posix()}" for folder in FOLDERS for path in (ROOT / folder).glob("*.py")
+        f"ntm/{path.relative_to(ROOT).as_posix()}"
+        for folder in FOLDERS
+        for path in (ROOT / folder).iterdir()
+        if path.suffix in (".py", ".c", ".h")
     }
     assert modules <= names
     assert {"ntm/__init__.py", "ntm/py.typed"} <= names

@@ -95,7 +95,7 @@ def loaded(folder: pathlib.Path) -> tuple[native_library.NativeLibrary, model_fo
 
 def test_what_is_exported(library: pathlib.Path) -> None:
     names = {path.name for path in (library / "native").iterdir()}
-    assert names == {"ntm.h", "ntm.c", "libntm.a", native_library.shared_name()}
+    assert names == {"ntm.h", "ntm.c", "libntm.a", native_library.shared_name(), "known_answer.json"}
     card = (library / "card.md").read_text()
     assert "`native/` is one time step of B = 1 and N = 30 as machine code, for this system, any processor:" in card
     assert f"| native/{native_library.shared_name()} |" in card
@@ -478,3 +478,49 @@ def test_the_c_of_the_card_and_of_the_page_is_a_program(library: pathlib.Path, t
     command = f"cc -Wall -Werror -I{library}/native main.c {library}/native/libntm.a -lm -o main"
     subprocess.run(command.split(), cwd=tmp_path, check=True)
     subprocess.run([tmp_path / "main"], check=True)
+
+
+@pytest.mark.usefixtures("short_gate")
+def test_the_known_answer_is_compared_with_the_library_and_with_tensorflow(
+    run: pathlib.Path, library: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    native_one, _ = loaded(library)
+    path = library / "native" / "known_answer.json"
+    instance, known = native_one.instance(), json.loads(path.read_text())
+    for step in known["steps"]:
+        inputs = {name: np.reshape(np.float32(t["data"]), t["shape"]) for name, t in step["inputs"].items()}
+        found = native_one.compute(instance, inputs)
+        for name, t in step["outputs"].items():
+            np.testing.assert_allclose(found[name].ravel(), t["data"], rtol=1e-5, atol=1e-5, err_msg=name)
+    shutil.copytree(library, tmp_path / "out")
+    known["steps"][0]["outputs"]["y"]["data"][0] += 0.01
+    (tmp_path / "out" / "native" / "known_answer.json").write_text(json.dumps(known))
+    with pytest.raises(publish.DisagreementError, match=r"native/known_answer\.json"):
+        publish.verify(run, tmp_path / "out")
+
+
+def test_a_folder_without_a_library_is_no_export(
+    run: pathlib.Path, library: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    shutil.copytree(library, tmp_path / "out")
+    (tmp_path / "out" / "native" / native_library.shared_name()).unlink()
+    with pytest.raises(
+        ExportError, match=r"cannot read the export .*native must hold one of libntm\.so, libntm\.dylib"
+    ):
+        publish.verify(run, tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("system", "name"),
+    [
+        ("linux", "libntm.so"),
+        ("aarch64-linux-gnu", "libntm.so"),
+        ("darwin", "libntm.dylib"),
+        ("aarch64-apple-darwin", "libntm.dylib"),
+        ("win32", "ntm.dll"),
+        ("x86_64-w64-mingw32", "ntm.dll"),
+        ("x86_64-windows-gnu", "ntm.dll"),
+    ],
+)
+def test_a_library_is_called_as_the_system_has_it(system: str, name: str) -> None:
+    assert native_library.shared_name(system) == name
