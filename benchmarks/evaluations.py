@@ -22,7 +22,7 @@ class Evaluation(NamedTuple):
     other: str = ""
 
 
-# Other implementations: mgupta8143, 2026; see benchmarks/RESULTS.md, Tasks of the paper.
+# Other implementations: mgupta8143, 2026; see docs/results/paper_tasks.md.
 EVALUATIONS: dict[str, tuple[Evaluation, ...]] = {
     "copy": (
         Evaluation({"length": 20}, paper="0.1", other="0.05"),

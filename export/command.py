@@ -22,6 +22,7 @@ class Format(enum.StrEnum):
     SAVEDMODEL = "savedmodel"
     TFLITE = "tflite"
     TRITON = "triton"
+    WEB = "web"
     NATIVE = "native"
     ALL = "all"
 
@@ -129,6 +130,7 @@ def export(
     require("export", "tensorflow", "tf2onnx", "onnx", "ai_edge_litert")
     console.import_tensorflow()
     from ntm.export import publish  # noqa: PLC0415  (as the next ones: it imports TensorFlow)
+    from ntm.runtime import site  # noqa: PLC0415
     from ntm.training import devices  # noqa: PLC0415
     from ntm.training.beyond import sentence  # noqa: PLC0415
     from ntm.training.run import load_run  # noqa: PLC0415
@@ -159,6 +161,8 @@ def export(
         console.show(json.dumps({graph: dataclasses.asdict(found) for graph, found in agreements.items()}))
     elif not quiet:
         console.show(publish.table(agreements))
+        if output is not None and (output / site.PAGE).exists():
+            console.say(f"{_COMMAND}: {site.read_runtime(output)}")
         trained = load_run(run)
         seen = sentence(trained.summary, trained.config.training.goal)
         if seen:

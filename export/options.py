@@ -8,7 +8,7 @@ CARD = "card.md"  # the file of the model card
 DEFAULT_UNROLL = 24
 
 # The formats by name, and those that can also be written for sizes that are fixed.
-FORMATS = ("onnx", "savedmodel", "tflite", "triton", "native")
+FORMATS = ("onnx", "savedmodel", "tflite", "triton", "web", "native")
 # What "all" stands for: not native, which needs a C compiler and is for one kind of machine.
 ALL = FORMATS[:-1]
 OF_FIXED_SIZES = ("onnx", "savedmodel", "tflite")

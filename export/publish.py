@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ntm.errors import ExportError, TaskError, explaining
-from ntm.export import card, known_answer, native, onnx_format, options, runtimes, savedmodel, tflite, triton
+from ntm.export import card, known_answer, native, onnx_format, options, runtimes, savedmodel, tflite, triton, web
 from ntm.export import fixed as of_fixed
 from ntm.export.compiler import Machine
 from ntm.export.parity import Agreement, Candidate, prove, table
@@ -27,7 +27,7 @@ __all__ = ["FORMATS", "DisagreementError", "publish", "table", "verify"]
 
 # A format is a module with FILES, the names it takes in the folder; write(source, folder); candidates(folder), what it
 # finds of itself there; and describe(source, folder), what the model card says of it.
-FORMATS = dict(zip(options.FORMATS, (onnx_format, savedmodel, tflite, triton, native), strict=True))
+FORMATS = dict(zip(options.FORMATS, (onnx_format, savedmodel, tflite, triton, web, native), strict=True))
 
 
 class DisagreementError(ExportError):

@@ -97,7 +97,7 @@ def export(
     Args:
         run: a run folder, or what ``ntm.train`` returned.
         folder: the folder to make.
-        formats: of ``onnx``, ``savedmodel``, ``tflite``, ``triton`` and ``native``.
+        formats: of ``onnx``, ``savedmodel``, ``tflite``, ``triton``, ``web`` and ``native``.
         task: what the network was trained on, if the task is not built in.
         replace: replace an export in ``folder``.
         **options: ``unroll``, ``memory_locations``, ``batch_size``, ``target``, ``cpu``, ``fixed`` and ``model_name``

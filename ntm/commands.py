@@ -46,6 +46,14 @@ def run() -> None:
     main()
 
 
+def view() -> None:
+    """``ntm-view``."""
+    _end_silently()
+    from ntm.runtime.view_command import main  # noqa: PLC0415
+
+    main()
+
+
 def _end_silently() -> None:
     """Let a signal end the process at once, until ``ntm.console.run`` has something to clean up.
 

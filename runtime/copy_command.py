@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 COMMAND = "ntm-copy"
 
-# Chosen by measurement (benchmarks/RESULTS.md): the cost of a step grows with the memory, which needs a location a
+# Chosen by measurement (docs/results/runtimes.md): the cost of a step grows with the memory, which needs a location a
 # byte, and 2 L + 1 steps go to L bytes. The batched graph is exported with the steps of one such block.
 BLOCK_LENGTH = 5
 BATCH_SIZE = 1024

@@ -39,7 +39,7 @@ from ntm.tasks import copy as copying
 
 __all__ = ["Model", "ModelError", "State", "Trace", "load"]
 
-# Which graph is the fastest was measured (benchmarks/RESULTS.md), for networks with content addressing and without.
+# Which graph is the fastest was measured (docs/results/runtimes.md), for networks with content addressing and without.
 # Use batched.onnx if N <= _BATCHED_LOCATIONS and B >= _BATCHED_RATIO * N.
 _BATCHED_LOCATIONS, _BATCHED_RATIO = {True: 32, False: 24}, {True: 3, False: 2}
 # Else use sparse.onnx if B * N >= _SPARSE_LOCATIONS or B >= _SPARSE_SEQUENCES, and heads look at no more than a share

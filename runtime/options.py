@@ -12,8 +12,8 @@ from ntm.errors import explaining
 from ntm.runtime import folder
 
 
-def _bundled(incomplete: str) -> list[str]:
-    """The bundled models whose names begin so."""
+def bundled(incomplete: str) -> list[str]:
+    """The ``autocompletion`` of a model: the bundled models whose names begin so."""
     return console.words(*folder.bundled())(incomplete)
 
 
@@ -23,7 +23,7 @@ Model = Annotated[
         "--model",
         metavar="MODEL",
         help="A bundled model's name, or the folder of an exported model.",
-        autocompletion=_bundled,
+        autocompletion=bundled,
     ),
 ]
 Threads = Annotated[

@@ -19,6 +19,7 @@ _COMMANDS = {
     "ntm-copy": ("runtime.copy_command", "copy"),
     "ntm-eval": ("runtime.eval_command", "evaluate"),
     "ntm-run": ("runtime.run_command", "run"),
+    "ntm-view": ("runtime.view_command", "view"),
 }
 
 

@@ -20,7 +20,14 @@ from ntm.runtime.folder import bundled
 ROOT = pathlib.Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 SETUPTOOLS = PROJECT["tool"]["setuptools"]
-COMMANDS = {"ntm-train": "train", "ntm-export": "export", "ntm-copy": "copy", "ntm-eval": "evaluate", "ntm-run": "run"}
+COMMANDS = {
+    "ntm-train": "train",
+    "ntm-export": "export",
+    "ntm-copy": "copy",
+    "ntm-eval": "evaluate",
+    "ntm-run": "run",
+    "ntm-view": "view",
+}
 FOLDERS = {"models", "tasks", "training", "export", "runtime"}
 
 
@@ -138,6 +145,8 @@ def test_the_wheel_holds_every_module_and_the_bundled_models(wheel: pathlib.Path
     models = {name for name in names if name.startswith("ntm/runtime/pretrained/")}
     as_good = {name for name in models if name.endswith("/step_dynamic_range.tflite")}  # of some of them
     assert models - as_good == {f"ntm/runtime/pretrained/{model}/{file}" for model in bundled() for file in files}
+    page = {f"ntm/{path.relative_to(ROOT).as_posix()}" for path in (ROOT / "runtime" / "page").rglob("*.*")}
+    assert page == {name for name in names if name.startswith("ntm/runtime/page/")}
     assert wheel.stat().st_size < 5 * 2**20
 
 

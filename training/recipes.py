@@ -42,11 +42,18 @@ class Recipe:
         evidence: where it was measured.
         network: fields of the network's configuration that differ from its defaults.
         training: fields of ``TrainingConfig`` that differ from its defaults.
+        locations: the network's own N, as a share of the N that the task needs. Below 1, the N of a batch is drawn from
+            both: a network that has few locations to spare half of the time needs few in longer sequences, too.
     """
 
     evidence: str
     network: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     training: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    locations: float = 1.0
+
+    def own_locations(self, needed: int) -> int:
+        """N of the network, where the task needs so many."""
+        return int(self.locations * needed)
 
 
 # A network that is trained with one N may bind itself to the length of the circle of locations, or to how few locations
@@ -56,7 +63,7 @@ _SERVED = {"train_locations": (128,)}
 _BY_CONTENT = {"addressing": (CONTENT,), "batch_size": 16, "turn_content_off": False}
 
 _OWN_TASKS = Recipe(
-    evidence="benchmarks/RESULTS.md, Own tasks",
+    evidence="docs/results/own_tasks.md, Own tasks",
     # Heads that may skip a location learn rules such as "every second word" twenty times as fast.
     network={"read_heads": 2, "shifts": 5},
     # Some starts come close again and again before one is right.
@@ -80,7 +87,7 @@ GENERAL: dict[str, Recipe] = {
         },
     ),
     LSTM: Recipe(
-        evidence="benchmarks/RESULTS.md, Three networks",
+        evidence="docs/results/three_networks.md, The LSTM on copy",
         training={
             "batch_size": 16,
             "learning_rate": 1e-3,
@@ -96,7 +103,7 @@ GENERAL: dict[str, Recipe] = {
 
 _OF_FEEDFORWARD: dict[str, Recipe] = {
     "copy": Recipe(
-        evidence="benchmarks/RESULTS.md, The recipe: each choice was taken away and missed",
+        evidence="docs/results/recipe.md, The recipe: each choice was taken away and missed",
         training={
             "addressing": (LOCATION,),
             "learned_loss": 0.0,
@@ -109,7 +116,7 @@ _OF_FEEDFORWARD: dict[str, Recipe] = {
         },
     ),
     "repeat-copy": Recipe(
-        evidence="benchmarks/RESULTS.md, Repeat copy",
+        evidence="docs/results/paper_tasks.md, Repeat copy",
         network={"read_heads": 2, "write_heads": 2},
         training={
             **_BY_CONTENT,
@@ -128,8 +135,9 @@ _OF_FEEDFORWARD: dict[str, Recipe] = {
         },
     ),
     "associative-recall": Recipe(
-        evidence="benchmarks/RESULTS.md, Associative recall",
+        evidence="docs/results/paper_tasks.md, Associative recall",
         network={"read_heads": 4},
+        locations=0.7,
         training={
             **_BY_CONTENT,
             "lessons": (Lesson(800, loss=0.02, sizes={"items": (2, 3)}),),
@@ -142,7 +150,7 @@ _OF_FEEDFORWARD: dict[str, Recipe] = {
         },
     ),
     "dynamic-ngrams": Recipe(
-        evidence="benchmarks/RESULTS.md, Dynamic n-grams",
+        evidence="docs/results/paper_tasks.md, Dynamic n-grams",
         # A table of counts: the key of a context finds the same location from the first bit on, and no head moves.
         network={"read_heads": 2, "shifts": 1, "initial_memory": LEARNED, "initial_weights": UNIFORM},
         training={
@@ -165,7 +173,7 @@ _OF_FEEDFORWARD: dict[str, Recipe] = {
         },
     ),
     "priority-sort": Recipe(
-        evidence="benchmarks/RESULTS.md, Priority sort",
+        evidence="docs/results/paper_tasks.md, Priority sort",
         training={
             **_BY_CONTENT,
             "content_learning_rate": 2e-3,
@@ -197,7 +205,9 @@ _OF_LSTM: dict[str, dict[str, Any]] = {
 RECIPES: dict[tuple[str, str], Recipe] = {
     **{(task, FEEDFORWARD): recipe for task, recipe in _OF_FEEDFORWARD.items()},
     **{
-        (task, LSTM_CONTROLLER): dataclasses.replace(recipe, training={**recipe.training, **_OF_LSTM.get(task, {})})
+        (task, LSTM_CONTROLLER): dataclasses.replace(
+            recipe, locations=1.0, training={**recipe.training, **_OF_LSTM.get(task, {})}
+        )
         for task, recipe in _OF_FEEDFORWARD.items()
     },
 }
@@ -274,7 +284,7 @@ def configure(task: Task, options: Mapping[str, Any] | None = None) -> tuple[Net
         if of_network.get(name, size) != size:
             raise ValueError(f"{name} follows from the task {task.name}: {size}")
     kind = network_config(**own | of_network).kind
-    recipe = RECIPES.get((task.name, kind), GENERAL[kind])
+    recipe = _recipe(task, kind)
     by_recipe = {"variant_every": _VARIANT_EVERY if task.variant else 0} | dict(recipe.training)
     if given:  # lessons and practice are for the task's own sizes
         by_recipe.pop("lessons", None)
@@ -286,16 +296,23 @@ def configure(task: Task, options: Mapping[str, Any] | None = None) -> tuple[Net
     if curriculum:
         training = dataclasses.replace(training, lessons=_stages(curriculum, training))
     shifts = of_network.get("shifts", recipe.network.get("shifts", NTMConfig.shifts))
+    of_task = task.memory_locations(largest(training.ranges))
     needed = {
-        "memory_locations": max(task.memory_locations(largest(training.ranges)), shifts - 1),
+        "memory_locations": max(recipe.own_locations(of_task), shifts - 1),
         "memory_vector_size": max(NTMConfig.memory_vector_size, task.output_size + _BESIDE_THE_OUTPUT),
     }
     needed = {name: size for name, size in needed.items() if name in names[network_config]}
     network = network_config(**own | needed | dict(recipe.network) | of_network)
     if "train_locations" not in options:  # the recipe's, where they are as many as the task needs
-        enough = tuple(n for n in training.train_locations if n > network.memory_locations)
+        wanted = sorted({of_task, *training.train_locations} if recipe.locations < 1 else training.train_locations)
+        enough = tuple(n for n in wanted if n > network.memory_locations)
         training = dataclasses.replace(training, train_locations=enough)
     return network, training
+
+
+def _recipe(task: Task, kind: str) -> Recipe:
+    """The recipe of a task for a kind of network."""
+    return RECIPES.get((task.name, kind), GENERAL[kind])
 
 
 def misfits(task: Task, network: NetworkConfig, training: TrainingConfig) -> list[str]:
@@ -303,7 +320,7 @@ def misfits(task: Task, network: NetworkConfig, training: TrainingConfig) -> lis
     if not isinstance(network, NTMConfig):
         return []
     size, found = largest(training.ranges), []
-    needed = task.memory_locations(size)
+    needed = _recipe(task, network.kind).own_locations(task.memory_locations(size))
     if network.memory_locations < needed:
         found.append(
             f"{network.memory_locations} memory locations are fewer than the {needed} that {describe(size)} needs: the "

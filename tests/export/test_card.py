@@ -23,6 +23,7 @@ def test_card_tells_how_to_run_it(exported: pathlib.Path, run: pathlib.Path) -> 
         "### SavedModel",
         "### TF-Lite",
         "### Triton",
+        "### A page for the browser",
         "### Which file runs where",
     ]
     assert "| memory | each of the N locations holds 6 times 1e-06 |" in text

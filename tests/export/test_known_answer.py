@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-import onnxruntime
 import pytest
 import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
@@ -66,16 +65,6 @@ def test_the_code_of_the_card_checks_a_runtime(
 
     with pytest.raises(AssertionError):
         exec(code, {"json": json, "np": np, "run": wrong})  # noqa: S102
-
-
-def test_the_program_of_the_documentation_runs(
-    exported: pathlib.Path, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    text = (pathlib.Path(__file__).parents[2] / "docs" / "in_programs.md").read_text(encoding="utf-8")
-    code = text.partition("## Other languages")[2].partition("```python\n")[2].partition("```")[0]
-    (tmp_path / "model").symlink_to(exported)
-    monkeypatch.chdir(tmp_path)
-    exec(code, {"json": json, "np": np, "onnxruntime": onnxruntime})  # noqa: S102
 
 
 def test_it_holds_the_first_step_and_the_last_ones_of_a_sequence(exported: pathlib.Path, run: pathlib.Path) -> None:

@@ -31,7 +31,9 @@ def test_an_export_is_whole_and_nothing_else_is_left(exported: pathlib.Path) -> 
     assert {path.name for path in exported.iterdir()} == {
         "batched.onnx",
         "card.md",
+        "index.html",
         "known_answer.json",
+        "page",
         "savedmodel",
         "sparse.onnx",
         "step.onnx",
@@ -137,7 +139,7 @@ def test_every_network_is_published_in_every_format(
     task = Copy(bits=3)
     network = make_network(task, **options)
     found = publish.publish(trained(network, task), tmp_path / "out", ALL, unroll=4)
-    graphs = {"step.onnx", "savedmodel step", "savedmodel", "step.tflite", "triton step"}
+    graphs = {"step.onnx", "savedmodel step", "savedmodel", "step.tflite", "triton step", "page/step.onnx"}
     if network.config.heads:
         graphs |= {f"{kind}.onnx" for kind in ("unrolled", "sparse", "batched")}
         graphs |= {f"triton {kind}" for kind in ("unrolled", "sparse", "batched")}

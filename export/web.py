@@ -1,0 +1,48 @@
+"""Web: ``index.html`` and ``page``, a page that runs the network in a browser and shows what it does at each step."""
+
+import functools
+import pathlib
+
+from ntm.export import onnx_format
+from ntm.export.parity import Candidate, compare_steps
+from ntm.export.source import Source
+from ntm.runtime import folder as model_folder
+from ntm.runtime import site
+from ntm.runtime.metadata import FILES as FILE_OF
+from ntm.runtime.metadata import STEP
+
+FILES = (site.INDEX, site.PAGE)
+
+_CARD = """\
+### A page for the browser
+
+`{index}` shows the network at work: its input, its output, its memory and its heads, step by step. Serve the folder,
+`python -m http.server`, and open http://localhost:8000. The network runs in the browser of the visitor: `{page}` holds
+its step graph. {runtime}."""
+
+
+def write(source: Source, folder: pathlib.Path) -> None:
+    """Write the site."""
+    path = folder / FILE_OF[STEP]
+    if path.exists():  # the ONNX format has made it
+        step = model_folder.read_graph(path, STEP)
+    else:
+        onnx_format.save(onnx_format.convert(source.run.network), source.metadata(STEP), path)
+        step = model_folder.read_graph(path, STEP)
+        path.unlink()
+    site.write(folder, step, source.task, site.find_runtime())
+
+
+def describe(_: Source, folder: pathlib.Path) -> str:
+    """What the model card says."""
+    return _CARD.format(index=site.INDEX, page=site.PAGE, runtime=site.read_runtime(folder))
+
+
+def candidates(folder: pathlib.Path) -> list[Candidate]:
+    """What was written, to be compared with TensorFlow; nothing where nothing was written."""
+    if not (folder / site.PAGE).exists():
+        return []
+    site.check(folder)
+    graph = model_folder.read_graph(folder / site.PAGE / site.GRAPH, STEP)
+    compare = functools.partial(compare_steps, step=onnx_format.session(graph.content))
+    return [Candidate(f"{site.PAGE}/{site.GRAPH}", graph.metadata, compare)]
