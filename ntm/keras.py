@@ -13,6 +13,7 @@ require("train", "tensorflow", "keras")
 
 import dataclasses
 import hashlib
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -62,7 +63,7 @@ class _NetworkCell(keras.layers.Layer):
             name: tuple(config.memory_locations if size == "N" else int(size) for size in shape[1:])
             for name, shape in config.state_shapes.items()
         }
-        self.state_size = [_product(shape) for shape in self._shapes.values()]
+        self.state_size = [math.prod(shape) for shape in self._shapes.values()]
         self.network: Network | None = None
 
     def _config(self, input_size: int) -> Any:
@@ -140,10 +141,6 @@ class _NetworkCell(keras.layers.Layer):
         sizes = {name: list(value) if isinstance(value, tuple) else value for name, value in self._sizes.items()}
         own = {"output_size": self.output_size, "seed": self.seed, **sizes, **self._biases}
         return {**super().get_config(), **own}
-
-
-def _product(shape: Sequence[int]) -> int:
-    return int(np.prod(shape))
 
 
 @dataclasses.dataclass(frozen=True)

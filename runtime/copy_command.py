@@ -1,8 +1,6 @@
 """``ntm-copy``: copy a file through the memory of a Neural Turing Machine."""
 
-import contextlib
 import dataclasses
-import functools
 import itertools
 import json
 import os
@@ -10,14 +8,14 @@ import select
 import stat
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 import typer
 
 from ntm import console
 from ntm.errors import ModelError, explaining
-from ntm.files import atomic_output, write_all
+from ntm.files import write_all
 from ntm.runtime import folder, options
 from ntm.runtime.cores import available_cores
 from ntm.runtime.metadata import Metadata
@@ -34,8 +32,7 @@ BATCH_SIZE = 1024
 
 _BATCH_BYTES = 1 << 20  # at most: longer blocks run fewer at a time, and what is read is held in memory
 
-_TASK, _BYTE = "copy", 8  # what a model must have learned, and the bits of its words
-_STANDARD = "-"
+_TASK, _BYTE = "copy", 8  # the task of the model, and the bits of its words
 
 Option = typer.Option
 
@@ -54,10 +51,7 @@ def copy(
     batch_size: Annotated[
         int, Option(min=1, max=1 << 16, metavar="B", help="Sequences that run side by side.")
     ] = BATCH_SIZE,
-    memory_locations: Annotated[
-        int | None,
-        Option(min=1, max=1 << 20, metavar="N", help="Memory locations.", show_default="what a sequence needs"),
-    ] = None,
+    memory_locations: Annotated[int | None, options.memory_locations("what a sequence needs")] = None,
     threads: options.Threads = None,
     as_json: console.Json = False,
     quiet: console.Quiet = False,
@@ -69,9 +63,11 @@ def copy(
 
     The exit code is 0 if every bit came back, 1 if some are wrong (the copy is written all the same), 2 for trouble.
     """
-    if as_json or _is_stdout(output):
+    target = options.STANDARD if output is None else output
+    to_stdout = target == options.STANDARD
+    if as_json or to_stdout:
         console.check_stdout()
-    with _open_input(source) as reader:
+    with options.open_input(source) as reader:
         _check_output(output, reader, force=force)
         try:
             files = folder.read(model)
@@ -80,14 +76,17 @@ def copy(
             batches = _read_batches(reader, source, size)
             copied = _copy_batches(files, batches, block_length, memory_locations, threads or available_cores())
             tally = Tally(block_length)
-            with console.Progress(_size(reader), quiet=quiet) as progress, _open_output(output, force=force) as write:
+            with (
+                console.Progress(_size(reader), quiet=quiet) as progress,
+                options.open_output(target, force=force) as file,
+            ):
                 for batch in copied:
-                    write(batch.content)
+                    write_all(file, batch.content)
                     tally.add(batch)
                     progress.update(tally.bytes, f"{tally.bytes // 1024:,} KiB at {tally.rate}")
         except BrokenPipeError:
-            quiet = True  # who reads the copy has seen enough of it; that is no whole copy to speak of
-    _report(tally, to_stdout=_is_stdout(output), as_json=as_json, quiet=quiet)
+            quiet = True  # the reader of the copy has closed the pipe, so the summary would be about a part
+    _report(tally, to_stdout=to_stdout, as_json=as_json, quiet=quiet)
     return console.WRONG if tally.wrong_bits else console.OK
 
 
@@ -172,26 +171,8 @@ def _report(tally: Tally, *, to_stdout: bool, as_json: bool, quiet: bool) -> Non
         console.say(f"{COMMAND}: {tally.verdict}")
 
 
-def _is_stdout(output: str | None) -> bool:
-    return output is None or output == _STANDARD
-
-
-@contextlib.contextmanager
-def _open_input(source: str) -> Iterator[BinaryIO]:
-    if source == _STANDARD and sys.stdin is None:
-        raise console.CommandError("standard input is closed")
-    with _reading(source):
-        reader = open(0, "rb", closefd=False) if source == _STANDARD else open(source, "rb")  # noqa: SIM115
-    with reader:
-        yield reader
-
-
-def _reading(source: str) -> contextlib.AbstractContextManager[None]:
-    return explaining(f"cannot read {'standard input' if source == _STANDARD else source}")
-
-
 def _size(reader: BinaryIO) -> int | None:
-    """The bytes of the input, as far as one can know."""
+    """The bytes of the input; None if it is no regular file."""
     status = os.fstat(reader.fileno())
     return status.st_size if stat.S_ISREG(status.st_mode) else None
 
@@ -202,27 +183,15 @@ def _check_output(output: str | None, reader: BinaryIO, *, force: bool) -> None:
     Raises:
         CommandError: it is a terminal, the input, there already, or nowhere.
     """
-    name = "standard output" if _is_stdout(output) else str(output)
+    to_stdout = output is None or output == options.STANDARD
+    name = "standard output" if to_stdout else str(output)
     if output is None and sys.stdout.isatty():
         raise console.CommandError("standard output is a terminal: use -o FILE, or -o - to write to it all the same")
-    status = os.fstat(sys.stdout.fileno()) if _is_stdout(output) else options.output_status(name)
+    status = os.fstat(sys.stdout.fileno()) if to_stdout else options.output_status(name)
     if status and stat.S_ISREG(status.st_mode) and os.path.samestat(status, os.fstat(reader.fileno())):
         raise console.CommandError(f"{name} is the input")
-    if not _is_stdout(output):
+    if not to_stdout:
         options.check_free(name, status, force=force)
-
-
-@contextlib.contextmanager
-def _open_output(output: str | None, *, force: bool) -> Iterator[Callable[[bytes], None]]:
-    """A function that writes; a regular file appears when the block ends without an exception."""
-    name = "standard output" if _is_stdout(output) else str(output)
-    with explaining(f"cannot write {name}"), contextlib.ExitStack() as stack:
-        if _is_stdout(output):
-            # Not sys.stdout.buffer: what that holds back after an error it tries to write again when all is over.
-            file: BinaryIO = stack.enter_context(open(1, "wb", buffering=0, closefd=False))
-        else:
-            file = stack.enter_context(atomic_output(name, replace=force))
-        yield functools.partial(write_all, file)
 
 
 def _read_batches(reader: BinaryIO, source: str, size: int) -> Iterator[bytes]:
@@ -231,7 +200,7 @@ def _read_batches(reader: BinaryIO, source: str, size: int) -> Iterator[bytes]:
     Raises:
         CommandError: it cannot be read, or is shorter than it was.
     """
-    with _reading(source):
+    with explaining(f"cannot read {options.input_name(source)}"):
         longest = 0
         while True:
             batch = reader.read(size)
@@ -259,14 +228,11 @@ def _copy_batches(
     if first is None:
         return iter(())
     from ntm import tasks  # noqa: PLC0415
-    from ntm.runtime import model, stream  # noqa: PLC0415
+    from ntm.runtime import stream  # noqa: PLC0415
 
     if locations is None:
         locations = max(tasks.Copy().memory_locations({"length": block_length}), files.metadata.least_locations)
-    try:
-        network = model.Model(files, locations, own_process=True)
-    except ValueError as error:
-        raise console.CommandError(str(error)) from error
+    network = options.make_model(files, locations)
     network.prepare(len(first) // block_length, locations)
     return stream.copy_batches(network, itertools.chain([first], batches), block_length, threads)
 

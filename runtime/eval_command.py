@@ -58,16 +58,7 @@ def evaluate(
         str | None, Option(metavar="L,...", help="Several sizes at once, for a task with a length alone.")
     ] = None,
     sequences: Annotated[int, Option(min=1, max=1 << 24, metavar="COUNT", help="Sequences of each size.")] = 100,
-    memory_locations: Annotated[
-        int | None,
-        Option(
-            min=1,
-            max=LARGEST_SIZE,
-            metavar="N",
-            help="Memory locations.",
-            show_default="what the size needs, at least 128",
-        ),
-    ] = None,
+    memory_locations: Annotated[int | None, options.memory_locations("what the size needs, at least 128")] = None,
     batch_size: Annotated[
         int | None,
         Option(min=1, max=1 << 16, metavar="B", help="Sequences that run side by side.", show_default="the fastest"),
@@ -109,18 +100,14 @@ def evaluate(
         raise console.CommandError("give either --size or --lengths")
     _check_pictures(plot, trace, force=force)
     files = folder.read(model)
-    from ntm.runtime import evaluate as evaluation  # noqa: PLC0415  (as all below: it imports numpy)
-    from ntm.runtime.model import Model  # noqa: PLC0415
+    from ntm.runtime import evaluate as evaluation  # noqa: PLC0415  (it imports NumPy)
     from ntm.tasks import notation  # noqa: PLC0415
 
     wanted = [notation.parse_size(text) for text in size] if size else None
     if lengths is not None:
         wanted = [{"length": length} for length in parse_lengths(lengths)]
     learned = evaluation.task_of(files.metadata, task, notation.parse_options(option))
-    try:
-        network = Model(files, memory_locations, batch_size=batch_size, own_process=True)
-    except ValueError as error:
-        raise console.CommandError(str(error)) from error
+    network = options.make_model(files, memory_locations, batch_size=batch_size)
     if trace:
         network.check_heads()
     cases = evaluation.cases_of(

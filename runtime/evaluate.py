@@ -1,10 +1,9 @@
 """Evaluation: how many bits a model gets wrong, and its cost, by the size of a task's sequences."""
 
-import contextlib
 import dataclasses
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor, wait
 from typing import Any, NamedTuple
 
@@ -20,7 +19,7 @@ from ntm.runtime.model import Model
 from ntm.runtime.session import Floats
 from ntm.tasks import metrics
 from ntm.tasks.catalogue import build, find_class, recorded_class, title
-from ntm.tasks.task import Batch, Size, Task, check, check_fits, check_size, draw, optimal_output
+from ntm.tasks.task import Batch, Size, Task, check, check_fits, check_size, draw, naming_errors, optimal_output
 
 # N is at least this, as in the paper, unless another is asked for.
 LEAST_LOCATIONS = 128
@@ -166,7 +165,7 @@ def cases_of(
         check_size(task, size)
         locations = memory_locations
         if locations is None:
-            with _errors_of(task, "memory_locations"):
+            with naming_errors(f"the task {task.name}, memory_locations"):
                 locations = max(task.memory_locations(size), least)
         cases.append(Case(size, locations, sequences, seed))
     return cases
@@ -267,17 +266,6 @@ def _score(task: Task, case: Case, batch: Batch, y: Floats) -> Score:
     optimal = optimal_output(task, batch)
     optimal_cost = None if optimal is None else metrics.cost(batch, optimal)
     return Score(case, wrong, metrics.cost(batch, y), optimal_cost, worst)
-
-
-@contextlib.contextmanager
-def _errors_of(task: Task, method: str) -> Iterator[None]:
-    """Say whose error it is, where a method of a task raises one."""
-    try:
-        yield
-    except TaskError:
-        raise
-    except Exception as error:
-        raise TaskError(f"the task {task.name}, {method}: {type(error).__name__}: {error}") from error
 
 
 def _joined(*scores: Score) -> Score:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from ntm.errors import ModelError
-from ntm.runtime import metadata, native_library, onnx_file, tflite_file
+from ntm.runtime import metadata, native_file, onnx_file, tflite_file
 from ntm.runtime.metadata import STEP, Metadata
 from ntm.text import DISTRIBUTION
 
@@ -120,24 +120,14 @@ def read(model: str | os.PathLike[str], backend: str = ONNXRUNTIME) -> ModelFold
 
 def shapes(data: Metadata, batch: int | None = None, locations: int | None = None) -> dict[str, tuple[int | None, ...]]:
     """The shapes of the inputs and outputs of a graph by name; None where B or N is not given."""
-    time = () if data.graph == STEP else (data.unroll,)
-    state: dict[str, tuple[int | None, ...]] = {
-        name: (batch, *(locations if isinstance(size, str) else size for size in tensor.shape))
-        for name, tensor in data.state.items()
-    }
-    return {
-        metadata.X: (*time, batch, data.input_size),
-        **state,
-        metadata.Y: (*time, batch, data.output_size),
-        **{metadata.next_name(name): shape for name, shape in state.items()},
-        **({metadata.ADDS: (batch, *data.adds_shape)} if metadata.ADDS in data.outputs else {}),
-    }
+    inputs, outputs = data.shapes
+    return {name: metadata.sized(shape, batch, locations) for name, shape in (inputs | outputs).items()}
 
 
 def fixed_shapes(graph: Graph) -> dict[str, tuple[int, ...]]:
     """The shapes of the inputs and outputs of a graph of fixed sizes, by name."""
-    found = shapes(graph.metadata, *(graph.sizes or (1, 1)))
-    return {name: tuple(size or 0 for size in shape) for name, shape in found.items()}
+    inputs, outputs = graph.metadata.shapes
+    return {name: metadata.sized(shape, *(graph.sizes or (1, 1))) for name, shape in (inputs | outputs).items()}
 
 
 def _read_bundled(name: str, checksum: str, backend: str) -> ModelFolder:
@@ -274,7 +264,7 @@ def _tflite_graph(path: pathlib.Path, content: bytes, kind: str) -> Graph:
 
 def _native_graph(path: pathlib.Path, content: bytes, kind: str) -> Graph:
     onnx_file.check_seal(content)
-    data, sizes = native_library.read_metadata(content)
+    data, sizes = native_file.read_metadata(content)
     _check_kind(data, kind)
     return Graph(path, content, data, sizes)
 
@@ -298,7 +288,7 @@ class _Format(NamedTuple):
 _FORMATS = {
     ONNXRUNTIME: _Format(metadata.FILES, _onnx_graph),
     LITERT: _Format({STEP: tflite_file.STEP}, _tflite_graph),
-    NATIVE: _Format({STEP: f"{native_library.FOLDER}/{native_library.shared_name()}"}, _native_graph),
+    NATIVE: _Format({STEP: f"{native_file.FOLDER}/{native_file.shared_name()}"}, _native_graph),
 }
 
 

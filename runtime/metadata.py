@@ -9,7 +9,7 @@ import dataclasses
 import json
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 SCHEMA_VERSION = "7"
 
@@ -32,14 +32,51 @@ LOCATIONS, UNIFORM = "N", "1/N"
 # The most axes of a tensor of the state beside B, and the most tensors.
 _MOST_AXES, _MOST_TENSORS = 2, 16
 
+Size = TypeVar("Size")
+
+
+Shape = tuple[int | str, ...]  # the sizes of the axes; "B" and "N" where a size is open
+
 
 class MetadataError(ValueError):
     """Metadata that is not of this schema; the message is one line."""
 
 
 def next_name(name: str) -> str:
-    """What the output is called that holds a tensor of the next state."""
+    """The name of the output that holds a tensor of the next state."""
     return f"next_{name}"
+
+
+def input_shapes(input_size: int, state: Mapping[str, Shape], time: tuple[int, ...] = ()) -> dict[str, Shape]:
+    """The shapes of the inputs of a graph, by name and in order.
+
+    Args:
+        input_size: I.
+        state: the shapes of the state, B included.
+        time: U for a graph of several steps; nothing for a graph of one step.
+    """
+    return {X: (*time, "B", input_size), **state}
+
+
+def output_shapes(
+    output_size: int, state: Mapping[str, Shape], adds: tuple[int, int] | None, time: tuple[int, ...] = ()
+) -> dict[str, Shape]:
+    """The shapes of the outputs of a graph, by name and in order.
+
+    Args:
+        output_size: O.
+        state: the shapes of the state, B included.
+        adds: K and M; None for a graph without this output.
+        time: U for a graph of several steps; nothing for a graph of one step.
+    """
+    next_state = {next_name(name): shape for name, shape in state.items()}
+    return {Y: (*time, "B", output_size), **next_state, **({} if adds is None else {ADDS: ("B", *adds)})}
+
+
+def sized(shape: Shape, batch: Size, locations: Size) -> tuple[int | Size, ...]:
+    """A shape with these sizes in the place of ``"B"`` and ``"N"``."""
+    sizes = {"B": batch, LOCATIONS: locations}
+    return tuple(sizes[size] if isinstance(size, str) else size for size in shape)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -203,34 +240,29 @@ class Metadata:
         return int(self.state[WEIGHTS].shape[0]) - self.read_heads, int(self.state[MEMORY].shape[0])
 
     @property
+    def shapes(self) -> tuple[dict[str, Shape], dict[str, Shape]]:
+        """The shapes of the graph's inputs, and those of its outputs, by name and in order."""
+        state: dict[str, Shape] = {name: ("B", *tensor.shape) for name, tensor in self.state.items()}
+        is_step = self.graph == STEP
+        time, adds = () if is_step else (self.unroll,), self.adds_shape if is_step and self.has_heads else None
+        return input_shapes(self.input_size, state, time), output_shapes(self.output_size, state, adds, time)
+
+    @property
     def inputs(self) -> tuple[str, ...]:
         """The names of the graph's inputs, in order."""
-        return (X, *self.state)
+        return tuple(self.shapes[0])
 
     @property
     def outputs(self) -> tuple[str, ...]:
         """The names of the graph's outputs, in order."""
-        adds = (ADDS,) if self.graph == STEP and self.has_heads else ()
-        return (Y, *map(next_name, self.state), *adds)
+        return tuple(self.shapes[1])
 
     def to_props(self) -> dict[str, str]:
         """The ``metadata_props`` of an ONNX file."""
-        return {
-            "schema_version": SCHEMA_VERSION,
-            "graph": self.graph,
-            "graphs": json.dumps(self.graphs),
-            "unroll": str(self.unroll),
-            "model_name": self.model_name,
-            "task": json.dumps(self.task),
-            "network": self.network,
-            "config": json.dumps(self.config),
-            "parameters": str(self.parameters),
-            "content_addressing": json.dumps(self.content_addressing),
-            "state": json.dumps({name: dataclasses.asdict(tensor) for name, tensor in self.state.items()}),
-            "least_locations": str(self.least_locations),
-            "training": json.dumps(self.training),
-            "checkpoint_sha256": self.checkpoint_sha256,
-        }
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        values["state"] = {name: dataclasses.asdict(tensor) for name, tensor in self.state.items()}
+        texts = {name: value if isinstance(value, str) else json.dumps(value) for name, value in values.items()}
+        return {"schema_version": SCHEMA_VERSION, **texts}
 
     @classmethod
     def from_props(cls, props: Mapping[str, str]) -> "Metadata":
@@ -248,29 +280,21 @@ class Metadata:
             raise MetadataError(
                 f"it has schema version {version!r}, and this release reads {SCHEMA_VERSION!r}: {advice}"
             )
-        for name in (field.name for field in dataclasses.fields(cls)):
-            if name not in props:
-                raise MetadataError(f"it has no metadata {name!r}")
-        state = {}
-        for name, parts in _object(_parse(props["state"], "state"), "state").items():
+        values: dict[str, Any] = {}
+        for field in dataclasses.fields(cls):
+            if field.name not in props:
+                raise MetadataError(f"it has no metadata {field.name!r}")
+            text = props[field.name]
+            if field.type is str:
+                values[field.name] = text
+            else:
+                values[field.name] = _whole(text) if field.type is int else _parse(text, field.name)
+        state = _object(values["state"], "state")
+        for name, parts in state.items():
             if set(_object(parts, f"state: {name}")) != {field.name for field in dataclasses.fields(StateTensor)}:
                 raise MetadataError(f"state: {name} must have shape, first and beyond, and nothing else")
             state[name] = StateTensor(**parts)
-        return cls(
-            graph=props["graph"],
-            graphs=_parse(props["graphs"], "graphs"),
-            unroll=_whole(props["unroll"]),
-            model_name=props["model_name"],
-            task=_object(_parse(props["task"], "task"), "task"),
-            network=props["network"],
-            config=_object(_parse(props["config"], "config"), "config"),
-            parameters=_whole(props["parameters"]),
-            content_addressing=_parse(props["content_addressing"], "content_addressing"),
-            state=state,
-            least_locations=_whole(props["least_locations"]),
-            training=_object(_parse(props["training"], "training"), "training"),
-            checkpoint_sha256=props["checkpoint_sha256"],
-        )
+        return cls(**values)
 
     def _check_graph(self) -> None:
         if self.graph not in FILES:

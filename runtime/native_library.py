@@ -1,15 +1,13 @@
 """A native library: a step of fixed sizes as machine code, which ``ntm-export --format native`` made.
 
-A library is a program. Loading it is running it, and no checksum tells what it does; so only those who ask for the
-backend ``native`` load one. What can be known before that is read from the bytes of the file.
+A library is a program. Loading the library runs it, and a checksum does not tell what the library does. So the runtime
+loads a library only for the backend ``native``; ``ntm.runtime.native_file`` reads the metadata without loading it.
 """
 
 import ctypes
 import hashlib
-import json
 import math
 import os
-import sys
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -17,45 +15,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ntm.runtime.metadata import Metadata, MetadataError, X
+from ntm.runtime.metadata import Metadata, X
+from ntm.runtime.native_file import shared_name
+
+__all__ = ["Instance", "NativeLibrary", "shared_name"]
 
 Floats = npt.NDArray[np.float32]
 
-# The folder in that of the model, and what is in it. The library is called as the system has it.
-FOLDER = "native"
-HEADER, SOURCE, STATIC = "ntm.h", "ntm.c", "libntm.a"
-
-# Before the metadata, which is JSON: an object of strings, with B and N by these names beside those of an ONNX file.
-MARK = "ntm-metadata:"
-BATCH_SIZE, MEMORY_LOCATIONS = "batch_size", "memory_locations"
-
 _FLOATS = ctypes.POINTER(ctypes.c_float)
-
-
-def shared_name(system: str | None = None) -> str:
-    """What a shared library is called on a system, by ``sys.platform`` or as compilers call it; by default on this."""
-    system = sys.platform if system is None else system
-    if "darwin" in system or "apple" in system:
-        return "libntm.dylib"
-    return "ntm.dll" if any(name in system for name in ("win32", "windows", "mingw")) else "libntm.so"
-
-
-def read_metadata(content: bytes) -> tuple[Metadata, tuple[int, int]]:
-    """What a library says of itself, and its B and N; 1 for N where there is no memory. Nothing of it runs.
-
-    Raises:
-        MetadataError: there is no metadata, or it is of another schema.
-    """
-    start = content.find(MARK.encode() + b"{") + len(MARK)
-    end = content.find(b"\0", start)
-    if start < len(MARK) or end < 0:
-        raise MetadataError("it has no metadata, so ntm-export did not write it")
-    try:
-        props = json.loads(content[start:end])
-        sizes = int(props[BATCH_SIZE]), int(props[MEMORY_LOCATIONS])
-    except (ValueError, KeyError, TypeError) as error:
-        raise MetadataError("its metadata has no sizes") from error
-    return Metadata.from_props(props), sizes
 
 
 class NativeLibrary:

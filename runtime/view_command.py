@@ -8,7 +8,7 @@ import webbrowser
 from http import HTTPStatus
 from typing import Annotated, Any
 
-from typer import Argument, Option
+from typer import Option
 
 from ntm import console
 from ntm.errors import explaining
@@ -20,14 +20,7 @@ _LOOPBACK = "127.0.0.1"  # nobody else in the network sees the page
 
 
 def view(
-    model: Annotated[
-        str,
-        Argument(
-            metavar="[MODEL]",
-            help="A bundled model's name, or the folder of an exported model.",
-            autocompletion=options.bundled,
-        ),
-    ] = folder.DEFAULT,
+    model: options.ModelArgument = folder.DEFAULT,
     *,
     task: Annotated[
         str | None,

@@ -1,10 +1,11 @@
 """What a task is: the class to derive from, its batches, and the check that refuses what breaks the contract."""
 
 import abc
+import contextlib
 import dataclasses
 import inspect
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -114,12 +115,8 @@ def draw(task: Task, rng: np.random.Generator, batch_size: int, size: Size) -> B
     Raises:
         TaskError: the task raised an exception, or its batch breaks the contract; says what is wrong with which.
     """
-    try:
+    with naming_errors(_batch_of(task, size)):
         x, target, mask = (np.asarray(values, np.float32) for values in task.batch(rng, batch_size, size))
-    except TaskError:
-        raise
-    except Exception as error:
-        raise TaskError(f"{_batch_of(task, size)}: {type(error).__name__}: {error}") from error
     steps = len(x) if x.ndim else 0
     wanted = {
         "x": (x, (steps, batch_size, task.input_size)),
@@ -150,15 +147,11 @@ def optimal_output(task: Task, batch: Batch) -> Floats | None:
     Raises:
         TaskError: the task raised an exception, or the output is not of the target's shape.
     """
-    try:
+    with naming_errors(f"the task {task.name}, optimal"):
         y = task.optimal(batch)
         if y is not None and np.shape(y) != batch.target.shape:
             raise ValueError(f"the shape must be {batch.target.shape}, not {np.shape(y)}")
         return None if y is None else np.asarray(y, np.float32)
-    except TaskError:
-        raise
-    except Exception as error:
-        raise TaskError(f"the task {task.name}, optimal: {type(error).__name__}: {error}") from error
 
 
 def check(task: Task) -> None:
@@ -167,12 +160,23 @@ def check(task: Task) -> None:
     Raises:
         TaskError: says what is wrong with which.
     """
-    try:
+    with naming_errors(f"the task {type(task).__name__}"):
         _check(task)
+
+
+@contextlib.contextmanager
+def naming_errors(where: str) -> Iterator[None]:
+    """Turn an exception of a task's own code into a TaskError that says where it was raised.
+
+    Raises:
+        TaskError: the block raised an exception.
+    """
+    try:
+        yield
     except TaskError:
         raise
     except Exception as error:
-        raise TaskError(f"the task {type(task).__name__}: {type(error).__name__}: {error}") from error
+        raise TaskError(f"{where}: {type(error).__name__}: {error}") from error
 
 
 def _check(task: Task) -> None:

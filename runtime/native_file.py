@@ -1,0 +1,40 @@
+"""What the runtime must know of a native library before it runs it; nothing slow is imported."""
+
+import json
+import sys
+
+from ntm.runtime.metadata import Metadata, MetadataError
+
+# The folder in the folder of the model, and its files. The name of the shared library depends on the system.
+FOLDER = "native"
+HEADER, SOURCE, STATIC = "ntm.h", "ntm.c", "libntm.a"
+
+# The library holds this mark, then its metadata as JSON: the properties of an ONNX file, and B and N by these names.
+MARK = "ntm-metadata:"
+BATCH_SIZE, MEMORY_LOCATIONS = "batch_size", "memory_locations"
+
+
+def shared_name(system: str | None = None) -> str:
+    """What a shared library is called on a system, by ``sys.platform`` or as compilers call it; by default on this."""
+    system = sys.platform if system is None else system
+    if "darwin" in system or "apple" in system:
+        return "libntm.dylib"
+    return "ntm.dll" if any(name in system for name in ("win32", "windows", "mingw")) else "libntm.so"
+
+
+def read_metadata(content: bytes) -> tuple[Metadata, tuple[int, int]]:
+    """What a library says of itself, and its B and N; 1 for N where there is no memory. Nothing of it runs.
+
+    Raises:
+        MetadataError: there is no metadata, or it is of another schema.
+    """
+    start = content.find(MARK.encode() + b"{") + len(MARK)
+    end = content.find(b"\0", start)
+    if start < len(MARK) or end < 0:
+        raise MetadataError("it has no metadata, so ntm-export did not write it")
+    try:
+        props = json.loads(content[start:end])
+        sizes = int(props[BATCH_SIZE]), int(props[MEMORY_LOCATIONS])
+    except (ValueError, KeyError, TypeError) as error:
+        raise MetadataError("its metadata has no sizes") from error
+    return Metadata.from_props(props), sizes
