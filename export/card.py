@@ -15,12 +15,6 @@ from ntm.runtime.metadata import LOCATIONS, MEMORY, STEP, StateTensor, next_name
 from ntm.tasks.task import Size, describe, draw, example_size, largest
 from ntm.training.beyond import sentence
 
-_NTM = "A Neural Turing Machine (Graves et al. 2014, arXiv:1410.5401) with {} controller,"
-_NETWORKS = {
-    "ntm-feedforward": _NTM.format("a feedforward"),
-    "ntm-lstm": _NTM.format("an LSTM"),
-    "lstm": "An LSTM network without a memory matrix, the baseline of Graves et al. (2014, arXiv:1410.5401),",
-}
 _FREE = "B (sequences side by side) and N (memory locations) are\nfree, the same in every tensor"
 _ONLY_B = "B (sequences side by side) is free, the same in every tensor"
 _ADDS = """
@@ -32,7 +26,7 @@ _EXAMPLE_STEPS, _DIGITS = 40, 4
 _TEMPLATE = """\
 # {name}
 
-{network} of {parameters:,} parameters, trained on the task `{task}`.
+{network}, of {parameters:,} parameters, trained on the task `{task}`.
 Exported from the checkpoint with SHA-256 `{checksum}`.
 
 ## The task
@@ -123,7 +117,7 @@ def text(source: Source, formats: Iterable[str], known: str, agreements: Mapping
     return _TEMPLATE.format(
         name=source.model_name,
         task=task.name,
-        network=_NETWORKS[config.kind],
+        network=config.description,
         parameters=metadata.parameters,
         free=_FREE if config.heads else _ONLY_B,
         steps=_how_to_run(config, f"a sequence of {describe(largest(ranges))} needs {needed}"),

@@ -1,7 +1,6 @@
 """``ntm-export``: a trained network as model files that run without TensorFlow, each proven equal to it."""
 
 import dataclasses
-import enum
 import json
 import pathlib
 from typing import Annotated
@@ -10,21 +9,9 @@ import typer
 
 from ntm import console
 from ntm.errors import require
-from ntm.export.options import ALL, DEFAULT_UNROLL, parse_sizes
+from ntm.export.options import ALL, DEFAULT_UNROLL, Format, parse_sizes
 
 _COMMAND = "ntm-export"
-
-
-class Format(enum.StrEnum):
-    """What ``--format`` takes."""
-
-    ONNX = "onnx"
-    SAVEDMODEL = "savedmodel"
-    TFLITE = "tflite"
-    TRITON = "triton"
-    WEB = "web"
-    NATIVE = "native"
-    ALL = "all"
 
 
 def export(

@@ -7,6 +7,7 @@ import numpy as np
 
 from ntm.export.graph import Graph, matrix
 from ntm.models import NTMCell
+from ntm.models.controller import Controller
 from ntm.models.feedforward import Feedforward
 from ntm.models.lstm import LSTM
 
@@ -110,9 +111,10 @@ class LSTMNodes(ControllerNodes):
         return seen
 
 
-_NODES: dict[type, type[ControllerNodes]] = {Feedforward: FeedforwardNodes, LSTM: LSTMNodes}
+# The graphs of several steps are for these controllers.
+NODES: dict[type[Controller], type[ControllerNodes]] = {Feedforward: FeedforwardNodes, LSTM: LSTMNodes}
 
 
 def controller_nodes(cell: NTMCell) -> ControllerNodes:
     """The controller of a network as nodes."""
-    return _NODES[type(cell.controller)](cell)
+    return NODES[type(cell.controller)](cell)

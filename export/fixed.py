@@ -11,14 +11,18 @@ from types import ModuleType
 
 from ntm.errors import ExportError
 from ntm.export import known_answer, onnx_format, savedmodel, tflite
-from ntm.export.options import MOST_LOCATIONS, OF_FIXED_SIZES
+from ntm.export.options import MOST_LOCATIONS, Format
 from ntm.export.parity import Candidate, KnownAnswer
 from ntm.export.source import Source
 from ntm.export.step import Sizes
 from ntm.models import NetworkConfig
 
 FOLDER = "fixed"
-FORMATS: dict[str, ModuleType] = dict(zip(OF_FIXED_SIZES, (onnx_format, savedmodel, tflite), strict=True))
+FORMATS: dict[str, ModuleType] = {
+    Format.ONNX.value: onnx_format,
+    Format.SAVEDMODEL.value: savedmodel,
+    Format.TFLITE.value: tflite,
+}
 
 _CARD = """\
 ### Fixed sizes

@@ -1,15 +1,14 @@
 """An ONNX graph in the making: nodes with names that tell where they belong, and constants that are shared."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from ntm.export.step import inputs, outputs
 from ntm.models import NTMCell, Shape
-from ntm.runtime.metadata import ADDS, MEMORY, X, Y
+from ntm.runtime.metadata import MEMORY, input_shapes, output_shapes
 
 
 class Graph:
@@ -45,25 +44,22 @@ class Graph:
 
     def model(self, cell: NTMCell, steps: int, opset: int) -> onnx.ModelProto:
         """The finished graph, of U steps."""
-
-        def values(shapes: dict[str, Shape]) -> list[onnx.ValueInfoProto]:
-            shapes = {name: (steps, *shape) if name in (X, Y) else shape for name, shape in shapes.items()}
-            return [
-                helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape)
-                for name, shape in shapes.items()
-                if name != ADDS
-            ]
-
+        config = cell.config
         graph = helper.make_graph(
             self._nodes,
             "ntm",
-            values(inputs(cell.config)),
-            values(outputs(cell.config)),
+            tensor_values(input_shapes(config.input_size, config.state_shapes, (steps,))),
+            tensor_values(output_shapes(config.output_size, config.state_shapes, None, (steps,))),
             list(self._constants.values()),
             doc_string="A Neural Turing Machine, unrolled",
         )
         opsets = [helper.make_opsetid("", opset)]
         return helper.make_model(graph, opset_imports=opsets, ir_version=helper.find_min_ir_version_for(opsets))
+
+
+def tensor_values(shapes: Mapping[str, Shape]) -> list[onnx.ValueInfoProto]:
+    """The inputs or outputs of a graph, float32 tensors of these shapes by name."""
+    return [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape) for name, shape in shapes.items()]
 
 
 def matrix(layer: Any) -> np.ndarray:
@@ -120,17 +116,9 @@ def heads(cell: NTMCell) -> tuple[dict[str, np.ndarray], list[np.ndarray], list[
     """The layer of the heads cut apart; each matrix has its bias as the last row.
 
     Returns:
-        Of all heads by name, ``[H+1, R+K, ...]``: key, strength, gate, sharpening, shift, of M, 1, 1, 1 and S numbers.
-        Then of each write head erase, and of each -add, ``[H+1, M]``.
+        The parameters of addressing by name, ``[H+1, R+K, size]``; then erase of each write head, and -add of each,
+        ``[H+1, M]``.
     """
-    config = cell.config
-    m, writers = config.memory_vector_size, config.write_heads
-    of_heads = matrix(cell.heads)
-    addressing, erase, add = np.split(
-        of_heads, np.cumsum([config.heads * (m + 3 + config.shifts), writers * m]), axis=1
-    )
-    of_each = np.split(addressing.reshape(len(of_heads), config.heads, -1), np.cumsum([m, 1, 1, 1]), axis=2)
-    names = ("key", "strength", "gate", "sharpening", "shift")
-    # The columns of one write head are `writers` apart.
-    erases, adds = ([part[:, k::writers] for k in range(writers)] for part in (erase, -add))
-    return dict(zip(names, of_each, strict=True)), erases, adds
+    weights, columns = matrix(cell.heads), cell.config.head_columns
+    parts = {name: weights[:, columns[name]] for name in cell.config.addressing_sizes}
+    return parts, [weights[:, c] for c in columns["erase"].T], [-weights[:, c] for c in columns["add"].T]

@@ -21,7 +21,8 @@ from ntm.runtime import folder as model_folder
 from ntm.runtime import onnx_file
 from ntm.runtime.folder import Graph
 from ntm.runtime.metadata import MEMORY, X, Y
-from ntm.runtime.native_library import FOLDER, HEADER, SOURCE, STATIC, NativeLibrary, shared_name
+from ntm.runtime.native_file import FOLDER, HEADER, SOURCE, STATIC, shared_name
+from ntm.runtime.native_library import NativeLibrary
 
 FILES = (FOLDER,)
 _SECONDS = 60  # for one step

@@ -14,7 +14,7 @@ from ntm.export import c_code
 from ntm.export.step import Sizes, inputs, outputs
 from ntm.models import NetworkConfig, Shape
 from ntm.runtime.metadata import ADDS, UNIFORM, Metadata, StateTensor, X, next_name
-from ntm.runtime.native_library import BATCH_SIZE, MARK, MEMORY_LOCATIONS
+from ntm.runtime.native_file import BATCH_SIZE, MARK, MEMORY_LOCATIONS
 from ntm.text import DISTRIBUTION
 
 _HERE = pathlib.Path(__file__).parent

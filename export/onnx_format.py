@@ -17,7 +17,8 @@ import onnxruntime
 import tf2onnx
 from onnx import helper
 
-from ntm.export import batched, sparse, unrolled, walking
+from ntm.export import batched, location_only, sparse, unrolled
+from ntm.export.graph import tensor_values
 from ntm.export.parity import Candidate, Graph, Tensors, compare_chunks, compare_steps
 from ntm.export.simplify import simplify
 from ntm.export.source import Source
@@ -35,7 +36,7 @@ OPSET = 18  # the newest that tf2onnx writes
 # as_state(tensors), the state as the outputs have it, of what is so called.
 _FORMS = {
     True: {UNROLLED: unrolled, SPARSE: sparse, BATCHED: batched},
-    False: {UNROLLED: unrolled, SPARSE: walking, BATCHED: batched},
+    False: {UNROLLED: unrolled, SPARSE: location_only, BATCHED: batched},
 }
 
 _STEP_CARD = """\
@@ -83,18 +84,7 @@ def describe(source: Source, _: pathlib.Path) -> str:
     card += _METADATA_CARD
     if len(source.graphs) > 1 and not network.content_addressing:
         card += _NO_CONTENT
-    return card.format(
-        step=FILE_OF[STEP],
-        opset=OPSET,
-        unrolled=FILE_OF[UNROLLED],
-        unroll=source.steps(UNROLLED),
-        sparse=FILE_OF[SPARSE],
-        sparse_unroll=source.steps(SPARSE),
-        batched=FILE_OF[BATCHED],
-        batched_unroll=source.steps(BATCHED),
-        inputs=network.config.input_size,
-        outputs=network.config.output_size,
-    )
+    return card.format(opset=OPSET, **FILE_OF, **source.card_numbers)
 
 
 def candidates(folder: pathlib.Path, sizes: Sizes | None = None) -> list[Candidate]:
@@ -167,9 +157,7 @@ def declare(graph: onnx.GraphProto, config: NetworkConfig, sizes: Sizes | None =
     """Write the inputs and outputs of a step into its graph: names, and shapes with these sizes or open ones."""
     for values, shapes in ((graph.input, inputs(config, sizes)), (graph.output, outputs(config, sizes))):
         del values[:]
-        values.extend(
-            helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape) for name, shape in shapes.items()
-        )
+        values.extend(tensor_values(shapes))
 
 
 def save(model: onnx.ModelProto, metadata: Metadata, path: pathlib.Path) -> None:

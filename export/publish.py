@@ -16,8 +16,9 @@ from ntm.export import card, known_answer, native, onnx_format, options, runtime
 from ntm.export import fixed as of_fixed
 from ntm.export.compiler import Machine
 from ntm.export.parity import Agreement, Candidate, prove, table
-from ntm.export.source import LOCATIONS, Source
-from ntm.runtime.metadata import Metadata, MetadataError, StateTensor
+from ntm.export.source import Source
+from ntm.models import NTMConfig
+from ntm.runtime.metadata import Metadata, MetadataError
 from ntm.tasks.catalogue import recorded
 from ntm.tasks.task import Task, check_fits, check_size, corners
 from ntm.training.devices import full_float32
@@ -115,7 +116,7 @@ def publish(
     _check_free(folder, replace)
     trained, learned = _load(run, task)
     least = trained.network.config.least_locations
-    locations = memory_locations or max(LOCATIONS, trained.network.config.memory_locations)
+    locations = memory_locations or max(NTMConfig.memory_locations, trained.network.config.memory_locations)
     source = Source(
         trained,
         learned,
@@ -199,16 +200,15 @@ def _same(said: Metadata, expected: Metadata) -> bool:
     """Whether two say the same; the numbers of the initial state may differ by what two processors make of them."""
     if dataclasses.replace(said, state=expected.state) != expected or list(said.state) != list(expected.state):
         return False
-    return all(_close(tensor, expected.state[name]) for name, tensor in said.state.items())
-
-
-def _close(said: StateTensor, expected: StateTensor) -> bool:
-    alike = said.shape == expected.shape and _are_close(said.first, expected.first)
-    return alike and _are_close(said.beyond, expected.beyond)
+    pairs = zip(said.state.values(), expected.state.values(), strict=True)
+    return all(
+        ours.shape == theirs.shape and _are_close(ours.first, theirs.first) and _are_close(ours.beyond, theirs.beyond)
+        for ours, theirs in pairs
+    )
 
 
 def _are_close(said: Any, expected: Any) -> bool:
-    """Numbers may differ a little; what is no numbers may not."""
+    """Whether two values are equal; the numbers of tuples may differ by rounding."""
     if isinstance(said, tuple) and isinstance(expected, tuple):
         return np.shape(said) == np.shape(expected) and np.allclose(said, expected, rtol=1e-6)
     return bool(said == expected)

@@ -66,10 +66,9 @@ def describe(source: Source, _: pathlib.Path) -> str:
     return _CARD.format(
         alphabetical=", ".join(f"`{name}`" for name in sorted(outputs(config))),
         locations=locations,
-        inputs=config.input_size,
-        outputs=config.output_size,
         first=[1.0, *zeros[1:]],
         second=zeros,
+        **source.card_numbers,
     )
 
 

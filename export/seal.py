@@ -8,14 +8,13 @@ import os
 import pathlib
 import re
 
-import onnxruntime
-
-from ntm.errors import ExportError, ModelError, explaining
+from ntm.errors import ExportError, explaining
 from ntm.export.options import CARD
 from ntm.files import atomic_output, write_all
 from ntm.runtime import folder as model_folder
 from ntm.runtime import onnx_file
 from ntm.runtime.metadata import FILES, STEP
+from ntm.runtime.onnxruntime_session import OnnxruntimeSession
 
 _SECTION = "\n## Changed after the export\n"
 _NOTE = """
@@ -49,7 +48,7 @@ def seal(folder: str | os.PathLike[str]) -> list[str]:
         return []
     model_folder.checked_folder(folder, graphs)
     for graph in changed:
-        _check_loads(graph)
+        OnnxruntimeSession(graph, threads=1).prepare()
     names = [graph.path.name for graph in changed]
     with explaining(f"cannot write {folder}"):
         _note(folder / CARD, names)  # first: a file that is sealed anew has its note
@@ -68,15 +67,6 @@ def _read(folder: pathlib.Path, kind: str) -> model_folder.Graph:
     except onnx_file.OnnxFileError:
         content = onnx_file.sealed(onnx_file.unsealed(content))
     return model_folder.checked_graph(path, kind, content)
-
-
-def _check_loads(graph: model_folder.Graph) -> None:
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4  # nothing but what ends the process
-    try:
-        onnxruntime.InferenceSession(graph.content, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # of several classes without a common base
-        raise ModelError(f"onnxruntime cannot load {graph.path}: {error}") from error
 
 
 def _note(card: pathlib.Path, names: list[str]) -> None:

@@ -7,7 +7,18 @@ import numpy as np
 import tensorflow as tf
 
 from ntm.models import Network, NetworkConfig, NTMConfig, Shape
-from ntm.runtime.metadata import ADDS, LOCATIONS, UNIFORM, StateTensor, X, Y, next_name
+from ntm.runtime.metadata import (
+    ADDS,
+    LOCATIONS,
+    UNIFORM,
+    StateTensor,
+    X,
+    Y,
+    input_shapes,
+    next_name,
+    output_shapes,
+    sized,
+)
 
 
 class Sizes(NamedTuple):
@@ -24,26 +35,22 @@ class Sizes(NamedTuple):
     def __str__(self) -> str:
         return "x".join(str(size) for size in self if size is not None)
 
-    def of(self, shape: Shape) -> Shape:
-        """A shape with these sizes in the place of ``"B"`` and ``"N"``."""
-        fixed = {"B": self.batch, LOCATIONS: self.locations or 1}
-        return tuple(fixed[size] if isinstance(size, str) else size for size in shape)
-
 
 def inputs(config: NetworkConfig, sizes: Sizes | None = None) -> dict[str, Shape]:
-    """The shape of every input by name; ``"B"`` and ``"N"`` stand for the sizes left open."""
-    return _fixed({X: ("B", config.input_size), **config.state_shapes}, sizes)
+    """The shape of every input by name; ``"B"`` and ``"N"`` stand for open sizes."""
+    return _fixed(input_shapes(config.input_size, config.state_shapes), sizes)
 
 
 def outputs(config: NetworkConfig, sizes: Sizes | None = None) -> dict[str, Shape]:
-    """The shape of every output by name, likewise."""
-    next_state = {next_name(name): shape for name, shape in config.state_shapes.items()}
-    adds = {ADDS: ("B", config.write_heads, config.memory_vector_size)} if isinstance(config, NTMConfig) else {}
-    return _fixed({Y: ("B", config.output_size), **next_state, **adds}, sizes)
+    """The shape of every output by name; ``"B"`` and ``"N"`` stand for open sizes."""
+    adds = (config.write_heads, config.memory_vector_size) if isinstance(config, NTMConfig) else None
+    return _fixed(output_shapes(config.output_size, config.state_shapes, adds), sizes)
 
 
 def _fixed(shapes: dict[str, Shape], sizes: Sizes | None) -> dict[str, Shape]:
-    return shapes if sizes is None else {name: sizes.of(shape) for name, shape in shapes.items()}
+    if sizes is None:
+        return shapes
+    return {name: sized(shape, sizes.batch, sizes.locations or 1) for name, shape in shapes.items()}
 
 
 def step_function(network: Network, sizes: Sizes | None = None) -> Any:

@@ -14,10 +14,9 @@ import numpy as np
 from ntm.export import onnx_format, parity
 from ntm.export.source import Source
 from ntm.runtime import folder as model_folder
-from ntm.runtime import onnx_file
-from ntm.runtime.folder import Graph, ModelFolder
-from ntm.runtime.metadata import BATCHED, MEMORY, SPARSE, STEP, UNROLLED, Metadata, X, next_name
+from ntm.runtime.folder import ModelFolder
 from ntm.runtime.metadata import FILES as ONNX_FILES
+from ntm.runtime.metadata import MEMORY, STEP, Metadata, X, next_name
 
 FILES = ("triton",)
 _CONFIG, _INITIAL_STATE = "config.pbtxt", "initial_state"  # as Triton wants them called
@@ -74,15 +73,7 @@ def describe(source: Source, _: pathlib.Path) -> str:
     config = source.run.network.config
     card = _CARD if len(source.graphs) == 1 else _CARD + _CHUNKS_CARD
     locations = f", with N = {source.memory_locations} (`--memory-locations` of `ntm-export`)" if config.heads else ""
-    return card.format(
-        locations=locations,
-        inputs=config.input_size,
-        outputs=config.output_size,
-        zeros=[0] * config.input_size,
-        unroll=source.steps(UNROLLED),
-        sparse_unroll=source.steps(SPARSE),
-        batched_unroll=source.steps(BATCHED),
-    )
+    return card.format(locations=locations, zeros=[0] * config.input_size, **source.card_numbers)
 
 
 def candidates(folder: pathlib.Path) -> list[parity.Candidate]:
@@ -90,9 +81,9 @@ def candidates(folder: pathlib.Path) -> list[parity.Candidate]:
     repository = folder / FILES[0]
     if not repository.exists():
         return []
-    first = _read(repository / STEP / _GRAPH, STEP)
-    kinds = first.metadata.graphs
-    graphs = ModelFolder((first, *(_read(repository / kind / _GRAPH, kind) for kind in kinds[1:])))
+    kinds = model_folder.read_graph(repository / STEP / _GRAPH, STEP).metadata.graphs
+    graphs = ModelFolder(tuple(model_folder.read_graph(repository / kind / _GRAPH, kind) for kind in kinds))
+    first = graphs.step
     tensors = first.metadata.state
     states = {name: np.fromfile(repository / STEP / _INITIAL_STATE / name, "<f4") for name in tensors}
     locations = states[MEMORY].size // len(tensors[MEMORY].first) if MEMORY in tensors else 1
@@ -103,14 +94,6 @@ def candidates(folder: pathlib.Path) -> list[parity.Candidate]:
     step, *chunks = onnx_format.to_compare(graphs, [f"triton {kind}" for kind in kinds])
     start = {name: value.reshape([size or -1 for size in shapes[name]]) for name, value in states.items()}
     return [dataclasses.replace(step, start=start), *chunks]
-
-
-def _read(path: pathlib.Path, kind: str) -> Graph:
-    content = path.read_bytes()
-    metadata = Metadata.from_props(onnx_file.read_header(content).metadata)
-    if metadata.graph != kind:
-        raise ValueError(f"the graph of {kind} is {metadata.graph!r}")
-    return Graph(path, content, metadata)
 
 
 def _configs(graphs: Iterable[Metadata], locations: int) -> dict[str, str]:

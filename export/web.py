@@ -24,13 +24,12 @@ its step graph. {runtime}."""
 def write(source: Source, folder: pathlib.Path) -> None:
     """Write the site."""
     path = folder / FILE_OF[STEP]
-    if path.exists():  # the ONNX format has made it
-        step = model_folder.read_graph(path, STEP)
-    else:
+    is_mine = not path.exists()  # else the format ONNX has written the graph
+    if is_mine:
         onnx_format.save(onnx_format.convert(source.run.network), source.metadata(STEP), path)
-        step = model_folder.read_graph(path, STEP)
+    site.write(folder, model_folder.read_graph(path, STEP), source.task, site.find_runtime())
+    if is_mine:
         path.unlink()
-    site.write(folder, step, source.task, site.find_runtime())
 
 
 def describe(_: Source, folder: pathlib.Path) -> str:

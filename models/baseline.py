@@ -26,6 +26,9 @@ class LSTMConfig:
 
     model: ClassVar[str] = "lstm"
     kind: ClassVar[str] = "lstm"
+    description: ClassVar[str] = (
+        "An LSTM network without a memory matrix, the baseline of Graves et al. (2014, arXiv:1410.5401)"
+    )
     memory_locations: ClassVar[int] = 1  # N: it has no memory, and so nothing depends on it
     least_locations: ClassVar[int] = 1
     fixed_locations: ClassVar[bool] = True

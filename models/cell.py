@@ -77,16 +77,14 @@ class NTMCell(Network):
         random = tf.random.Generator.from_seed(seed, alg="philox")
         hidden = self._controller.make_layers(config.input_size + config.read_heads * m, random)
         heads = Dense("heads", *heads_shape, random)
-        addressing_size = m + 3 + config.shifts
-        first = addressing_size * np.arange(config.heads)  # column of each head
-        self._gates = first + m + 1
+        columns = config.head_columns
         bias = np.zeros(heads_shape[1], np.float32)
-        bias[first + m], bias[self._gates] = strength_bias, gate_bias
-        others, forward = config.shifts - 1, addressing_size - config.shifts // 2  # column of the shift by one
+        bias[columns["strength"]], bias[columns["gate"]] = strength_bias, gate_bias
+        others, forward = config.shifts - 1, config.shifts // 2 + 1  # the place of +1 among the shifts
         if others:
-            bias[first + forward] = shift_bias + math.log(others / 2)
+            bias[columns["shift"][:, forward]] = shift_bias + math.log(others / 2)
         if key_bias:
-            keys = (first[:, np.newaxis] + np.arange(m)).flatten()
+            keys = columns["key"].flatten()
             bias[keys] = random.normal(keys.shape, 0.0, key_bias)
         heads.bias.assign(bias)
         self.layers = [*hidden, heads]
@@ -154,29 +152,30 @@ class NTMCell(Network):
         layers, carried = self._controller.step(seen, state, apply)
         return [*layers, apply(len(layers), self._controller.output(layers, carried))], carried
 
-    def advance(self, layers: list[tf.Tensor], state: State) -> State:
-        """The step of the memory, as the heads are told."""
-        return self.memory_step(self.in_range(layers[-1]), state["memory"], state["weights"])
+    def advance(self, heads: Heads, state: State) -> State:
+        """The step of the memory."""
+        return self.memory_step(heads, state["memory"], state["weights"])
 
     def output_input(self, layers: list[tf.Tensor], state: State) -> tf.Tensor:
         """What the controller outputs and the read vectors r[t], ``[B, H + R * M]``."""
         return tf.concat([self._controller.output(layers, state), self._flat(state["reads"])], axis=1)
 
     def heads_of(self, layers: list[tf.Tensor]) -> Heads:
-        """What the heads are told."""
+        """The parameters of the heads, from what the heads' layer outputs."""
         return self.in_range(layers[-1])
 
     def turn_content_addressing_off(self) -> None:
         """Make g of Eq. (7) 0 for all heads, whatever the controller says: they use location addressing alone."""
         for variable, value in ((self.heads.kernel, 0.0), (self.heads.bias, _NO_CONTENT)):
             values = variable.numpy().copy()
-            values[..., self._gates] = value
+            values[..., self.config.head_columns["gate"]] = value
             variable.assign(values)
 
     @property
     def content_addressing(self) -> bool:
         """Whether a head may use content addressing. Where it is turned off, nothing depends on Eq. (5) and (6)."""
-        kernel, bias = (variable.numpy()[..., self._gates] for variable in (self.heads.kernel, self.heads.bias))
+        gates = self.config.head_columns["gate"]
+        kernel, bias = (variable.numpy()[..., gates] for variable in (self.heads.kernel, self.heads.bias))
         return bool(np.any(kernel)) or not bool(np.all(bias <= _NO_CONTENT))
 
     def memory_step(self, heads: Heads, memory: tf.Tensor, weights: tf.Tensor) -> State:
@@ -215,12 +214,12 @@ class NTMCell(Network):
         without blur.
         """
         config = self.config
-        m, n_write = config.memory_vector_size, config.write_heads * config.memory_vector_size
-        each = parameters.shape[1] - 2 * n_write
-        for_addressing, erase_vectors, add_vectors = tf.split(parameters, [each, n_write, n_write], axis=1)
-        for_addressing = tf.reshape(for_addressing, [-1, config.heads, each // config.heads])
-        key, strength, gate, sharpening, shift = tf.split(for_addressing, [m, 1, 1, 1, config.shifts], axis=2)
-        of_each_head = [-1, m, config.write_heads]
+        sizes, n_write = list(config.addressing_sizes.values()), config.write_heads * config.memory_vector_size
+        splits = [config.heads * sum(sizes), n_write, n_write]
+        for_addressing, erase_vectors, add_vectors = tf.split(parameters, splits, axis=1)
+        for_addressing = tf.reshape(for_addressing, [-1, config.heads, sum(sizes)])
+        key, strength, gate, sharpening, shift = tf.split(for_addressing, sizes, axis=2)
+        of_each_head = [-1, config.memory_vector_size, config.write_heads]
         return Heads(
             key=key,
             strength=tf.nn.softplus(strength),

@@ -47,8 +47,8 @@ class Network(tf.Module, abc.ABC):
     def control(self, x: tf.Tensor, state: State, apply: Apply) -> tuple[list[tf.Tensor], State]:
         """What every layer outputs before its activation, ``[B, ...]``, and the controller's part of the next state."""
 
-    def advance(self, layers: list[tf.Tensor], state: State) -> State:  # noqa: ARG002
-        """The rest of the next state, from what the layers output and the state before."""
+    def advance(self, heads: Any, state: State) -> State:  # noqa: ARG002
+        """The rest of the next state, from the parameters of the heads and the state before."""
         return {}
 
     @abc.abstractmethod
@@ -56,13 +56,19 @@ class Network(tf.Module, abc.ABC):
         """What the output layer sees, ``[B, ...]``; ``state`` is that after the step."""
 
     def heads_of(self, layers: list[tf.Tensor]) -> Any:  # noqa: ARG002
-        """What the heads are told, ``Heads``; None where there are no heads."""
+        """The parameters of the heads, ``Heads``; None where there are no heads."""
         return None
 
-    def step(self, x: tf.Tensor, state: State, apply: Apply) -> tuple[list[tf.Tensor], State]:
-        """One time step but for the output: what every layer outputs, and the state after the step."""
+    def step(self, x: tf.Tensor, state: State, apply: Apply) -> tuple[list[tf.Tensor], State, Any]:
+        """One time step without the output layer.
+
+        Returns:
+            What every other layer outputs before its activation; the state after the step; and the parameters of the
+            heads, ``Heads``, or None.
+        """
         layers, next_state = self.control(x, state, apply)
-        return layers, self.advance(layers, state) | next_state
+        heads = self.heads_of(layers)
+        return layers, self.advance(heads, state) | next_state, heads
 
     def __call__(self, x: tf.Tensor, state: State) -> tuple[tf.Tensor, State]:
         """One time step.
@@ -77,9 +83,9 @@ class Network(tf.Module, abc.ABC):
         return self.step_with_heads(x, state)[:2]
 
     def step_with_heads(self, x: tf.Tensor, state: State) -> tuple[tf.Tensor, State, Any]:
-        """One time step, and a look inside: y and the state as above, and what the heads are told, if any."""
-        layers, state = self.step(x, state, lambda i, seen: self.layers[i](seen))
-        return self.output(self.output_input(layers, state)), state, self.heads_of(layers)
+        """One time step: y and the state as ``__call__`` returns them, and the parameters of the heads or None."""
+        layers, state, heads = self.step(x, state, lambda i, seen: self.layers[i](seen))
+        return self.output(self.output_input(layers, state)), state, heads
 
     @property
     def parameters(self) -> int:

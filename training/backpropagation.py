@@ -70,7 +70,7 @@ def _recurrence(
         matrices, biases = arguments[len(names) : -len(units)], arguments[-len(units) :]
 
         def forward(t: tf.Tensor, state: State, states: Any, saved: tf.TensorArray) -> tuple[Any, ...]:
-            layers, state = network.step(x[t], state, lambda i, seen: tf.matmul(seen, matrices[i]) + biases[i])
+            layers, state, _ = network.step(x[t], state, lambda i, seen: tf.matmul(seen, matrices[i]) + biases[i])
             states = {name: array.write(t + 1, state[name]) for name, array in states.items()}
             return t + 1, state, states, saved.write(t, tf.concat(layers, axis=1))
 
@@ -94,7 +94,7 @@ def _recurrence(
                 probes = [tf.zeros_like(layer) for layer in known]
                 with tf.GradientTape() as tape:
                     tape.watch([before, probes])
-                    layers, after = network.step(x[t], before, _recalled(known, probes, matrices))
+                    layers, after, _ = network.step(x[t], before, _recalled(known, probes, matrices))
                 error = {name: error[name] + errors_of[name][t] if name in errors_of else error[name] for name in names}
                 targets = [*layers, *(after[name] for name in names)]
                 given = [*tf.split(saved_error[t], units, axis=1), *(error[name] for name in names)]

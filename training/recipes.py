@@ -274,7 +274,7 @@ def configure(task: Task, options: Mapping[str, Any] | None = None) -> tuple[Net
         if of_network.get(name, size) != size:
             raise ValueError(f"{name} follows from the task {task.name}: {size}")
     kind = network_config(**own | of_network).kind
-    recipe = RECIPES.get((task.name, kind), GENERAL[kind])
+    recipe = RECIPES.get((task.name, kind)) or GENERAL.get(kind, _OWN_TASKS)
     by_recipe = {"variant_every": _VARIANT_EVERY if task.variant else 0} | dict(recipe.training)
     if given:  # lessons and practice are for the task's own sizes
         by_recipe.pop("lessons", None)

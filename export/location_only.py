@@ -31,7 +31,7 @@ from ntm.runtime.metadata import MEMORY, NEGLIGIBLE, READS, WEIGHTS
 def unroll(cell: NTMCell, steps: int, opset: int) -> onnx.ModelProto:
     """Write U steps of a network without content addressing as a graph, with the interface of ``unrolled.unroll``."""
     graph = Graph()
-    _Walking(graph, cell).unroll([state_after(cell.config, i, steps) for i in range(steps)])
+    _LocationOnly(graph, cell).unroll([state_after(cell.config, i, steps) for i in range(steps)])
     return graph.model(cell, steps, opset)
 
 
@@ -41,7 +41,7 @@ def as_state(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     return batched.as_state(tensors | locations_first)
 
 
-class _Walking(BatchLast):
+class _LocationOnly(BatchLast):
     """The memory as ``[N, M, B]``; "there" is at the A locations that heads may walk to."""
 
     def lay_out(self, tensor: str) -> str:
