@@ -13,9 +13,9 @@ from ntm.models.dense import Dense
 from ntm.models.memory import add, erase, read
 from ntm.models.network import Network, State
 
-# A small constant, not zero: every location starts alike, and no norm is zero (Collier & Beel 2018, arXiv:1807.08518).
+# A small constant, not zero: all locations start equal, and no norm is zero (Collier & Beel 2018, arXiv:1807.08518).
 INITIAL_MEMORY = 1e-6
-# The standard deviation of a random initial memory, likewise, and of a learned one before training.
+# The standard deviations of a random initial memory, and of a learned initial memory before training.
 _RANDOM_MEMORY, _UNLEARNED_MEMORY = 0.5, 1.0
 # The logit of g where content addressing is turned off: g is less than 1e-43.
 _NO_CONTENT = -100.0
@@ -24,7 +24,7 @@ _W_BIAS = 5.0
 
 
 class Heads(NamedTuple):
-    """What the controller tells the heads at one step, each already in its range."""
+    """The parameters of the heads at one step, each in its range."""
 
     key: tf.Tensor  # [B, R+K, M]
     strength: tf.Tensor  # [B, R+K, 1], beta > 0
@@ -43,7 +43,7 @@ class NTMCell(Network):
     memory M[t] just written (Eq. 2), and the output follows from the controller and the reads.
 
     The state is the ``memory`` M[t], ``[B, M, N]``; the ``weights`` w[t], ``[B, R+K, N]``, those of the read heads
-    first; the ``reads`` r[t], ``[B, R, M]``; and what the controller carries.
+    first; the ``reads`` r[t], ``[B, R, M]``; and the state of the controller.
 
     Args:
         config: the sizes.
@@ -102,7 +102,7 @@ class NTMCell(Network):
 
     @property
     def heads(self) -> Dense:
-        """The layer that tells the heads what to do."""
+        """The layer that outputs the parameters of the heads."""
         return self.layers[-1]
 
     @property
@@ -112,7 +112,7 @@ class NTMCell(Network):
 
     @property
     def visible(self) -> tuple[str, ...]:
-        """All but the memory, and what the controller keeps for itself."""
+        """The weightings, the read vectors, and the visible part of the controller's state."""
         return ("weights", "reads", *self._controller.visible)
 
     def initial_state(self, batch_size: int | tf.Tensor, memory_locations: int | tf.Tensor | None = None) -> State:
@@ -147,7 +147,7 @@ class NTMCell(Network):
         }
 
     def control(self, x: tf.Tensor, state: State, apply: Apply) -> tuple[list[tf.Tensor], State]:
-        """The controller's layers and the heads'; and what the controller carries to the next step."""
+        """The outputs of the controller's layers and of the heads' layer; and the next state of the controller."""
         seen = tf.concat([x, self._flat(state["reads"])], axis=1)  # [B, I + R * M]
         layers, carried = self._controller.step(seen, state, apply)
         return [*layers, apply(len(layers), self._controller.output(layers, carried))], carried
@@ -165,7 +165,7 @@ class NTMCell(Network):
         return self.in_range(layers[-1])
 
     def turn_content_addressing_off(self) -> None:
-        """Make g of Eq. (7) 0 for all heads, whatever the controller says: they use location addressing alone."""
+        """Make g of Eq. (7) 0 for all heads at every step, so that they use location addressing alone."""
         for variable, value in ((self.heads.kernel, 0.0), (self.heads.bias, _NO_CONTENT)):
             values = variable.numpy().copy()
             values[..., self.config.head_columns["gate"]] = value
@@ -173,7 +173,7 @@ class NTMCell(Network):
 
     @property
     def content_addressing(self) -> bool:
-        """Whether a head may use content addressing. Where it is turned off, nothing depends on Eq. (5) and (6)."""
+        """Whether a head may use content addressing. Once it is turned off, nothing depends on Eq. (5) and (6)."""
         gates = self.config.head_columns["gate"]
         kernel, bias = (variable.numpy()[..., gates] for variable in (self.heads.kernel, self.heads.bias))
         return bool(np.any(kernel)) or not bool(np.all(bias <= _NO_CONTENT))
@@ -182,7 +182,7 @@ class NTMCell(Network):
         """Address, write and read: the step of the memory.
 
         Args:
-            heads: what the heads are told.
+            heads: the parameters of the heads.
             memory: M[t-1], ``[B, M, N]``.
             weights: w[t-1], ``[B, R+K, N]``.
 
@@ -208,9 +208,9 @@ class NTMCell(Network):
         return tf.reshape(reads, [-1, self.config.read_heads * self.config.memory_vector_size])
 
     def in_range(self, parameters: tf.Tensor) -> Heads:
-        """What the layer ``heads`` made of the controller, ``[B, ...]``, each parameter in its range (section 3.3).
+        """The parameters of the heads, each in its range (section 3.3), from the heads' layer, ``[B, ...]``.
 
-        The ranges of beta and gamma have no upper end, and g reaches 0 and 1: a head can jump, stay and walk
+        The ranges of beta and gamma have no upper end, and g reaches 0 and 1, so that a head can jump, stay and shift
         without blur.
         """
         config = self.config
@@ -223,7 +223,7 @@ class NTMCell(Network):
         return Heads(
             key=key,
             strength=tf.nn.softplus(strength),
-            # onnxruntime's sigmoid exceeds 1 by a rounding here and there: (1 - g) w[t-1] would be negative.
+            # The sigmoid of onnxruntime sometimes exceeds 1 by rounding, which would make (1 - g) w[t-1] negative.
             gate=tf.minimum(tf.sigmoid(gate), 1.0),
             shift_weighting=tf.nn.softmax(shift),
             sharpening=1.0 + tf.nn.softplus(sharpening),

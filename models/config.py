@@ -45,8 +45,8 @@ class NTMConfig:
         initial_memory: what the memory holds before the first step (Collier & Beel 2018, arXiv:1807.08518):
             ``constant``, a small number; ``learned`` numbers; or ``random`` ones, which are not trained. The last two
             are for N locations; any beyond them hold the constant.
-        initial_weights: where the heads look before the first step: at the ``first`` location, at all alike
-            (``uniform``), or where it is ``learned``, for N locations.
+        initial_weights: the weightings before the first step: one-hot on the ``first`` location, ``uniform``, or
+            ``learned`` for N locations.
         initial_reads: the read vectors before the first step: ``zero`` or ``learned``.
 
     Raises:
@@ -99,7 +99,7 @@ class NTMConfig:
 
     @property
     def matrix_shapes(self) -> list[tuple[int, int]]:
-        """Of every layer: the controller's, that of the heads, and the output's."""
+        """The inputs and outputs of every layer: the controller's layers, the heads' layer and the output layer."""
         controller = CONTROLLERS[self.controller](self.controller_sizes)
         of_reads, units = self.read_heads * self.memory_vector_size, controller.output_size
         return [
@@ -129,7 +129,7 @@ class NTMConfig:
 
     @property
     def state_shapes(self) -> dict[str, Shape]:
-        """Of the memory, the weightings, the read vectors, and what the controller carries."""
+        """The shapes of the memory, the weightings, the read vectors and the state of the controller."""
         carried = CONTROLLERS[self.controller](self.controller_sizes).state_sizes
         return {
             "memory": ("B", self.memory_vector_size, "N"),
@@ -140,7 +140,7 @@ class NTMConfig:
 
     @property
     def fixed_locations(self) -> bool:
-        """Whether the network is for one N: its locations are told apart before anything is written."""
+        """Whether the network works with its own N only, since its locations differ before the first step."""
         return self.initial_memory != CONSTANT
 
     @property
@@ -154,7 +154,7 @@ def check_sizes(config: Any, names: Iterable[str]) -> None:
     """Refuse sizes below 1.
 
     Raises:
-        ValueError: says which.
+        ValueError: a size is below 1.
     """
     for name in names:
         size = getattr(config, name)

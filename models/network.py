@@ -1,4 +1,4 @@
-"""What a network is: a function of its input and its state, which training, export and serving all call."""
+"""The base class of the networks: a function of its input and its state, for training and every export."""
 
 import abc
 from typing import Any
@@ -8,7 +8,7 @@ import tensorflow as tf
 from ntm.models.controller import Apply
 from ntm.models.dense import Dense
 
-# What a network carries from one step to the next: tensors by name.
+# The state of a network, which one step hands to the next: tensors by name.
 State = dict[str, tf.Tensor]
 
 
@@ -22,7 +22,7 @@ class Network(tf.Module, abc.ABC):
     Attributes:
         config: the sizes; its ``state_shapes`` names the tensors of the state.
         layers: those that ``control`` applies.
-        output: the last layer, which no next state depends on.
+        output: the output layer; no next state depends on it.
     """
 
     config: Any
@@ -32,7 +32,7 @@ class Network(tf.Module, abc.ABC):
     @property
     @abc.abstractmethod
     def visible(self) -> tuple[str, ...]:
-        """Tensors of the state that ``output_input``, or a loss, looks at."""
+        """The tensors of the state that ``output_input`` or a loss uses."""
 
     @abc.abstractmethod
     def initial_state(self, batch_size: int | tf.Tensor, memory_locations: int | tf.Tensor | None = None) -> State:
@@ -45,7 +45,7 @@ class Network(tf.Module, abc.ABC):
 
     @abc.abstractmethod
     def control(self, x: tf.Tensor, state: State, apply: Apply) -> tuple[list[tf.Tensor], State]:
-        """What every layer outputs before its activation, ``[B, ...]``, and the controller's part of the next state."""
+        """The output of every layer before its activation, ``[B, ...]``, and the next state of the controller."""
 
     def advance(self, heads: Any, state: State) -> State:  # noqa: ARG002
         """The rest of the next state, from the parameters of the heads and the state before."""
@@ -53,7 +53,7 @@ class Network(tf.Module, abc.ABC):
 
     @abc.abstractmethod
     def output_input(self, layers: list[tf.Tensor], state: State) -> tf.Tensor:
-        """What the output layer sees, ``[B, ...]``; ``state`` is that after the step."""
+        """The input of the output layer, ``[B, ...]``; ``state`` is the state after the step."""
 
     def heads_of(self, layers: list[tf.Tensor]) -> Any:  # noqa: ARG002
         """The parameters of the heads, ``Heads``; None where there are no heads."""
@@ -63,7 +63,7 @@ class Network(tf.Module, abc.ABC):
         """One time step without the output layer.
 
         Returns:
-            What every other layer outputs before its activation; the state after the step; and the parameters of the
+            The output of every other layer before its activation; the state after the step; and the parameters of the
             heads, ``Heads``, or None.
         """
         layers, next_state = self.control(x, state, apply)
@@ -89,7 +89,7 @@ class Network(tf.Module, abc.ABC):
 
     @property
     def parameters(self) -> int:
-        """How many numbers training learns."""
+        """The number of parameters that training learns."""
         return sum(int(variable.shape.num_elements()) for variable in self.trainable_variables)
 
     @property
