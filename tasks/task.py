@@ -1,4 +1,4 @@
-"""What a task is: the class to derive from, its batches, and the check that refuses what breaks the contract."""
+"""The base class of the tasks, their batches, and the check of a task's contract."""
 
 import abc
 import contextlib
@@ -28,7 +28,7 @@ class Batch(NamedTuple):
 
 
 class Task(abc.ABC):
-    """What a network is to learn. One object serves training, evaluation, export and pictures.
+    """A task that a network learns. One object serves training, evaluation, export and pictures.
 
     A subclass is a frozen dataclass whose fields are the options of the task; a field holds a number, a text or a
     truth value. The class docstring should state how a sequence is encoded: model cards print it. A subclass must
@@ -38,7 +38,7 @@ class Task(abc.ABC):
 
     @property
     def name(self) -> str:
-        """What the task is called in a model's metadata; by default the name of the class."""
+        """The name of the task in a model's metadata; by default the name of the class."""
         return type(self).__name__
 
     @property
@@ -54,7 +54,7 @@ class Task(abc.ABC):
     @property
     @abc.abstractmethod
     def training_sizes(self) -> Mapping[str, range]:
-        """What the size of a training batch is drawn from, e.g. ``{"length": range(1, 21)}``."""
+        """The ranges that the size of a training batch is drawn from, e.g. ``{"length": range(1, 21)}``."""
 
     @property
     def evaluation_sizes(self) -> Sequence[Size]:
@@ -113,7 +113,7 @@ def draw(task: Task, rng: np.random.Generator, batch_size: int, size: Size) -> B
     """A batch of a task, checked, as float32.
 
     Raises:
-        TaskError: the task raised an exception, or its batch breaks the contract; says what is wrong with which.
+        TaskError: the task raised an exception, or its batch breaks the contract.
     """
     with naming_errors(_batch_of(task, size)):
         x, target, mask = (np.asarray(values, np.float32) for values in task.batch(rng, batch_size, size))
@@ -142,7 +142,7 @@ def draw(task: Task, rng: np.random.Generator, batch_size: int, size: Size) -> B
 
 
 def optimal_output(task: Task, batch: Batch) -> Floats | None:
-    """What ``task.optimal`` makes of a batch, checked: ``[T, B, O]``, or None where nothing is uncertain.
+    """The result of ``task.optimal`` for a batch, checked: ``[T, B, O]``, or None if every output is certain.
 
     Raises:
         TaskError: the task raised an exception, or the output is not of the target's shape.
@@ -155,10 +155,10 @@ def optimal_output(task: Task, batch: Batch) -> Floats | None:
 
 
 def check(task: Task) -> None:
-    """Check that a task keeps the contract, as far as its smallest and its largest batches tell.
+    """Check that a task keeps the contract, with its smallest and its largest batches.
 
     Raises:
-        TaskError: says what is wrong with which.
+        TaskError: the task breaks the contract.
     """
     with naming_errors(f"the task {type(task).__name__}"):
         _check(task)
@@ -219,7 +219,7 @@ def check_size(task: Task, size: Size) -> None:
     """Check that a size has the names of the task's sizes, and whole numbers.
 
     Raises:
-        TaskError: says what is wrong.
+        TaskError: the size has other names, or other values than whole numbers.
     """
     names = list(task.training_sizes)
     if not isinstance(size, Mapping) or sorted(size) != sorted(names):
@@ -234,7 +234,7 @@ def check_fits(task: Task, owner: str, input_size: int, output_size: int) -> Non
     """Check that a task has the I and O of a network.
 
     Raises:
-        TaskError: it has not; ``owner`` is what the message calls the network.
+        TaskError: the sizes differ; ``owner`` is the name of the network in the message.
     """
     for what, own, wanted in (("inputs", task.input_size, input_size), ("outputs", task.output_size, output_size)):
         if own != wanted:
