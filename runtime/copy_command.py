@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 
 COMMAND = "ntm-copy"
 
-# Chosen by measurement (docs/results/runtimes.md): the cost of a step grows with the memory, which needs a location a
-# byte, and 2 L + 1 steps go to L bytes. The batched graph is exported with the steps of one such block.
+# Chosen by measurement (docs/results/runtimes.md): the cost of a step grows with the memory, which needs one location
+# per byte, and L bytes take 2 L + 1 steps. The batched graph has the steps of one such block.
 BLOCK_LENGTH = 5
 BATCH_SIZE = 1024
 
-_BATCH_BYTES = 1 << 20  # at most: longer blocks run fewer at a time, and what is read is held in memory
+_BATCH_BYTES = 1 << 20  # the largest batch, which is held in memory: of longer blocks, fewer run side by side
 
 _TASK, _BYTE = "copy", 8  # the task of the model, and the bits of its words
 
@@ -59,7 +59,7 @@ def copy(
 ) -> int:
     """Copy INPUT through the memory of a Neural Turing Machine.
 
-    Blocks of bytes are shown to the network, which then recalls them: the copy is what it remembered.
+    The network sees a block of bytes, and then outputs it from its memory.
 
     The exit code is 0 if every bit came back, 1 if some are wrong (the copy is written all the same), 2 for trouble.
     """
@@ -94,7 +94,7 @@ def _check_task(metadata: Metadata, model: str) -> None:
     """Refuse a model that does not copy bytes.
 
     Raises:
-        ModelError: says what it does.
+        ModelError: its task or its size of words is another one.
     """
     if metadata.task_name != _TASK:
         raise ModelError(f"the model {model} was trained on {metadata.task_name}, not on {_TASK}")
@@ -104,7 +104,7 @@ def _check_task(metadata: Metadata, model: str) -> None:
 
 @dataclasses.dataclass
 class Tally:
-    """What has been copied so far."""
+    """The progress of a copy."""
 
     block_length: int
     bytes: int = 0
@@ -126,16 +126,16 @@ class Tally:
 
     @property
     def seconds(self) -> float:
-        """Since everything was ready."""
+        """The seconds since the beginning."""
         return time.monotonic() - self.start
 
     @property
     def rate(self) -> str:
-        """Of the copying, for people."""
+        """The speed, for people."""
         return f"{self.bytes / 1024 / max(self.seconds, 1e-6):,.0f} KiB/s"
 
     def as_json(self) -> str:
-        """Of the copying, for machines."""
+        """The summary, for programs."""
         seconds = self.seconds
         return json.dumps(
             {
@@ -160,7 +160,7 @@ class Tally:
 
 
 def _report(tally: Tally, *, to_stdout: bool, as_json: bool, quiet: bool) -> None:
-    """Say how it went: in words where somebody watches or bits are wrong, or as JSON where the copy does not go."""
+    """Print the summary: as JSON, on the stream without the copy; or as text, on a terminal or if bits are wrong."""
     if as_json and not to_stdout:
         console.show(tally.as_json())
     elif as_json:
@@ -178,10 +178,10 @@ def _size(reader: BinaryIO) -> int | None:
 
 
 def _check_output(output: str | None, reader: BinaryIO, *, force: bool) -> None:
-    """Refuse an output before anything is read.
+    """Refuse an output before the input is read.
 
     Raises:
-        CommandError: it is a terminal, the input, there already, or nowhere.
+        CommandError: the output is a terminal, the input, an existing file, or in no folder.
     """
     to_stdout = output is None or output == options.STANDARD
     name = "standard output" if to_stdout else str(output)
@@ -195,34 +195,34 @@ def _check_output(output: str | None, reader: BinaryIO, *, force: bool) -> None:
 
 
 def _read_batches(reader: BinaryIO, source: str, size: int) -> Iterator[bytes]:
-    """The bytes of the input, to its end; a file may grow meanwhile, but not shrink.
+    """The bytes of the input, to its end. A file may grow during the copy, but not shrink.
 
     Raises:
-        CommandError: it cannot be read, or is shorter than it was.
+        FileError: the input cannot be read, or has become shorter.
     """
     with explaining(f"cannot read {options.input_name(source)}"):
         longest = 0
         while True:
             batch = reader.read(size)
-            now = _size(reader) or 0  # /proc is full of files that have no size, and yet can be read
+            now = _size(reader) or 0  # the files of /proc have the size 0
             if now < longest:
                 raise OSError("it was cut short meanwhile")
             longest = now
-            if batch is None:  # it does not block, and has nothing to say yet
+            if batch is None:  # the input is non-blocking, and has no bytes yet
                 select.select([reader], [], [])
                 continue
             if batch:
                 yield batch
-            if not batch or (len(batch) < size and reader.isatty()):  # which would have to be ended twice
+            if not batch or (len(batch) < size and reader.isatty()):  # else a user would have to type Ctrl-D twice
                 break
 
 
 def _copy_batches(
     files: folder.ModelFolder, batches: Iterator[bytes], block_length: int, locations: int | None, threads: int
 ) -> Iterator["CopiedBatch"]:
-    """Get everything ready for the first batch, so that what can go wrong does so before the output is opened.
+    """Load the network and the first batch, so that their errors come before the output is opened.
 
-    An empty input needs no network, and nothing slow is imported for it.
+    An empty input needs no network and no slow import.
     """
     first = next(batches, None)
     if first is None:

@@ -15,7 +15,11 @@ BATCH_SIZE, MEMORY_LOCATIONS = "batch_size", "memory_locations"
 
 
 def shared_name(system: str | None = None) -> str:
-    """What a shared library is called on a system, by ``sys.platform`` or as compilers call it; by default on this."""
+    """The name of the shared library on a system.
+
+    Args:
+        system: the system as ``sys.platform`` or a compiler names it; by default this system.
+    """
     system = sys.platform if system is None else system
     if "darwin" in system or "apple" in system:
         return "libntm.dylib"
@@ -23,7 +27,7 @@ def shared_name(system: str | None = None) -> str:
 
 
 def read_metadata(content: bytes) -> tuple[Metadata, tuple[int, int]]:
-    """What a library says of itself, and its B and N; 1 for N where there is no memory. Nothing of it runs.
+    """The metadata of a library, and its B and N, which is 1 without a memory. The library is not loaded.
 
     Raises:
         MetadataError: there is no metadata, or it is of another schema.

@@ -95,16 +95,17 @@ def open_output(output: str, *, force: bool) -> Iterator[BinaryIO]:
 
 
 def output_status(path: str | os.PathLike[str]) -> os.stat_result | None:
-    """The status of a file that is to be written; None where there is none yet.
+    """The status of an output file; None if it does not exist.
 
     Raises:
-        CommandError: it is a folder, or in none.
+        CommandError: it is a folder.
+        FileError: its folder does not exist.
     """
     with explaining(f"cannot write {path}"):
         try:
             status = os.stat(path)
         except FileNotFoundError:
-            os.stat(os.path.dirname(os.path.realpath(path)))  # in which it shall appear
+            os.stat(os.path.dirname(os.path.realpath(path)))  # the folder of the new file
             if not os.path.basename(path):
                 raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR)) from None
             return None
@@ -114,10 +115,10 @@ def output_status(path: str | os.PathLike[str]) -> os.stat_result | None:
 
 
 def check_free(path: str | os.PathLike[str], status: os.stat_result | None, *, force: bool) -> None:
-    """Refuse to replace a regular file, unless it is asked for.
+    """Refuse to replace a regular file without ``force``.
 
     Raises:
-        CommandError: there is such a file.
+        CommandError: the file exists.
     """
     if status is not None and stat.S_ISREG(status.st_mode) and not force:
         raise console.CommandError(f"{path} exists: use --force to replace it")

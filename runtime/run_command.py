@@ -39,8 +39,8 @@ def run(
 ) -> int:
     """Run a Neural Turing Machine on the sequences of a NumPy file.
 
-    X.npy holds B sequences of T steps of I numbers, of any type of integer, float or truth value; Y.npy gets the
-    output of every step, [B, T, O]. How sequences are encoded is in the card of the model.
+    X.npy holds B sequences of T steps of I numbers: integers, floats or truth values. Y.npy gets the output of every
+    step, [B, T, O]. The model card describes the encoding of the sequences.
     """
     if output != options.STANDARD:
         options.check_free(output, options.output_status(output), force=force)
@@ -78,7 +78,7 @@ def _read(source: str) -> "np.ndarray[Any, Any]":
     """The array of a file.
 
     Raises:
-        FileError: it cannot be read, or is not a NumPy file.
+        FileError: the file cannot be read, or is not a NumPy file.
     """
     import numpy as np  # noqa: PLC0415
 
