@@ -1,7 +1,7 @@
-"""Fixed sizes: ``fixed/<B>x<N>``, the step for programs that take no open sizes, beside the model that has them open.
+"""Fixed sizes: the folders ``fixed/<B>x<N>`` hold one time step for programs that take no open sizes.
 
 Such programs are Core ML, LiteRT in a browser and compilers for phones. A folder holds the files of one time step under
-their usual names, but with B and N, and a known answer of these sizes. ``ntm.load`` does not look there.
+their usual names, with fixed B and N, and a known answer of these sizes. ``ntm.load`` ignores these folders.
 """
 
 import dataclasses
@@ -37,11 +37,11 @@ _CONVERTERS = {
 
 
 def checked(fixed: Iterable[Sequence[int]], formats: Collection[str], config: NetworkConfig) -> list[Sizes]:
-    """What is asked for, each once.
+    """The requested sizes, checked, each once.
 
     Raises:
-        ExportError: the network cannot have these sizes, or no format is for fixed sizes.
-        TypeError: something is no pair.
+        ExportError: the network cannot have these sizes, or no format supports fixed sizes.
+        TypeError: an element of ``fixed`` is no pair.
     """
     found = list(dict.fromkeys(_checked(sizes, config) for sizes in fixed))
     if found and not set(formats) & set(FORMATS):
@@ -81,7 +81,7 @@ def write(source: Source, folder: pathlib.Path, formats: Iterable[str], fixed: I
 
 
 def describe(folder: pathlib.Path, formats: Collection[str], fixed: Iterable[Sizes]) -> list[str]:
-    """What the model card says: a paragraph, if there are such sizes."""
+    """The section of the model card; empty without such sizes."""
     folders = []
     for sizes in fixed:
         locations = "" if sizes.locations is None else f" and N = {sizes.locations}"
@@ -93,7 +93,7 @@ def describe(folder: pathlib.Path, formats: Collection[str], fixed: Iterable[Siz
 
 
 def candidates(folder: pathlib.Path) -> Iterator[Candidate]:
-    """What was written, to be compared with TensorFlow; nothing where nothing was written."""
+    """The written graphs, to be compared with TensorFlow."""
     for path, sizes in _written(folder):
         for module in FORMATS.values():
             for candidate in module.candidates(path, sizes):
@@ -101,7 +101,7 @@ def candidates(folder: pathlib.Path) -> Iterator[Candidate]:
 
 
 def answers(folder: pathlib.Path, config: NetworkConfig) -> Iterator[KnownAnswer]:
-    """The known answers, likewise."""
+    """The written known answers, to be compared with TensorFlow."""
     for path, sizes in _written(folder):
         if (path / known_answer.FILE).exists():
             yield known_answer.read(path, config, f"{FOLDER}/{sizes}/{known_answer.FILE}", sizes)

@@ -1,4 +1,4 @@
-"""An ONNX graph in the making: nodes with names that tell where they belong, and constants that are shared."""
+"""An ONNX graph under construction: nodes with telling names, and shared constants."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -12,7 +12,7 @@ from ntm.runtime.metadata import MEMORY, input_shapes, output_shapes
 
 
 class Graph:
-    """Nodes and constants in the making."""
+    """A graph under construction."""
 
     def __init__(self) -> None:
         self.scope, self.part = "all", ""
@@ -20,25 +20,29 @@ class Graph:
         self._constants: dict[str, onnx.TensorProto] = {}
 
     def constant(self, name: str, value: Any, dtype: type = np.float32) -> str:
-        """A constant, the same one wherever it has this name."""
+        """A constant; equal names share one constant.
+
+        Raises:
+            ValueError: another constant has this name.
+        """
         tensor = numpy_helper.from_array(np.asarray(value, dtype, order="C"), name)
         if self._constants.setdefault(name, tensor) != tensor:
             raise ValueError(f"there is another constant {name}")
         return name
 
     def node(self, operation: str, *inputs: str, name: str | None = None, **attributes: Any) -> str:
-        """A node of one output, which is called ``name`` where it is given."""
+        """A node with one output; ``name`` is the name of the output."""
         return self.nodes(operation, *inputs, names=[name], **attributes)[0]
 
     def nodes(self, operation: str, *inputs: str, names: Iterable[str | None], **attributes: Any) -> list[str]:
-        """A node of as many outputs as there are names."""
+        """A node with as many outputs as there are names; None stands for a name made from the node."""
         path = f"{self.scope}/{self.part}/{operation}_{len(self._nodes)}"
         outputs = [name or f"{path}:{i}" for i, name in enumerate(names)]
         self._nodes.append(helper.make_node(operation, inputs, outputs, path, **attributes))
         return outputs
 
     def reshape(self, tensor: str, *shape: int, name: str | None = None) -> str:
-        """A tensor in another shape; 0 stands for a size as it was, -1 for what remains."""
+        """A tensor in another shape; 0 keeps a size, -1 is the rest."""
         target = self.constant("shape_" + "_".join(map(str, shape)), shape, np.int64)
         return self.node("Reshape", tensor, target, name=name)
 
@@ -63,12 +67,12 @@ def tensor_values(shapes: Mapping[str, Shape]) -> list[onnx.ValueInfoProto]:
 
 
 def matrix(layer: Any) -> np.ndarray:
-    """The kernel of a layer, and its bias as one row more: of what the layer does, all is linear in these."""
+    """The kernel of a layer, with its bias as the last row."""
     return np.vstack([layer.kernel.numpy(), layer.bias.numpy()])
 
 
 def pieces(graph: Graph, shifts: int) -> str:
-    """The sizes of S pieces of the circle of N locations, cut so that a shift is another order of them."""
+    """The sizes of S pieces of the circle of N locations; every shift is another order of these pieces."""
     locations = graph.node("Shape", MEMORY, start=2, end=3)
     between = graph.node("Sub", locations, graph.constant("edges", [shifts - 1], np.int64))
     ones = [graph.constant("one", [1], np.int64)] * (shifts // 2)
@@ -76,7 +80,7 @@ def pieces(graph: Graph, shifts: int) -> str:
 
 
 def orders(cut: list[str]) -> list[list[str]]:
-    """The pieces of a circle in the order that each shift brings them into; the shifts go from back to on."""
+    """The order of the pieces after each shift, from backward to forward."""
     shifts = len(cut)
     return [[cut[(i - shift) % shifts] for i in range(shifts)] for shift in range(-(shifts // 2), shifts // 2 + 1)]
 
@@ -93,12 +97,12 @@ def rewrite(
     """Eq. (3) and (4): M[t] from M[t-1]; first every head erases, then every head adds.
 
     Args:
-        graph: where the nodes go.
+        graph: the graph that gets the nodes.
         memory: M[t-1], or a part of it.
         weights: w[t] of each write head, in a shape that is broadcast to the memory's.
-        erases: e of each, likewise.
-        adds: -a of each, likewise.
-        name: what the result is called.
+        erases: e of each write head, in such a shape.
+        adds: -a of each write head, in such a shape.
+        name: the name of the result.
     """
     last = len(weights) - 1
     for k, (w, erase) in enumerate(zip(weights, erases, strict=True)):
@@ -113,7 +117,7 @@ def rewrite(
 
 
 def heads(cell: NTMCell) -> tuple[dict[str, np.ndarray], list[np.ndarray], list[np.ndarray]]:
-    """The layer of the heads cut apart; each matrix has its bias as the last row.
+    """The parts of the heads' layer, by parameter; each matrix has its bias as the last row.
 
     Returns:
         The parameters of addressing by name, ``[H+1, R+K, size]``; then erase of each write head, and -add of each,

@@ -1,4 +1,4 @@
-"""What ``ntm-export`` and the library share, and what imports nothing slow."""
+"""Constants that ``ntm-export`` and the library share; nothing slow is imported."""
 
 import enum
 
@@ -6,7 +6,7 @@ from ntm.errors import ExportError
 
 CARD = "card.md"  # the file of the model card
 
-# By benchmarks/export.py: loading takes time that grows with U, and beyond 24 steps one sequence is hardly any faster.
+# By benchmarks/export.py: the time of loading grows with U, and one sequence is hardly faster with more than 24 steps.
 DEFAULT_UNROLL = 24
 
 
@@ -30,10 +30,10 @@ MOST_LOCATIONS = 1 << 15
 
 
 def parse_sizes(text: str) -> tuple[int, ...]:
-    """What ``--fixed`` takes: B and N, or B alone of a network without a memory.
+    """The value of ``--fixed``: B and N, or B alone for a network without a memory.
 
     Raises:
-        ExportError: the text is none of these.
+        ExportError: the text is something else.
     """
     sizes = tuple(int(size) for size in text.split(",") if size.isascii() and size.isdecimal() and len(size) < 10)
     if len(sizes) != text.count(",") + 1:

@@ -1,4 +1,4 @@
-"""Publishing: formats are written beside their folder, proven equal to TensorFlow, then moved into place at once."""
+"""Publishing: formats are written to a temporary folder, proven equal to TensorFlow, then moved into place at once."""
 
 import contextlib
 import dataclasses
@@ -26,8 +26,8 @@ from ntm.training.run import TrainedRun, load_run
 
 __all__ = ["FORMATS", "DisagreementError", "publish", "table", "verify"]
 
-# A format is a module with FILES, the names it takes in the folder; write(source, folder); candidates(folder), what it
-# finds of itself there; and describe(source, folder), what the model card says of it.
+# A format is a module with FILES, its names in the folder; write(source, folder); candidates(folder), its graphs in the
+# folder, to be compared with TensorFlow; and describe(source, folder), its section of the model card.
 FORMATS = dict(zip(options.FORMATS, (onnx_format, savedmodel, tflite, triton, web, native), strict=True))
 
 
@@ -35,15 +35,15 @@ class DisagreementError(ExportError):
     """A graph disagrees with TensorFlow; the message is one line."""
 
     def __init__(self, agreements: Mapping[str, Agreement], *, converged: bool = True) -> None:
-        strayed = {graph: found for graph, found in agreements.items() if not found.holds}
-        graphs = ", ".join(f"{graph} ({_shortly(found)})" for graph, found in strayed.items())
+        different = {graph: found for graph, found in agreements.items() if not found.holds}
+        graphs = ", ".join(f"{graph} ({_shortly(found)})" for graph, found in different.items())
         if not converged:
             super().__init__(
                 "the network has not converged and is numerically unstable, so that no export equals TensorFlow: "
                 f"{graphs}; train it until it converges, with a smaller --learning-rate if its loss grows"
             )
             return
-        rounding = all(found.only_rounding for found in strayed.values())
+        rounding = all(found.only_rounding for found in different.values())
         advice = (
             "; no bit differs, but the network magnifies rounding: train it with --sharpness-penalty 1e-3, or longer"
         )
@@ -73,38 +73,38 @@ def publish(
     model_name: str | None = None,
     replace: bool = False,
 ) -> dict[str, Agreement]:
-    """Export a run to a folder, which at every moment is absent, or whole and proven.
+    """Export a run to a folder. At every moment the folder is absent, or complete and proven.
 
     Args:
         run: the run folder of a training, or the trained network.
         folder: the folder to make.
         formats: names of ``FORMATS``.
-        task: what the network was trained on; it need not be given if it is built in.
+        task: the task that the network was trained on; a built-in task need not be given.
         unroll: U, the steps in ``unrolled.onnx``.
-        memory_locations: N of a sequence that Triton keeps and of a native library; by default 128, or the network's
-            own if that is more.
+        memory_locations: N of a sequence in Triton and of a native library; by default 128, or the network's own if
+            that is more.
         batch_size: B of a native library.
-        target: the system that a native library is for, as compilers call it, such as ``aarch64-linux-gnu``; by default
-            this one.
-        cpu: the processor that it is for, as the compiler calls it, such as ``x86-64-v3``, or ``native``; by default
+        target: the compiler's name of the system of a native library, such as ``aarch64-linux-gnu``; by default this
+            system.
+        cpu: the compiler's name of the processor of a native library, such as ``x86-64-v3`` or ``native``; by default
             every processor of the architecture.
-        fixed: B and N of steps that take no other sizes, such as ``[(1, 128)]``; B alone of a network without a memory.
-            Each of them is a folder ``fixed/<B>x<N>`` with the formats but Triton's.
-        model_name: what the model is called; by default as the folder.
-        replace: whether an export that is there already is replaced.
+        fixed: B and N of further steps of fixed sizes, such as ``[(1, 128)]``; B alone for a network without a memory.
+            Each becomes a folder ``fixed/<B>x<N>`` with the formats ONNX, SavedModel and TF-Lite.
+        model_name: the name of the model; by default that of the folder.
+        replace: whether to replace an existing export.
 
     Returns:
-        What was measured, by graph.
+        The differences from TensorFlow, by graph.
 
     Raises:
         RunError: the run cannot be read.
-        TaskError: the task is not built in and not given, or another one is given.
+        TaskError: the task is not built in and not given, or another task is given.
         ExportError: an argument cannot be used, or the folder is not free.
         FileError: the folder cannot be made.
         DisagreementError: a graph disagrees with TensorFlow; nothing was published.
 
     Warns:
-        UserWarning: the network has not converged, or a quantised graph is not as good.
+        UserWarning: the network has not converged, or a quantised graph was left out.
     """
     folder = pathlib.Path(folder).absolute()
     unknown = sorted(set(formats) - set(FORMATS))
@@ -163,16 +163,16 @@ def verify(
     """Prove an export again.
 
     Args:
-        run: the run folder that it was exported from, or the trained network.
+        run: the run folder that was exported, or the trained network.
         folder: the export.
-        task: what the network was trained on; it need not be given if it is built in.
+        task: the task that the network was trained on; a built-in task need not be given.
 
     Returns:
-        What was measured, by graph.
+        The differences from TensorFlow, by graph.
 
     Raises:
         RunError: the run cannot be read.
-        TaskError: the task is not built in and not given, or another one is given.
+        TaskError: the task is not built in and not given, or another task is given.
         ExportError: a graph cannot be read, or was exported from another checkpoint.
         DisagreementError: a graph disagrees with TensorFlow.
     """
@@ -197,7 +197,7 @@ def verify(
 
 
 def _same(said: Metadata, expected: Metadata) -> bool:
-    """Whether two say the same; the numbers of the initial state may differ by what two processors make of them."""
+    """Whether two metadata are equal; the numbers of the initial state may differ by rounding."""
     if dataclasses.replace(said, state=expected.state) != expected or list(said.state) != list(expected.state):
         return False
     pairs = zip(said.state.values(), expected.state.values(), strict=True)
@@ -233,7 +233,7 @@ def _load(run: str | os.PathLike[str] | TrainedRun, given: Task | str | None) ->
 
 
 def _check_fits(trained: TrainedRun, task: Task) -> None:
-    """Refuse a task that has other sizes than the training had: its file may have changed since."""
+    """Refuse a task whose sizes differ from those of the training, since its file may have changed."""
     network = trained.network.config
     check_fits(task, "the network", network.input_size, network.output_size)
     for size in corners(trained.config.training.ranges):
@@ -243,7 +243,7 @@ def _check_fits(trained: TrainedRun, task: Task) -> None:
 def _measure(
     trained: TrainedRun, task: Task, candidates: Iterable[Candidate], folder: pathlib.Path
 ) -> dict[str, Agreement]:
-    """Compare what is in a folder with TensorFlow.
+    """Compare the graphs and the known answers in a folder with TensorFlow.
 
     Raises:
         ExportError: a known answer cannot be read.
@@ -264,7 +264,7 @@ def _demand(agreements: Mapping[str, Agreement], trained: TrainedRun) -> None:
 
 
 def _check_free(folder: pathlib.Path, replace: bool) -> None:
-    """Refuse a folder that exists, unless it may be replaced and holds nothing but an export."""
+    """Refuse an existing folder, unless it may be replaced and holds nothing but an export."""
     if not folder.parent.is_dir():
         raise ExportError(f"{folder.parent} is not a folder")
     if not (folder.exists() or folder.is_symlink()):
@@ -284,17 +284,17 @@ def _check_free(folder: pathlib.Path, replace: bool) -> None:
 
 @contextlib.contextmanager
 def _staged(folder: pathlib.Path, replace: bool) -> Iterator[pathlib.Path]:
-    """A folder to fill, which takes the place of ``folder`` when the block ends without an exception."""
+    """A folder to fill, which becomes ``folder`` when the block ends without an exception."""
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.", ignore_cleanup_errors=True) as name:
         staged, replaced = pathlib.Path(name, "new"), pathlib.Path(name, "old")
-        staged.mkdir()  # within the temporary folder, which is nobody else's to read
+        staged.mkdir()  # other users cannot read the temporary folder around it
         yield staged
-        _check_free(folder, replace)  # once more: it took its time
+        _check_free(folder, replace)  # again: the folder may have appeared during the block
         try:
             if folder.exists():
                 folder.rename(replaced)
             staged.rename(folder)
-        except BaseException:  # a signal may come between the two
+        except BaseException:  # a signal may come between the two renames
             if replaced.exists() and not folder.exists():
                 replaced.rename(folder)
             raise

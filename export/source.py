@@ -1,4 +1,4 @@
-"""What is exported: a trained network, and how it is to be called and cut."""
+"""The source of an export: a trained network, its name, and the sizes of the graphs."""
 
 import dataclasses
 
@@ -21,13 +21,13 @@ class Source:
 
     Attributes:
         run: the trained network.
-        task: what it was trained on.
-        model_name: what the model is called.
+        task: the task that the network was trained on.
+        model_name: the name of the model.
         unroll: U, the steps in ``unrolled.onnx``.
-        memory_locations: N of what is exported for one N only: a sequence that Triton keeps, and a native library.
+        memory_locations: N of the formats with a fixed N: a sequence in Triton, and a native library.
         batch_size: B of a native library.
-        machine: what a native library is for.
-        sizes: B and N of a step that takes no others; None where they are open.
+        machine: the machine of a native library.
+        sizes: B and N of a step of fixed sizes; None for open sizes.
     """
 
     run: TrainedRun
@@ -63,7 +63,7 @@ class Source:
         return (STEP, UNROLLED, SPARSE, BATCHED) if has_nodes and self.sizes is None else (STEP,)
 
     def metadata(self, graph: str = STEP, *, unroll: int | None = None) -> Metadata:
-        """What an exported graph says of itself; ``unroll`` is its U, if it is not as usual."""
+        """The metadata of an exported graph; ``unroll`` is its U, by default that of ``steps``."""
         network = self.run.network
         return Metadata(
             graph=graph,

@@ -33,12 +33,12 @@ def write(source: Source, folder: pathlib.Path) -> None:
 
 
 def describe(_: Source, folder: pathlib.Path) -> str:
-    """What the model card says."""
+    """The section of the model card."""
     return _CARD.format(index=site.INDEX, page=site.PAGE, runtime=site.read_runtime(folder))
 
 
 def candidates(folder: pathlib.Path) -> list[Candidate]:
-    """What was written, to be compared with TensorFlow; nothing where nothing was written."""
+    """The written graph, to be compared with TensorFlow."""
     if not (folder / site.PAGE).exists():
         return []
     site.check(folder)
