@@ -57,15 +57,15 @@ class BatchLast(Layout):
         words = self.begin(steps)
         before = {name: self.batch_last(name, len(shape)) for name, shape in config.state_shapes.items()}
         before |= {name: self.lay_out(before[name]) for name in (MEMORY, WEIGHTS)}
-        said = []
+        logits = []
         for i, (word, state) in enumerate(zip(words, states, strict=True)):
             graph.scope = f"step_{i}"
             parameters = self.heads_and_output(word, before, state)
             self.memory_step(parameters, before[MEMORY], before[WEIGHTS], state)
-            said.append(self.output(parameters, state[READS]))
+            logits.append(self.output(parameters, state[READS]))
             before = dict(state)
         graph.scope, graph.part = "all", "output"
-        y = graph.reshape(graph.node("Sigmoid", graph.node("Concat", *said, axis=0)), steps, config.output_size, -1)
+        y = graph.reshape(graph.node("Sigmoid", graph.node("Concat", *logits, axis=0)), steps, config.output_size, -1)
         graph.node("Transpose", y, perm=[0, 2, 1], name=Y)
         before |= {name: self.lay_back(before[name]) for name in (MEMORY, WEIGHTS)}
         for name, shape in config.state_shapes.items():

@@ -128,5 +128,5 @@ def _call(command: Sequence[str], folder: pathlib.Path) -> None:
     except (OSError, subprocess.TimeoutExpired) as error:
         raise ExportError(f"{command[0]} fails: {error}") from error
     if done.returncode:
-        said = [line for line in done.stderr.splitlines() if "error" in line.lower()] or done.stderr.splitlines()
-        raise ExportError(f"{command[0]} fails: {one_line(said[0] if said else f'exit code {done.returncode}')}")
+        errors = [line for line in done.stderr.splitlines() if "error" in line.lower()] or done.stderr.splitlines()
+        raise ExportError(f"{command[0]} fails: {one_line(errors[0] if errors else f'exit code {done.returncode}')}")

@@ -90,20 +90,20 @@ class LSTMNodes(ControllerNodes):
         """One time step."""
         graph, seen = layout.graph, ""
         hidden_before, cell_before = (layout.split(state[name], "lstm", self.sizes) for name in ("hidden", "cell"))
+        hidden_name, cell_name = (names["hidden"], names["cell"]) if len(self.sizes) == 1 else (None, None)
         hidden, cells = [], []
         for i, (units, weights) in enumerate(zip(self.sizes, self.matrices, strict=True)):
             name = f"lstm_{i}"
             if i == 0:
-                said = layout.first_layer(name, weights, word, [reads, hidden_before[i]])
+                output = layout.first_layer(name, weights, word, [reads, hidden_before[i]])
             else:
-                said = layout.layer(name, weights, layout.concat([seen, hidden_before[i]]))
-            gates, candidate = layout.split(said, f"{name}/gates", [3 * units, units])
-            write, keep, show = layout.split(graph.node("Sigmoid", gates), f"{name}/each", [units] * 3)
-            kept = graph.node("Mul", keep, cell_before[i])
-            written = graph.node("Mul", write, graph.node("Tanh", candidate))
-            alone = len(self.sizes) == 1
-            cells.append(graph.node("Add", kept, written, name=names["cell"] if alone else None))
-            seen = graph.node("Mul", show, graph.node("Tanh", cells[-1]), name=names["hidden"] if alone else None)
+                output = layout.layer(name, weights, layout.concat([seen, hidden_before[i]]))
+            gates, candidate = layout.split(output, f"{name}/gates", [3 * units, units])
+            input_gate, forget, output_gate = layout.split(graph.node("Sigmoid", gates), f"{name}/each", [units] * 3)
+            kept = graph.node("Mul", forget, cell_before[i])
+            written = graph.node("Mul", input_gate, graph.node("Tanh", candidate))
+            cells.append(graph.node("Add", kept, written, name=cell_name))
+            seen = graph.node("Mul", output_gate, graph.node("Tanh", cells[-1]), name=hidden_name)
             hidden.append(seen)
         if len(self.sizes) > 1:
             layout.concat(hidden, names["hidden"])

@@ -88,7 +88,7 @@ def describe(folder: pathlib.Path, formats: Collection[str], fixed: Iterable[Siz
         files = ", ".join(f"`{path.name}`" for path in sorted((folder / FOLDER / str(sizes)).iterdir()))
         folders.append(f"`{FOLDER}/{sizes}` is of B = {sizes.batch}{locations} ({files})")
     details = _SAVEDMODEL if "savedmodel" in formats else ""
-    details += "".join(said for name, said in _CONVERTERS.items() if name in formats)
+    details += "".join(sentence for name, sentence in _CONVERTERS.items() if name in formats)
     return [_CARD.format(folders="; ".join(folders), details=details).strip()] if folders else []
 
 

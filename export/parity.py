@@ -178,13 +178,13 @@ def prove(
     agreements = {c.name: Agreement(None if c.quantised else TOLERANCE) for c in candidates}
     reference = _in_float64(network)
     for sizes in dict.fromkeys(candidate.sizes for candidate in candidates):
-        alike = [candidate for candidate in candidates if candidate.sizes == sizes]
-        least, rng = max(candidate.metadata.unroll for candidate in alike), np.random.default_rng(0)
+        group = [candidate for candidate in candidates if candidate.sizes == sizes]
+        least, rng = max(candidate.metadata.unroll for candidate in group), np.random.default_rng(0)
         fitting = _fitting(network, task, compared, sizes) or compared[:1]
         rounds = -(-LEAST_STEPS // sum(map(task.steps, fitting)))
         for size in fitting * rounds:
             for trajectory in _trajectories(network, reference, task, size, rng, sizes, least):
-                for candidate in alike:
+                for candidate in group:
                     candidate.compare(trajectory, agreements[candidate.name])
     for candidate in candidates:
         if candidate.start is not None:

@@ -149,10 +149,10 @@ def publish(
                 (staged / candidate.name).unlink()
                 warnings.warn(f"not published, since not as good: {candidate.name} ({_shortly(found)})", stacklevel=2)
         _demand(agreements, trained)
-        said = [FORMATS[name].describe(source, staged) for name in formats]
-        said += of_fixed.describe(staged, formats, sizes)
-        said += runtimes.describe([path.name for path in staged.iterdir()])
-        text = card.text(source, said, known_answer.describe(staged), agreements)
+        sections = [FORMATS[name].describe(source, staged) for name in formats]
+        sections += of_fixed.describe(staged, formats, sizes)
+        sections += runtimes.describe([path.name for path in staged.iterdir()])
+        text = card.text(source, sections, known_answer.describe(staged), agreements)
         (staged / options.CARD).write_text(text, encoding="utf-8")
     return agreements
 
@@ -185,33 +185,33 @@ def verify(
         raise ExportError(f"{folder} is not an export: there is no model in it")
     trained, learned = _load(run, task)
     for candidate in candidates:
-        said = candidate.metadata
-        if said.checkpoint_sha256 != trained.checkpoint_sha256:
+        metadata = candidate.metadata
+        if metadata.checkpoint_sha256 != trained.checkpoint_sha256:
             raise ExportError(f"{candidate.name} in {folder} was exported from another checkpoint")
-        source = Source(trained, learned, said.model_name, sizes=candidate.sizes)
-        if not _same(said, source.metadata(said.graph, unroll=said.unroll)):
+        source = Source(trained, learned, metadata.model_name, sizes=candidate.sizes)
+        if not _same(metadata, source.metadata(metadata.graph, unroll=metadata.unroll)):
             raise ExportError(f"what {candidate.name} in {folder} says of itself is not what the run holds")
     agreements = _measure(trained, learned, candidates, folder)
     _demand(agreements, trained)
     return agreements
 
 
-def _same(said: Metadata, expected: Metadata) -> bool:
+def _same(actual: Metadata, expected: Metadata) -> bool:
     """Whether two metadata are equal; the numbers of the initial state may differ by rounding."""
-    if dataclasses.replace(said, state=expected.state) != expected or list(said.state) != list(expected.state):
+    if dataclasses.replace(actual, state=expected.state) != expected or list(actual.state) != list(expected.state):
         return False
-    pairs = zip(said.state.values(), expected.state.values(), strict=True)
+    pairs = zip(actual.state.values(), expected.state.values(), strict=True)
     return all(
         ours.shape == theirs.shape and _are_close(ours.first, theirs.first) and _are_close(ours.beyond, theirs.beyond)
         for ours, theirs in pairs
     )
 
 
-def _are_close(said: Any, expected: Any) -> bool:
+def _are_close(actual: Any, expected: Any) -> bool:
     """Whether two values are equal; the numbers of tuples may differ by rounding."""
-    if isinstance(said, tuple) and isinstance(expected, tuple):
-        return np.shape(said) == np.shape(expected) and np.allclose(said, expected, rtol=1e-6)
-    return bool(said == expected)
+    if isinstance(actual, tuple) and isinstance(expected, tuple):
+        return np.shape(actual) == np.shape(expected) and np.allclose(actual, expected, rtol=1e-6)
+    return bool(actual == expected)
 
 
 @full_float32()

@@ -207,9 +207,9 @@ class BatchFirst(Layout):
         graph.part = "output"
         units = self._controller.sizes[-1]
         of_hidden, of_reads = np.vstack([self._output[:units], self._output[-1:]]), self._output[units:-1]
-        said = self._gemm("output/hidden", of_hidden, graph.node("Concat", *hidden, axis=0))
-        said = self._gemm("output/reads", of_reads, self._flat(graph.node("Concat", *reads, axis=0)), said)
-        graph.reshape(graph.node("Sigmoid", said), len(hidden), -1, config.output_size, name=name)
+        logits = self._gemm("output/hidden", of_hidden, graph.node("Concat", *hidden, axis=0))
+        logits = self._gemm("output/reads", of_reads, self._flat(graph.node("Concat", *reads, axis=0)), logits)
+        graph.reshape(graph.node("Sigmoid", logits), len(hidden), -1, config.output_size, name=name)
 
 
 class _Unrolled(BatchFirst):
@@ -283,7 +283,7 @@ def _addressing(cell: NTMCell, parts: dict[str, np.ndarray]) -> np.ndarray:
         mixture[:, i, 0, i] = parts["gate"][:, i] + parts["shift"][:, i]
         mixture[:, i, 1, i] = parts["shift"][:, i]
     if cell.content_addressing:
-        told = [parts["key"], parts["strength"], parts["sharpening"], mixture.reshape(rows, count, -1)]
+        parameters = [parts["key"], parts["strength"], parts["sharpening"], mixture.reshape(rows, count, -1)]
     else:
-        told = [parts["sharpening"], mixture[:, :, 1].reshape(rows, count, -1)]
-    return np.concatenate(told, axis=2).reshape(rows, -1)
+        parameters = [parts["sharpening"], mixture[:, :, 1].reshape(rows, count, -1)]
+    return np.concatenate(parameters, axis=2).reshape(rows, -1)

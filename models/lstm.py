@@ -52,9 +52,9 @@ class LSTM(Controller):
         for i, (h, c) in enumerate(before):
             layers.append(apply(i, tf.concat([seen, h], axis=1)))  # [B, 4 units]
             gates, candidate = tf.split(layers[-1], [3 * self.sizes[i], self.sizes[i]], axis=1)
-            write, keep, show = tf.split(tf.sigmoid(gates), 3, axis=1)  # i, f and o
-            c = keep * c + write * tf.tanh(candidate)  # noqa: PLW2901
-            seen = show * tf.tanh(c)
+            input_gate, forget, output_gate = tf.split(tf.sigmoid(gates), 3, axis=1)  # i, f and o
+            c = forget * c + input_gate * tf.tanh(candidate)  # noqa: PLW2901
+            seen = output_gate * tf.tanh(c)
             hidden.append(seen)
             cells.append(c)
         return layers, {"hidden": tf.concat(hidden, axis=1), "cell": tf.concat(cells, axis=1)}
