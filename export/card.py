@@ -58,7 +58,7 @@ The state, the task, the configuration and the training are in the metadata of e
 
 ## Example
 
-A program can check itself with this sequence of {example_size}{cut}. `x` holds the input and `y` the output of the
+A sequence of {example_size}{cut}, with which a program can check itself. `x` holds the input and `y` the output of the
 network, a line for each step; `counts` is 1 where the output counts. y is rounded to four digits.
 
 ```json
