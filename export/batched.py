@@ -47,6 +47,26 @@ class BatchLast(Layout):
 
     axis = 0
 
+    def __init__(self, graph: Graph, cell: NTMCell) -> None:
+        self.graph = graph
+        self._config, self._by_content = cell.config, cell.content_addressing
+        self._controller = controller_nodes(cell)
+        output, units = matrix(cell.output), cell.controller.output_size
+        of_hidden, self._output_of_reads = np.vstack([output[:units], output[-1:]]), output[units:-1]
+        parts, erases, adds = heads(cell)
+        if not self._by_content:
+            parts = {name: parts[name] for name in ("sharpening", "shift")}
+        # The parameters of the heads and the hidden layer's part of the output are one product.
+        parameters = {
+            **{name: part.transpose(0, 2, 1).reshape(len(part), -1) for name, part in parts.items()},
+            **{f"erase_{k}": erase for k, erase in enumerate(erases)},
+            **{f"add_{k}": add for k, add in enumerate(adds)},  # -a
+            "output": of_hidden,
+        }
+        self._sizes = {name: part.shape[1] for name, part in parameters.items()}
+        self._parameters = np.hstack(list(parameters.values()))
+        self._axes = [graph.constant(f"axis_{axis}", [axis], np.int64) for axis in range(3)]
+
     @abc.abstractmethod
     def memory_step(self, parameters: dict[str, str], memory: str, weights: str, state: dict[str, str]) -> None:
         """Address, write and read. ``state`` has the names for M[t], w[t] and r[t], ``[R, M, B]``."""
@@ -79,26 +99,6 @@ class BatchLast(Layout):
     def lay_back(self, tensor: str) -> str:
         """The inverse of ``lay_out``."""
         return tensor
-
-    def __init__(self, graph: Graph, cell: NTMCell) -> None:
-        self.graph = graph
-        self._config, self._by_content = cell.config, cell.content_addressing
-        self._controller = controller_nodes(cell)
-        output, units = matrix(cell.output), cell.controller.output_size
-        of_hidden, self._output_of_reads = np.vstack([output[:units], output[-1:]]), output[units:-1]
-        parts, erases, adds = heads(cell)
-        if not self._by_content:
-            parts = {name: parts[name] for name in ("sharpening", "shift")}
-        # The parameters of the heads and the hidden layer's part of the output are one product.
-        parameters = {
-            **{name: part.transpose(0, 2, 1).reshape(len(part), -1) for name, part in parts.items()},
-            **{f"erase_{k}": erase for k, erase in enumerate(erases)},
-            **{f"add_{k}": add for k, add in enumerate(adds)},  # -a
-            "output": of_hidden,
-        }
-        self._sizes = {name: part.shape[1] for name, part in parameters.items()}
-        self._parameters = np.hstack(list(parameters.values()))
-        self._axes = [graph.constant(f"axis_{axis}", [axis], np.int64) for axis in range(3)]
 
     def _product(self, name: str, weights: np.ndarray, x: str, bias: str) -> str:
         """W^T x + b."""

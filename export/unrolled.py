@@ -70,6 +70,14 @@ class BatchFirst(Layout):
     axis = 1
     writers: Sequence[int]  # the number of write heads in each tensor of weightings that ``write`` takes
 
+    def __init__(self, graph: Graph, cell: NTMCell) -> None:
+        self.graph = graph
+        self._config, self._by_content = cell.config, cell.content_addressing
+        self._controller = controller_nodes(cell)
+        self._output = matrix(cell.output)
+        parts, self._erase, self._add = heads(cell)
+        self._addressing = _addressing(cell, parts)
+
     @abc.abstractmethod
     def lay_out(self, memory: str) -> tuple[str, ...]:
         """The memory before the chunk, ``[B, M, N]``, in this layout."""
@@ -107,14 +115,6 @@ class BatchFirst(Layout):
         graph.scope = "all"
         self.output(hidden_of_all, reads_of_all, Y)
         return memory
-
-    def __init__(self, graph: Graph, cell: NTMCell) -> None:
-        self.graph = graph
-        self._config, self._by_content = cell.config, cell.content_addressing
-        self._controller = controller_nodes(cell)
-        self._output = matrix(cell.output)
-        parts, self._erase, self._add = heads(cell)
-        self._addressing = _addressing(cell, parts)
 
     def layer(self, name: str, weights: np.ndarray, x: str) -> str:
         """X W + b; the last row of ``weights`` is b."""
