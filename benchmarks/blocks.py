@@ -1,9 +1,8 @@
 """Time the copying of bytes by block length and batch size, and so choose the defaults of ``ntm-copy``; Markdown.
 
-For every block length L the batched graph is written anew with the 2 L + 1 steps of one block. Everything else is what
-``ntm-copy`` does after its start, but that it would cut batches of more than 2^13 locations (``Model.batch_size``). All
-are measured in turns, ``--rounds`` times over; of every figure the best counts, since other work on a machine only ever
-slows a copy down.
+For every block length L a batched graph with the 2 L + 1 steps of one block is written. The rest is as in ``ntm-copy``
+after its start, except that ``ntm-copy`` limits batches to 2^13 locations (``Model.batch_size``). All cases are
+measured in turns, ``--rounds`` times; the best figure counts, since other work on the machine only slows a copy down.
 """
 
 import argparse

@@ -89,17 +89,17 @@ class Tab:
 
     Attributes:
         page: the page of playwright.
-        said: what the page wrote on the console, and its errors.
-        requests: the addresses it asked for.
+        messages: the messages of the page on the console, and its errors.
+        requests: the addresses that the page has requested.
     """
 
     def __init__(self, page: Any) -> None:
         self.page = page
-        self.said: list[str] = []
+        self.messages: list[str] = []
         self.requests: list[str] = []
         page.set_default_timeout(_PATIENCE * 1_000)
-        page.on("console", lambda message: self.said.append(message.text))
-        page.on("pageerror", lambda error: self.said.append(str(error)))
+        page.on("console", lambda message: self.messages.append(message.text))
+        page.on("pageerror", lambda error: self.messages.append(str(error)))
         page.on("request", lambda request: self.requests.append(request.url))
 
     def open(self, address: str) -> None:

@@ -1,4 +1,4 @@
-"""A published model as what the training returned, so that a benchmark can export it again in any format."""
+"""A published model as the result of a training, so that a benchmark can export it again in any format."""
 
 import os
 import pathlib

@@ -1,9 +1,9 @@
-"""Train from many seeds with ``ntm-train`` as a user would, and print what each took; Markdown.
+"""Train from many seeds with ``ntm-train`` like a user, and print the time of each seed; Markdown.
 
 Options after ``--`` go to ``ntm-train``, e.g. ``-- --task associative-recall``. Every run is a process of its own. The
 time of ``python -c "import tensorflow"`` is measured between the runs, and the times are also given as multiples of its
-median. The climb is how far the loss, a mean of 25 batches, rose above the lowest one before it, once the network that
-is kept had converged. With ``--ray`` the seeds are tasks of Ray, each of which measures the import on its machine too.
+median. The climb is the largest rise of the loss, a mean of 25 batches, above the lowest one before it, after the final
+network has converged. With ``--ray`` the seeds are tasks of Ray, each of which measures the import on its machine too.
 The exit code is 1 if a seed has not converged.
 """
 

@@ -1,4 +1,4 @@
-"""On what sequences the tasks of the paper are evaluated, and what others reach on them."""
+"""The sequences on which the tasks of the paper are evaluated, and the results of others on them."""
 
 from typing import NamedTuple
 
@@ -6,14 +6,14 @@ from ntm.tasks import Size
 
 
 class Evaluation(NamedTuple):
-    """Sequences of one size, and what others reach on them.
+    """Sequences of one size, and the results of others on them.
 
     Attributes:
-        size: of the sequences.
+        size: the size of the sequences.
         memory_locations: N; None for as many as the task gives the size.
         paper: the cost that the paper's NTM with a feedforward controller has, read off its plots, in bits per sequence
             above the optimal predictor; empty where it shows none.
-        other: likewise, the best of the reimplementations.
+        other: the lowest cost of the reimplementations, in the same unit.
     """
 
     size: Size

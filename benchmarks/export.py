@@ -1,4 +1,4 @@
-"""Export a network with every U, and print what that takes and what it gives; Markdown.
+"""Export a network with every U, and print the times and the nodes of the graphs; Markdown.
 
 Three tables: the wall-clock of ``ntm-export`` beside that of ``import tensorflow, tf2onnx``, in turns, since both
 depend on what else the machine does; how fast ``unrolled.onnx`` loads, and copies; and the nodes of the graphs by what

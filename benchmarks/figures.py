@@ -84,8 +84,8 @@ class Learning(NamedTuple):
         title: above the figure.
         task: what is learned.
         thousands: of sequences, to which the paper's axis goes.
-        bits: per sequence, likewise; above the optimal estimator where there is one.
-        paper: of each network thousands of sequences and bits, likewise.
+        bits: the largest cost in bits per sequence on the paper's axis, above the optimal estimator if there is one.
+        paper: the paper's values of each network: thousands of sequences, and bits per sequence.
         size: the one size of the paper's sequences, where this project trains with several: the curves show the cost
             over all of them, and a dot that of the trained network at this size.
     """
@@ -297,10 +297,10 @@ def _draw_collier_beel(runs: Runs) -> Figure:
 def _curve(run: pathlib.Path) -> tuple[Floats, Floats]:
     """Thousands of sequences, and bits per sequence, of a run."""
     lines = [json.loads(line) for line in (run / "history.jsonl").read_text(encoding="utf-8").splitlines()]
-    told = np.array([(line["sequences"] / 1000, line["cost"]) for line in lines if line["cost"] is not None])
-    if not len(told):
+    points = np.array([(line["sequences"] / 1000, line["cost"]) for line in lines if line["cost"] is not None])
+    if not len(points):
         raise SystemExit(f"{run}: there is no progress report with a cost")
-    x, y = np.array([part.mean(axis=0) for part in np.array_split(told, min(_POINTS, len(told)))]).T
+    x, y = np.array([part.mean(axis=0) for part in np.array_split(points, min(_POINTS, len(points)))]).T
     return x, y
 
 
@@ -528,12 +528,12 @@ def _draw_row(
     """Panels side by side, each of ``[T, numbers]``.
 
     Args:
-        panels: where to draw.
-        titles: of the panels.
-        values: likewise.
-        scale: of all values.
+        panels: the axes to draw in.
+        titles: the titles of the panels.
+        values: the values of the panels.
+        scale: the scale of all values.
         first: the first step of the output phase, counted from 0.
-        start: what the first of the numbers is called.
+        start: the label of the first number.
     """
     for axes, title, shown in zip(panels, titles, values, strict=True):
         image = _show(axes, shown, start, **scale)

@@ -1,10 +1,10 @@
-"""Damage the files of a model in many ways, load them and copy with them, and count what comes of it; Markdown.
+"""Damage the files of a model in many ways, load them and copy with them, and count the results; Markdown.
 
-*Damaged* files are as a failing disk or a careless program leaves them. *Sealed* ones have a right checksum all the
-same, as only somebody who means it can give them: behind it stand the runtime's own checks, and then onnxruntime. One
-file of the model is damaged at a time; of "the same odd metadata" all of them, which then agree. Each damage meets a
-process of its own, so that a crash is seen and belongs to it. The exit code is 1 if a damaged file was not refused in
-one line, or if a sealed one made anything fail but onnxruntime.
+*Damaged* files are like those of a failing disk or a careless program. *Sealed* files have a valid checksum, which only
+an attacker gives them; then the further checks of the runtime apply, and then onnxruntime. One file of the model is
+damaged at a time; "the same odd metadata" changes all files, which then agree. Each damage has its own process, so that
+a crash is assigned to it. The exit code is 1 if a damaged file was not refused in one line, or if a sealed file made
+anything but onnxruntime fail.
 """
 
 import argparse

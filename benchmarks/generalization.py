@@ -1,4 +1,4 @@
-"""Count the wrong bits of many seeds on sequences larger than any they were trained on, and their cost; Markdown.
+"""Count the wrong bits, and the cost, of many seeds on sequences larger than those of their training; Markdown.
 
 Every seed is trained by ``ntm-train``, exported by ``ntm-export --format onnx`` and served by the runtime, as a user
 would. No variable depends on the memory's size, which is chosen when a model is loaded. ``--runs`` names a folder with

@@ -1,4 +1,4 @@
-"""Time the graphs of several steps beside each other, and count where heads look, and so choose; Markdown.
+"""Time the graphs of several steps, and count the locations that heads use, to choose among the graphs; Markdown.
 
 The models are of the copy task, with content addressing (``ntm-train --keep-content``) or without. The first table has
 microseconds a time step and sequence of whole copies on one core, with the first of the models. The last column is
@@ -79,7 +79,7 @@ def _touching_everything(graph: folder.Graph) -> folder.Graph:
 
 
 def _taken(model: Model, graphs: Sequence[folder.Graph], locations: int, batch: int) -> int:
-    """Which graph the runtime takes for so many sequences, as long as their heads look at few locations."""
+    """The graph that the runtime takes for this many sequences if their heads use few locations."""
     session = model._session(model.initial_state(batch, locations))
     return [graph.metadata.graph for graph in graphs].index(session.metadata.graph)
 

@@ -1,4 +1,4 @@
-"""Draw what ``tasks.py --runs RUNS --json`` has trained and evaluated: a picture for each task, and one of all.
+"""Draw the results of ``tasks.py --runs RUNS --json``: a picture for each task, and one picture of all tasks.
 
 On the left the cost while learning, in bits per sequence against the sequences seen, as the paper plots it: every seed
 is a thin line, the thick one is their median, and a tick below marks where a seed had converged. On the right the cost
@@ -52,8 +52,8 @@ def _draw_learning(axis: Axes, histories: list[list[dict[str, Any]]], converged:
     grid = np.unique([line["sequences"] for history in histories for line in history])
     curves = []
     for history in histories:
-        told = [(line["sequences"], line["cost"]) for line in history if line["cost"] is not None]
-        sequences, cost = zip(*told, strict=True)
+        points = [(line["sequences"], line["cost"]) for line in history if line["cost"] is not None]
+        sequences, cost = zip(*points, strict=True)
         axis.plot(sequences, cost, color="tab:blue", lw=0.4)
         curves.append(np.interp(grid, sequences, cost))
     axis.plot(grid, np.median(curves, axis=0), color="tab:blue", lw=2)

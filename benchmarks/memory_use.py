@@ -28,10 +28,10 @@ class Row(NamedTuple):
 
     Attributes:
         model: the name of a bundled model.
-        task: what it was trained on.
-        size: of the sequence.
+        task: the task that the model was trained on.
+        size: the size of the sequence.
         head: the read head that is drawn.
-        title: what to look at.
+        title: the title of the row.
     """
 
     model: str

@@ -3,8 +3,8 @@
 A row is a network on the copy task: its controller, read and write heads, and initial memory. It is trained for
 ``--max-batches`` batches only, so its numbers are those of a network that has begun to learn. Then every format is
 written and compared with TensorFlow as the publish gate does it (``ntm.export.parity``). A column has the largest
-difference of a tensor in all graphs, absolute, and relative to numbers above 1. Quantised graphs are left out: their
-numbers are others by intent. The exit code is 1 if a difference is above 1e-5, or a bit differs.
+difference of a tensor in all graphs; absolute, and relative for numbers above 1. Quantised graphs are left out, since
+their numbers differ on purpose. The exit code is 1 if a difference is above 1e-5, or a bit differs.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from ntm import console, text
 from ntm.tasks import Copy
 
 CONTROLLERS = ("feedforward", "lstm")
-HEADS = (1, 2)  # so many read heads, and as many write heads
+HEADS = (1, 2)  # the number of read heads, and that of write heads
 MEMORIES = ("constant", "learned", "random")
 
 

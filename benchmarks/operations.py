@@ -1,4 +1,4 @@
-"""What a time step of the network cannot do without, counted; for the benchmarks."""
+"""The operations that a time step of the network needs at least, for the benchmarks."""
 
 
 def multiply_adds(

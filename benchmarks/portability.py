@@ -1,4 +1,4 @@
-"""Run the files of a model in the runtimes of others, and print which is right where; Markdown.
+"""Run the files of a model in other runtimes, and print which runtime is right for which file; Markdown.
 
 Three networks for the copy task are exported: one without content addressing, one with it, and one of two read and two
 write heads. Each file copies 200 random words with N = 256 in each runtime, which knows of it what the model card says.
@@ -202,7 +202,7 @@ def _measure(
             graphs = model_folder.read(model).graphs
             steps = next(graph.metadata.unroll for graph in graphs if graph.path.name == file)
         given.write_text(json.dumps(task | {"steps": steps, "single": steps == 1}), encoding="utf-8")
-        copied = temporary / "copied" / pathlib.Path(file).name  # onnx2tf writes into what it reads
+        copied = temporary / "copied" / pathlib.Path(file).name  # onnx2tf changes its input file
         shutil.rmtree(copied.parent, ignore_errors=True)
         copied.parent.mkdir()
         (shutil.copytree if (model / file).is_dir() else shutil.copy)(model / file, copied)

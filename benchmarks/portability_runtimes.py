@@ -242,7 +242,7 @@ def main() -> None:
     if task["single"]:
         chunks = [chunk[0] for chunk in chunks]
     outputs = ["y", *(f"next_{key}" for key in state)]
-    said = sys.stdout
+    stdout = sys.stdout
     with contextlib.redirect_stdout(sys.stderr):
         run = RUNTIMES[name](file, {"x": chunks[0], **state}, outputs)
         y, times = [], []
@@ -255,7 +255,7 @@ def main() -> None:
             y.append(np.array(found["y"]).reshape(steps, -1))
             state = {key: np.array(found[f"next_{key}"], np.float32) for key in state}
     result = {"microseconds": 1e6 * min(times) / steps, "y": np.concatenate(y)[: len(x)].tolist()} if y else {}
-    print(json.dumps(result), file=said)
+    print(json.dumps(result), file=stdout)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""Make a bundled model again from nothing, check it, and put it in its place.
+"""Train a bundled model again, check it, and replace the old one.
 
 The script runs ``ntm-train`` and ``ntm-export``, and counts wrong bits by size; the commands and the table join the
 model card. With ``--output DIR`` the model goes elsewhere, and the bundled one stays as it is. With ``--again`` nothing
 is trained: the network is read back from the bundled model and exported again, after a change of the export. The exit
-code is 1, and nothing is put in place, if the network has not converged, disagrees with TensorFlow, or gets more bits
-wrong than the table in this script allows.
+code is 1, and nothing is replaced, if the network has not converged, disagrees with TensorFlow, or outputs more wrong
+bits than the table in this script allows.
 """
 
 import argparse
@@ -206,7 +206,7 @@ def check_run(run: pathlib.Path, recipe: Recipe, seed: int) -> None:
 
 
 def evaluate(path: pathlib.Path, evaluations: tuple[Evaluation, ...]) -> list[Result]:
-    """Evaluate a model; says on stderr where it gets more bits wrong than are allowed."""
+    """Evaluate a model; prints on stderr which evaluations have more wrong bits than allowed."""
     model, results = ntm.load(path), []
     for evaluation in evaluations:
         size, locations, sequences, _, options = evaluation

@@ -1,4 +1,4 @@
-"""How often a second something can be done."""
+"""Rates per second."""
 
 import time
 from collections.abc import Callable
@@ -6,7 +6,7 @@ from typing import Any
 
 
 def steps_a_second(step: Callable[[], Any], seconds: float) -> float:
-    """Steps a second, over so many seconds; the first steps, which compile, do not count."""
+    """Steps per second, measured over a time; the first steps, which compile, do not count."""
     for _ in range(3):
         step()
     start, steps = time.perf_counter(), 0

@@ -1,4 +1,4 @@
-"""Train many seeds with one choice of the recipe changed at a time, and print what became of them; Markdown.
+"""Train many seeds with one choice of the recipe changed at a time, and print the results; Markdown.
 
 Every choice is a process of its own. A seed counts as converged when it passes the check of ``ntm-train`` within
 ``--max-batches``. With ``--finish`` each seed is also trained to its end: whether the result passes the last check, by

@@ -1,4 +1,4 @@
-"""Time an exported network in every runtime on the same weights, beside the floor that none can go below; Markdown.
+"""Time an exported network in every runtime on the same weights, beside a lower bound for all of them; Markdown.
 
 Takes a model of a built-in task (``--model``, by default the bundled ``copy-8bit``; ``associative-recall`` is one that
 uses content addressing) or a run of ``ntm-train`` (``--run``), exports it in every format, and measures onnxruntime and
@@ -9,9 +9,9 @@ the graphs of several steps do. They are measured in turns, ``--rounds`` times o
 since other work on a machine only ever adds to a time. All of them work on sequences of the task, over and over: what a
 call returns as the state is handed to the next.
 
-The floor is what no runtime can do without: counted multiply-adds over the rate of a large matrix product on one core,
-or counted bytes, of the matrices once a step and of the state once in and once out, over the rate at which one core
-copies an array of their size; whichever takes longer.
+The lower bound is the longer of two times: the counted multiply-adds at the rate of a large matrix product on one core;
+or the counted bytes, the matrices once per step and the state once in and once out, at the rate at which one core
+copies an array of their size.
 """
 
 import argparse

@@ -36,7 +36,7 @@ def main() -> int:
 
 
 def watch(what: str, times: int, do: Callable[[int], int]) -> bool:
-    """Do something so often, and print a row; returns whether all is well."""
+    """Call a function many times, and print a row; returns whether memory and bits are right."""
     start, wrong, after_a_tenth = time.monotonic(), 0, 0
     for i in range(times):
         if i == times // 10:

@@ -1,8 +1,8 @@
 """Quantise the TF-Lite step in every way, and print its size, its speed and its wrong bits by size; Markdown.
 
-Every graph runs free on random sequences of its task; wrong bits are those beyond the ones that TensorFlow gets wrong.
-The runs are of one built-in task. Without RUN, networks are trained first, one a seed, to copy. The exit code is 1 if
-the graph that ``ntm-export`` publishes as quantised gets more bits wrong than TensorFlow.
+Every graph runs from its own states on random sequences of its task; the wrong bits are those beyond TensorFlow's. The
+runs have one built-in task. Without RUN, networks are trained first on copy, one for each seed. The exit code is 1 if
+the quantised graph of ``ntm-export`` outputs more wrong bits than TensorFlow.
 """
 
 import argparse

@@ -1,7 +1,7 @@
 """Time training steps of the copy task, batch 32 and lengths 1 to 20, and print sequences a second; Markdown.
 
 Every line is a process of its own, and the lines are measured in turns, several times over: the median counts, and
-the noise of a shared machine falls on all of them alike. With ``--pytorch-ntm DIR`` (needs PyTorch and attrs), a
+the noise of a shared machine affects all lines equally. With ``--pytorch-ntm DIR`` (needs PyTorch and attrs), a
 checkout of https://github.com/loudinthecloud/pytorch-ntm, its own training step is measured in the same turns.
 The last column relates the multiply-adds that a training step cannot do without to a measured matrix product.
 """

@@ -104,7 +104,7 @@ def refuse(source: pathlib.Path, destination: pathlib.Path) -> None:
 
 
 def copy(source: pathlib.Path, destination: pathlib.Path, model: ntm.Model, range_bytes: int, workers: int) -> int:
-    """Copy, say how it went, and return the exit code."""
+    """Copy, print the result, and return the exit code."""
     refuse(source, destination)
     with tempfile.TemporaryDirectory(dir=destination.parent, prefix=f".{destination.name}.") as folder:
         target = pathlib.Path(folder, "copy")
@@ -119,7 +119,7 @@ def copy(source: pathlib.Path, destination: pathlib.Path, model: ntm.Model, rang
                 if result["error"]:
                     raise OSError(result["error"])
                 wrong_bits += result["wrong_bits"]
-        refuse(source, destination)  # which may have come meanwhile
+        refuse(source, destination)  # again: it may have appeared during the copy
         target.rename(destination)
     print(f"{sum(job['length'] for job in ranges)} bytes in {len(ranges)} ranges, {wrong_bits} wrong bits")
     return 1 if wrong_bits else 0

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 
 def inputs(words: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """What the network is shown, ``[2 L + 1, 9]``: the words, the delimiter, and zeros while it outputs the words."""
+    """The inputs of the network, ``[2 L + 1, 9]``: the words, the delimiter, and zeros while it outputs the words."""
     x = np.zeros((2 * len(words) + 1, 9))
     x[: len(words), :8] = words
     x[len(words), 8] = 1

@@ -10,7 +10,7 @@ Run it: ``python examples/http_server.py``. It needs ``pip install . starlette u
 - ``POST /step`` takes ``{"x": [...], "state": "..."}``, x ``[I]``, without a state for the first step, and answers
   ``{"y": [...], "state": "..."}``, y ``[O]``.
 
-What cannot be served is answered by ``{"error": "..."}`` and the status 400.
+A request that cannot be served is answered by ``{"error": "..."}`` and the status 400.
 """
 
 import argparse
@@ -60,5 +60,5 @@ app = Starlette(
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Serve a model over HTTP.")
     parser.add_argument("--port", type=int, default=8000, help="0: any that is free")
-    # uvicorn has no limit for the size of a request: for clients whom you do not know, put a proxy before it that has.
+    # uvicorn does not limit the size of a request: for unknown clients, put a proxy with a limit before it.
     uvicorn.run(app, port=parser.parse_args().port)

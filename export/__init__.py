@@ -9,9 +9,9 @@ from typing import Any
 
 
 class _CallableModule(types.ModuleType):
-    """A package that is called as the function of ``ntm.api`` of its name.
+    """A package that can be called like the function ``ntm.api.export``.
 
-    Whoever imports a module of this package makes ``ntm.export`` the package, which was the function before.
+    The import of a module of this package replaces the function ``ntm.export`` by the package.
     """
 
     def __call__(self, *arguments: Any, **options: Any) -> Any:

@@ -1,11 +1,11 @@
-"""Static unrolling for many short sequences side by side: the batch is the last axis of everything inside.
+"""Static unrolling for many short sequences side by side: inside the graph, the batch is the last axis.
 
-``unrolled.onnx`` has few nodes, and hands onnxruntime a matrix product a sequence and a vector a location at a time.
-Where a hundred sequences of a dozen locations run side by side, each of those is over before it has begun; here the
-same network has 73 nodes a step, 45 without content addressing, and each of them works on one number of all sequences
-at a time, B in a row. The controller's products are as before, with the batch as their columns.
+``unrolled.onnx`` has few nodes, but its matrix products work on one sequence, and its vectors on one location. With a
+hundred sequences of a dozen locations these are too small to be fast. Here the same network has 73 nodes per step, 45
+without content addressing, and the innermost loop of each node runs over the batch. The products of the controller are
+the same, with the batch as their columns.
 
-Inputs and outputs are those of ``unrolled.onnx``, and the same proof stands before publication (``ntm.export.parity``).
+The inputs and outputs are those of ``unrolled.onnx``. ``ntm.export.parity`` proves the graph before its publication.
 """
 
 import abc
@@ -19,53 +19,73 @@ from ntm.export.graph import Graph, heads, matrix, orders, pieces, rewrite
 from ntm.models import NTMCell, NTMConfig, addressing
 from ntm.runtime.metadata import MEMORY, READS, WEIGHTS, X, Y, next_name
 
-_LEAST_SQUARE = 1e-12  # of a key, as TensorFlow has it where it normalises
+_LEAST_SQUARE = 1e-12  # the least square of a key's norm, as in tf.math.l2_normalize
 
 
 def unroll(cell: NTMCell, steps: int, opset: int) -> onnx.ModelProto:
-    """Write U steps of a network as a graph for many sequences; it takes and returns what ``unrolled.unroll`` does."""
+    """Write U steps of a network as a graph for many sequences; arguments and result as in ``unrolled.unroll``."""
     graph = Graph()
     _Batched(graph, cell).unroll([state_after(cell.config, i, steps) for i in range(steps)])
     return graph.model(cell, steps, opset)
 
 
 def state_after(config: NTMConfig, step: int, _: int) -> dict[str, str]:
-    """What the tensors of the state after a step are called within a graph of so many; their last axis is the batch."""
+    """The names of the tensors of the state after a step inside the graph; the last axis of these is the batch."""
     return {name: f"step_{step}/{next_name(name)}" for name in config.state_shapes}
 
 
 def as_state(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The state as the outputs have it, of what is so called."""
+    """The tensors of ``state_after`` with the axes of the graph's outputs."""
     return {name: np.moveaxis(tensor, -1, 0) for name, tensor in tensors.items()}
 
 
 class BatchLast(Layout):
-    """The part of the network that does not depend on the layout of the memory, as nodes, method by method.
+    """The nodes that do not depend on the layout of the memory; a subclass adds the others.
 
-    N and B are open, and B is last; a layout adds the rest.
+    N and B are open, and B is the last axis.
     """
 
     axis = 0
 
+    def __init__(self, graph: Graph, cell: NTMCell) -> None:
+        self.graph = graph
+        self._config, self._by_content = cell.config, cell.content_addressing
+        self._controller = controller_nodes(cell)
+        output, units = matrix(cell.output), cell.controller.output_size
+        of_hidden, self._output_of_reads = np.vstack([output[:units], output[-1:]]), output[units:-1]
+        parts, erases, adds = heads(cell)
+        if not self._by_content:
+            parts = {name: parts[name] for name in ("sharpening", "shift")}
+        # The parameters of the heads and the hidden layer's part of the output are one product.
+        parameters = {
+            **{name: part.transpose(0, 2, 1).reshape(len(part), -1) for name, part in parts.items()},
+            **{f"erase_{k}": erase for k, erase in enumerate(erases)},
+            **{f"add_{k}": add for k, add in enumerate(adds)},  # -a
+            "output": of_hidden,
+        }
+        self._sizes = {name: part.shape[1] for name, part in parameters.items()}
+        self._parameters = np.hstack(list(parameters.values()))
+        self._axes = [graph.constant(f"axis_{axis}", [axis], np.int64) for axis in range(3)]
+
     @abc.abstractmethod
     def memory_step(self, parameters: dict[str, str], memory: str, weights: str, state: dict[str, str]) -> None:
-        """Address, write and read: M[t], w[t] and r[t], ``[R, M, B]``, which are to be called as ``state`` says."""
+        """Address, write and read. ``state`` has the names for M[t], w[t] and r[t], ``[R, M, B]``."""
 
     def unroll(self, states: Sequence[dict[str, str]]) -> None:
-        """As many steps as there are states after them, to be called so."""
+        """Write all steps; ``states`` has the names of the state after each step."""
         graph, config, steps = self.graph, self._config, len(states)
         words = self.begin(steps)
         before = {name: self.batch_last(name, len(shape)) for name, shape in config.state_shapes.items()}
         before |= {name: self.lay_out(before[name]) for name in (MEMORY, WEIGHTS)}
-        said = []
+        logits = []
         for i, (word, state) in enumerate(zip(words, states, strict=True)):
             graph.scope = f"step_{i}"
             parameters = self.heads_and_output(word, before, state)
             self.memory_step(parameters, before[MEMORY], before[WEIGHTS], state)
-            said.append(self.output(parameters, state[READS]))
+            logits.append(self.output(parameters, state[READS]))
             before = dict(state)
         graph.scope, graph.part = "all", "output"
-        y = graph.reshape(graph.node("Sigmoid", graph.node("Concat", *said, axis=0)), steps, config.output_size, -1)
+        y = graph.reshape(graph.node("Sigmoid", graph.node("Concat", *logits, axis=0)), steps, config.output_size, -1)
         graph.node("Transpose", y, perm=[0, 2, 1], name=Y)
         before |= {name: self.lay_back(before[name]) for name in (MEMORY, WEIGHTS)}
         for name, shape in config.state_shapes.items():
@@ -77,28 +97,8 @@ class BatchLast(Layout):
         return tensor
 
     def lay_back(self, tensor: str) -> str:
-        """The opposite of ``lay_out``."""
+        """The inverse of ``lay_out``."""
         return tensor
-
-    def __init__(self, graph: Graph, cell: NTMCell) -> None:
-        self.graph = graph
-        self._config, self._by_content = cell.config, cell.content_addressing
-        self._controller = controller_nodes(cell)
-        output, units = matrix(cell.output), cell.controller.output_size
-        of_hidden, self._output_of_reads = np.vstack([output[:units], output[-1:]]), output[units:-1]
-        parts, erases, adds = heads(cell)
-        if not self._by_content:
-            parts = {name: parts[name] for name in ("sharpening", "shift")}
-        # What follows from the last hidden layer alone is one product.
-        parameters = {
-            **{name: part.transpose(0, 2, 1).reshape(len(part), -1) for name, part in parts.items()},
-            **{f"erase_{k}": erase for k, erase in enumerate(erases)},
-            **{f"add_{k}": add for k, add in enumerate(adds)},  # of -a
-            "output": of_hidden,
-        }
-        self._sizes = {name: part.shape[1] for name, part in parameters.items()}
-        self._parameters = np.hstack(list(parameters.values()))
-        self._axes = [graph.constant(f"axis_{axis}", [axis], np.int64) for axis in range(3)]
 
     def _product(self, name: str, weights: np.ndarray, x: str, bias: str) -> str:
         """W^T x + b."""
@@ -114,20 +114,20 @@ class BatchLast(Layout):
         return self.graph.node("ReduceSum", tensor, self._axes[axis], name=name, keepdims=0)
 
     def _power(self, logits: str, axis: int) -> str:
-        """Softmax but for a factor: the largest along the axis is 1."""
+        """Softmax up to a factor: the largest element along the axis is 1."""
         graph = self.graph
         return graph.node(
             "Exp", graph.node("Sub", logits, graph.node("ReduceMax", logits, self._axes[axis], keepdims=1))
         )
 
     def _softmax(self, logits: str, axis: int, name: str | None = None) -> str:
-        """Written out, since onnxruntime's own would transpose, over an axis that is not the last."""
+        """Softmax as several nodes, since the node of onnxruntime transposes if the axis is not the last."""
         graph = self.graph
         power = self._power(logits, axis)
         return graph.node("Div", power, graph.node("ReduceSum", power, self._axes[axis], keepdims=1), name=name)
 
     def first_layer(self, name: str, weights: np.ndarray, word: str, others: Sequence[str]) -> str:
-        """Likewise, of the input of the step, ``[I, B]``, and others."""
+        """The layer of the step's input, ``[I, B]``, and of other tensors."""
         return self.layer(name, weights, self.concat([word, *others]))
 
     def batch_last(self, tensor: str, axes: int) -> str:
@@ -139,8 +139,8 @@ class BatchLast(Layout):
     def transposed(self, tensor: str, *perm: int) -> str:
         """A tensor with its axes in this order.
 
-        Then brought to the shape that it has: onnxruntime cannot know, and so does not carry the transposition on to
-        all that follows, which would then work with the batch first again, nor make one of two that is slower.
+        A reshaping to the same shape follows. It keeps onnxruntime from moving the transposition behind later nodes,
+        which would then work with the batch first, and from merging two transpositions into a slower one.
         """
         graph = self.graph
         shape = graph.node("Shape", tensor)
@@ -148,7 +148,7 @@ class BatchLast(Layout):
         return graph.node("Reshape", graph.node("Transpose", tensor, perm=perm), sizes)
 
     def begin(self, steps: int) -> list[str]:
-        """What is computed once a chunk; returns the inputs of each step, ``[I, B]``."""
+        """The nodes that run once per chunk; returns the input of each step, ``[I, B]``."""
         graph, config = self.graph, self._config
         graph.part = "sizes"
         self._pieces = pieces(graph, config.shifts) if config.shifts > 1 else ""
@@ -157,7 +157,7 @@ class BatchLast(Layout):
         return graph.nodes("Split", words, names=[None] * steps, axis=0, num_outputs=steps)
 
     def heads_and_output(self, word: str, before: dict[str, str], state: dict[str, str]) -> dict[str, str]:
-        """What the controller tells the heads and the output, from the input and the state before the step."""
+        """The parameters of the heads, and the hidden layer's part of the output, by name."""
         graph = self.graph
         graph.part = "controller"
         hidden = self._controller.step(self, word, self._flat(before[READS]), before, state)
@@ -172,24 +172,24 @@ class BatchLast(Layout):
         return self.graph.reshape(reads, self._config.read_heads * self._config.memory_vector_size, -1)
 
     def _of_heads(self, numbers: str) -> str:
-        """``[R+K, B]`` as ``[R+K, 1, B]``: alike at every location."""
+        """``[R+K, B]`` as ``[R+K, 1, B]``, which is broadcast to all locations."""
         return self.graph.reshape(numbers, self._config.heads, 1, -1)
 
     def split_weights(self, weights: str, axis: int) -> list[str]:
-        """The weightings of the read heads, and that of each write head, from those of all heads along an axis."""
+        """The weightings of the read heads, and the weighting of each write head; ``axis`` is that of the heads."""
         graph, config = self.graph, self._config
         graph.part = "write"
         sizes = graph.constant("heads/weights", [config.read_heads, *[1] * config.write_heads], np.int64)
         return graph.nodes("Split", weights, sizes, names=[None] * (1 + config.write_heads), axis=axis)
 
     def shift_weighting(self, parameters: dict[str, str], *sizes: int) -> str:
-        """s, but for a factor that Eq. (9) takes out again: ``[S, ..., B]``, of these sizes in between."""
+        """S up to a factor, which Eq. (9) cancels: ``[S, *sizes, B]``."""
         graph = self.graph
         graph.part = "location"
         return self._power(graph.reshape(parameters["shift"], self._config.shifts, *sizes, -1), 0)
 
     def sharpen(self, weights: str, gamma: str, axis: int, name: str | None = None) -> str:
-        """Eq. (9): over the locations, which are this axis; without epsilon as in ntm.export.unrolled."""
+        """Eq. (9) over the locations, which are this axis; without epsilon as in ``ntm.export.unrolled``."""
         graph = self.graph
         graph.part = "sharpen"
         return self._softmax(graph.node("Mul", graph.node("Log", weights), gamma), axis, name=name)
@@ -201,14 +201,14 @@ class BatchLast(Layout):
         return graph.node("Add", graph.node("Softplus", parameters["sharpening"]), graph.constant("one_more", 1.0))
 
     def erase_and_add(self, parameters: dict[str, str]) -> tuple[list[str], list[str]]:
-        """Of each write head e, and of each -a, ``[M, B]``."""
+        """E of each write head, and -a of each write head, ``[M, B]``."""
         graph, writers = self.graph, range(self._config.write_heads)
         graph.part = "write"
         erases = [graph.node("Sigmoid", parameters[f"erase_{k}"]) for k in writers]
         return erases, [graph.node("Tanh", parameters[f"add_{k}"]) for k in writers]
 
     def in_all_shifts(self, tensor: str, axis: int) -> Iterator[str]:
-        """A tensor moved along its locations, which are this axis, by each shift there is, from back to on."""
+        """A tensor moved along its locations, which are this axis, by each shift from backward to forward."""
         graph, shifts = self.graph, self._config.shifts
         cut = graph.nodes("Split", tensor, self._pieces, names=[None] * shifts, axis=axis)
         for order in orders(cut):
@@ -259,14 +259,14 @@ class _Batched(BatchLast):
         content = self._softmax(graph.node("Mul", graph.node("Div", product, norm), strength), 1)
 
         graph.part = "interpolation"  # Eq. (7)
-        # Never above 1, as in ntm.models.cell.
+        # At most 1, as in ntm.models.cell.
         gate = self._of_heads(graph.node("Min", graph.node("Sigmoid", parameters["gate"]), graph.constant("open", 1.0)))
         return graph.node("Add", previous, graph.node("Mul", gate, graph.node("Sub", content, previous)))
 
     def write(self, parameters: dict[str, str], memory: str, weights: list[str], name: str) -> str:
         """Eq. (3) and (4): M[t], ``[M, N, B]``."""
         m = self._config.memory_vector_size
-        # Each [M, 1, B]: alike at every location.
+        # Each [M, 1, B], which is broadcast to all locations.
         erases, adds = (
             [self.graph.reshape(v, m, 1, -1) for v in of_each] for of_each in self.erase_and_add(parameters)
         )

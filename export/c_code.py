@@ -1,8 +1,8 @@
 """C of a graph: one step of fixed sizes as a function of plain loops.
 
-Every tensor has a place in memory that is known when the C is written; a slice or a transposition is another look at
-the same place. An element-wise operation whose result is read by one other of the same shape is part of its loop. The
-functions that the C calls are those of ``native_functions.h``.
+Every tensor has a fixed place in memory; a slice or a transposition is a view of the same place. An element-wise
+operation is part of the loop of the operation that reads its result, if there is one such operation of the same shape.
+``native_functions.h`` has the functions that the C calls.
 """
 
 import dataclasses
@@ -25,7 +25,7 @@ Indices = Sequence[str]
 Shape = tuple[int, ...]
 Positions = npt.NDArray[np.int64]
 
-# An element of the result, of elements of the operands; of more than two operands, it is repeated.
+# An element of the result, from elements of the operands; more than two operands are combined one after the other.
 _ELEMENTWISE = {
     "Add": "({} + {})",
     "Div": "({} / {})",
@@ -42,7 +42,7 @@ _ELEMENTWISE = {
     "Sum": "({} + {})",
     "Tanh": "hyperbolic_tangent({})",
 }
-# A product of matrices with no more inner elements than this is element-wise: a sum of so many products.
+# A product of matrices with at most this many inner elements is element-wise: a sum of products.
 _FEW = 4
 _FLOATS_A_LINE = 8
 
@@ -62,7 +62,7 @@ class Place:
         return cls(base, shape, tuple(math.prod(shape[axis + 1 :]) for axis in range(len(shape))))
 
     def at(self, indices: Indices) -> str:
-        """An element in C, broadcast: it has the last indices, and one axis of size 1 has only the index 0."""
+        """An element in C. Broadcasting: the last indices count, and an axis of size 1 has the index 0."""
         axes = zip(indices[len(indices) - len(self.shape) :], self.shape, self.strides, strict=True)
         terms = [index if stride == 1 else f"{stride} * {index}" for index, size, stride in axes if size > 1]
         if self.offset or not terms:
@@ -71,13 +71,13 @@ class Place:
 
     @property
     def positions(self) -> Positions:
-        """The places of all elements behind ``base``."""
+        """The positions of all elements behind ``base``."""
         axes = (stride * np.arange(size) for stride, size in zip(self.strides, self.shape, strict=True))
         return self.offset + functools.reduce(np.add.outer, axes, np.zeros((), np.int64))
 
-    def seen(self, look: Callable[[Positions], Positions]) -> "Place | None":
-        """The tensor as a function of NumPy rearranges it; None where its elements are then not evenly spaced."""
-        found = look(self.positions)
+    def view(self, rearrange: Callable[[Positions], Positions]) -> "Place | None":
+        """The tensor as a function of NumPy rearranges it; None if its elements are then not evenly spaced."""
+        found = rearrange(self.positions)
         first = int(found.flat[0])
         steps = (int(found.take(1, axis).flat[0]) - first if size > 1 else 0 for axis, size in enumerate(found.shape))
         place = Place(self.base, found.shape, tuple(steps), first)
@@ -86,7 +86,7 @@ class Place:
 
 @dataclasses.dataclass(frozen=True)
 class Computed:
-    """A tensor of which an element is computed where it is read."""
+    """A tensor whose elements are computed where they are read."""
 
     shape: Shape
     at: Callable[[Indices], str]
@@ -102,8 +102,7 @@ class Code:
     Attributes:
         constants: arrays by name, of floats.
         buffers: the sizes of the arrays of the struct ``work``, by name.
-        lines: the body of the function. It reads the inputs and writes the outputs by the names of the graph's, which
-            are pointers to float.
+        lines: the body of the function. Its inputs and outputs are pointers to float with the names of the graph.
     """
 
     constants: dict[str, npt.NDArray[np.float32]] = dataclasses.field(default_factory=dict)
@@ -112,7 +111,7 @@ class Code:
 
 
 def floats(values: Iterable[float]) -> str:
-    """Numbers as an initialiser of C, which gives the same float32 to the last bit."""
+    """Numbers as an initialiser in C, exact to the last bit of float32."""
     texts = (_literal(value) for value in values)
     lines = iter(lambda: ", ".join(itertools.islice(texts, _FLOATS_A_LINE)), "")
     return "{\n    " + ",\n    ".join(lines) + "}"
@@ -126,10 +125,10 @@ def _literal(value: float) -> str:
 
 
 def step(model: onnx.ModelProto) -> Code:
-    """The C of a graph of which every size is fixed.
+    """The C of a graph whose sizes are all fixed.
 
     Raises:
-        ExportError: it has an operation that is not known here.
+        ExportError: the graph has an operation that this module does not know.
     """
     writer = _Writer(onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True).graph)
     for node in writer.graph.node:
@@ -138,7 +137,7 @@ def step(model: onnx.ModelProto) -> Code:
 
 
 class _Writer:
-    """Writes one operation after the other."""
+    """Writes the operations of a graph in order."""
 
     def __init__(self, graph: onnx.GraphProto) -> None:
         self.graph = graph
@@ -176,23 +175,23 @@ class _Writer:
         self._define(node, node.output[0], element)
 
     def _rearranged(self, node: onnx.NodeProto, attributes: dict[str, Any]) -> None:
-        """Reshape, Slice, Split, Squeeze, Transpose and Unsqueeze: another look at the same numbers."""
+        """Reshape, Slice, Split, Squeeze, Transpose and Unsqueeze: views of the same numbers."""
         place = self._place(node.input[0])
         for i, name in enumerate(node.output):
-            look = functools.partial(self._look, node, attributes, i)
-            seen = place.seen(look)
-            if seen is None:
+            rearrange = functools.partial(self._positions, node, attributes, i)
+            view = place.view(rearrange)
+            if view is None:
                 place = self._copied(node.input[0], place)
-                seen = place.seen(look)
-            if seen is None:
-                raise ExportError(f"the format native cannot rearrange what is in {node.name}")
+                view = place.view(rearrange)
+            if view is None:
+                raise ExportError(f"the format native cannot rearrange the tensor in {node.name}")
             if name in self._outputs:
-                self._define(node, name, seen.at)
+                self._define(node, name, view.at)
             else:
-                self._values[name] = seen
+                self._values[name] = view
 
-    def _look(self, node: onnx.NodeProto, attributes: dict[str, Any], i: int, of: Positions) -> Positions:
-        """What the output number i has of the elements of the input."""
+    def _positions(self, node: onnx.NodeProto, attributes: dict[str, Any], i: int, of: Positions) -> Positions:
+        """The positions of the elements of output i, from the positions ``of`` the elements of the input."""
         match node.op_type:
             case "Transpose":
                 return of.transpose(attributes["perm"])
@@ -217,7 +216,7 @@ class _Writer:
         self._comment(node)
         for value, end in zip(values, ends, strict=True):
             part = np.arange(end - value.shape[axis], end)
-            place = target.seen(lambda of, part=part: of.take(part, axis))  # type: ignore[misc]
+            place = target.view(lambda of, part=part: of.take(part, axis))  # type: ignore[misc]
             assert place is not None  # noqa: S101  (a part of an axis is evenly spaced)
             self._fill(place, value.at)
 
@@ -227,7 +226,7 @@ class _Writer:
         if attributes.get("axis", -1) not in (-1, len(outer)):
             raise ExportError(f"the format native takes softmax over the last axis alone, not as in {node.name}")
         self._comment(node)
-        self._fill(target, value.at)  # in its place
+        self._fill(target, value.at)  # softmax works in place
 
         def rows(indices: Indices) -> list[str]:
             row = f"&{target.at([*indices, '0'])}"
@@ -307,7 +306,7 @@ class _Writer:
         self._loop(target.shape, one, simd=False)
 
     def _value(self, name: str) -> Value:
-        """A tensor, a constant among them."""
+        """A tensor or a constant."""
         if name not in self._values:
             array = self._arrays[name].astype(np.float32)
             if array.size == 1:
@@ -324,13 +323,13 @@ class _Writer:
         return value if isinstance(value, Place) else self._copied(name, value)
 
     def _copied(self, name: str, value: Value) -> Place:
-        """A tensor once more, its elements one after the other."""
+        """A contiguous copy of a tensor."""
         place = self._buffer(name, value.shape)
         self._fill(place, value.at)
         return place
 
     def _define(self, node: onnx.NodeProto, name: str, element: Callable[[Indices], str]) -> None:
-        """A tensor of these elements: computed where it is read, if that is one loop over it; else now."""
+        """A tensor of these elements: computed where it is read, if one loop reads it; else computed now."""
         shape, reader = self._shapes[name], self._reader.get(name)
         if reader is not None and name not in self._outputs and self._uses[name] == 1:
             same = reader.op_type in _ELEMENTWISE and self._shapes[reader.output[0]] == shape
@@ -342,7 +341,7 @@ class _Writer:
         self._fill(target, element)
 
     def _target(self, name: str) -> Place:
-        """Where a new tensor goes."""
+        """The place of a new tensor."""
         shape = self._shapes[name]
         place = Place.whole(name, shape) if name in self._outputs else self._buffer(name, shape)
         self._values[name] = place
@@ -366,7 +365,7 @@ class _Writer:
         self._loop(target.shape, lambda indices: [f"{target.at(indices)} = {element(indices)};"])
 
     def _loop(self, shape: Sequence[int], body: Callable[[Indices], list[str]], *, simd: bool = True) -> None:
-        """Nested loops over all axes that have more than one element, the last one innermost."""
+        """Nested loops over all axes with more than one element, the last axis innermost."""
         indices = [f"i{axis}" if size > 1 else "0" for axis, size in enumerate(shape)]
         inner, lines = max((axis for axis, size in enumerate(shape) if size > 1), default=-1), self.code.lines
         indent = ""

@@ -1,4 +1,4 @@
-"""The model card: what was exported, what it was trained to do, and how a program in any language runs it."""
+"""The model card: the network, its task and training, and how a program in any language runs it."""
 
 import itertools
 import json
@@ -15,16 +15,10 @@ from ntm.runtime.metadata import LOCATIONS, MEMORY, STEP, StateTensor, next_name
 from ntm.tasks.task import Size, describe, draw, example_size, largest
 from ntm.training.beyond import sentence
 
-_NTM = "A Neural Turing Machine (Graves et al. 2014, arXiv:1410.5401) with {} controller,"
-_NETWORKS = {
-    "ntm-feedforward": _NTM.format("a feedforward"),
-    "ntm-lstm": _NTM.format("an LSTM"),
-    "lstm": "An LSTM network without a memory matrix, the baseline of Graves et al. (2014, arXiv:1410.5401),",
-}
 _FREE = "B (sequences side by side) and N (memory locations) are\nfree, the same in every tensor"
 _ONLY_B = "B (sequences side by side) is free, the same in every tensor"
 _ADDS = """
-`adds` are the vectors that the write heads have added to the memory; nothing needs them but a look inside."""
+`adds` are the vectors that the write heads have added to the memory, for a look inside; no next step needs them."""
 
 # The most steps of the example, and the digits of its numbers.
 _EXAMPLE_STEPS, _DIGITS = 40, 4
@@ -32,7 +26,7 @@ _EXAMPLE_STEPS, _DIGITS = 40, 4
 _TEMPLATE = """\
 # {name}
 
-{network} of {parameters:,} parameters, trained on the task `{task}`.
+{network}, of {parameters:,} parameters, trained on the task `{task}`.
 Exported from the checkpoint with SHA-256 `{checksum}`.
 
 ## The task
@@ -43,7 +37,7 @@ Options of this model: {options}.
 
 ## How to run it
 
-One time step takes and gives these tensors. All are float32; {free}:
+These are the inputs and outputs of one time step. All are float32; {free}:
 
 | input | shape | | output | shape |
 | --- | --- | --- | --- | --- |
@@ -64,8 +58,8 @@ The state, the task, the configuration and the training are in the metadata of e
 
 ## Example
 
-A sequence of {example_size}{cut}, as the network outputs it: a program can check itself with it. `x` and `y` hold a
-line for each step; `counts` is 1 where the output counts. y is rounded to four digits.
+A sequence of {example_size}{cut}, with which a program can check itself. `x` holds the input and `y` the output of the
+network, a line for each step; `counts` is 1 where the output counts. y is rounded to four digits.
 
 ```json
 {example}
@@ -77,10 +71,10 @@ line for each step; `counts` is 1 where the output counts. y is rounded to four 
 
 ## Agreement with TensorFlow
 
-The largest difference to the network as TensorFlow computes it in float64, absolute, and relative to numbers above 1:
-at every step from the same state, over random sequences of {compared}. At most {tolerance:g} is allowed, and not one
-differing bit. What repeats a step (a graph of several, the SavedModel of whole sequences) is compared with one step of
-it repeated, and that one with TensorFlow.
+The largest differences from TensorFlow, which computes the network in float64. Differences are absolute, and relative
+for numbers above 1. Every step starts from the same state in both, over random sequences of {compared}. A difference
+may be {tolerance:g} at most, and no bit may differ. A graph of several steps and the SavedModel of whole sequences are
+compared with one of their steps repeated, and this step is compared with TensorFlow.
 
 {agreements}
 {quantised}
@@ -91,15 +85,15 @@ it repeated, and that one with TensorFlow.
 ```
 
 ## Training
-{seen}
+{beyond}
 ```json
 {training}
 ```
 """
 
 _QUANTISED = """
-Of a quantised graph only the bits count: those that differ, and those that it gets wrong where TensorFlow does not. For
-these it has run free on {sequences} random sequences of each of the sizes {sizes}.
+For a quantised graph only bits count: the differing bits, and the wrong bits beyond those of TensorFlow. To count the
+wrong bits, the graph ran from its own states on {sequences} random sequences of each of the sizes {sizes}.
 """
 
 
@@ -107,10 +101,10 @@ def text(source: Source, formats: Iterable[str], known: str, agreements: Mapping
     """The model card of an export.
 
     Args:
-        source: what was exported.
-        formats: what each format says of itself, and what else there is to say of the files.
-        known: what the known answer says of itself.
-        agreements: what was measured, by graph.
+        source: the exported network.
+        formats: the sections of the formats and of the files.
+        known: the section of the known answer.
+        agreements: the measured differences, by graph.
     """
     config, task = source.run.network.config, source.task
     metadata = source.metadata(STEP)
@@ -123,7 +117,7 @@ def text(source: Source, formats: Iterable[str], known: str, agreements: Mapping
     return _TEMPLATE.format(
         name=source.model_name,
         task=task.name,
-        network=_NETWORKS[config.kind],
+        network=config.description,
         parameters=metadata.parameters,
         free=_FREE if config.heads else _ONLY_B,
         steps=_how_to_run(config, f"a sequence of {describe(largest(ranges))} needs {needed}"),
@@ -142,24 +136,24 @@ def text(source: Source, formats: Iterable[str], known: str, agreements: Mapping
         agreements=table(agreements),
         quantised=_QUANTISED.format(sequences=SEQUENCES, sizes=tested) if tested else "",
         config=json.dumps(metadata.config, indent=2),
-        seen=_seen(source),
+        beyond=_beyond(source),
         training=json.dumps(metadata.training, indent=2),
     )
 
 
-def _seen(source: Source) -> str:
-    """What the training has seen beyond its sizes, a paragraph if there is something."""
-    said = sentence(source.run.summary, source.run.config.training.goal)
-    return f"\nAt the end of the training: {said}.\n" if said else ""
+def _beyond(source: Source) -> str:
+    """A paragraph about the results of the training beyond its sizes, if there are any."""
+    text = sentence(source.run.summary, source.run.config.training.goal)
+    return f"\nAt the end of the training: {text}.\n" if text else ""
 
 
 def _example(source: Source, size: Size, steps: int) -> str:
-    """A sequence and what the network outputs, as JSON with a line for each step."""
+    """A sequence and the output of the network, as JSON with a line for each step."""
     cell, task = source.run.network, source.task
     batch = draw(task, np.random.default_rng(0), 1, size)
     locations = locations_for(cell, task, size)
     state, lines = cell.initial_state(1, locations), []
-    for x in np.round(batch.x[:steps], _DIGITS):  # y is that of the x that is printed
+    for x in np.round(batch.x[:steps], _DIGITS):  # rounded first, so that y belongs to the printed x
         logits, state = cell(x, state)
         y = 1 / (1 + np.exp(-logits.numpy()[0].astype(np.float64)))
         lines.append(([_number(value) for value in x[0]], [_number(value) for value in y]))
@@ -180,7 +174,7 @@ def _number(value: float) -> float:
 
 
 def _how_to_run(config: NetworkConfig, needed: str) -> str:
-    """The steps of a program, numbered."""
+    """The numbered steps of a program that runs the network."""
     names = list(config.state_shapes)
     steps = [
         "Start from the state of the table below.",
@@ -230,5 +224,5 @@ def _initial_state(state: Mapping[str, StateTensor]) -> str:
 
 
 def _vector(values: tuple[float, ...]) -> str:
-    numbers = [str(np.float32(value)) for value in values]  # the shortest that are these and no others
+    numbers = [str(np.float32(value)) for value in values]  # the fewest digits that give the same float32
     return f"{len(numbers)} times {numbers[0]}" if len(set(numbers)) == 1 else f"[{', '.join(numbers)}]"

@@ -1,7 +1,6 @@
 """``ntm-export``: a trained network as model files that run without TensorFlow, each proven equal to it."""
 
 import dataclasses
-import enum
 import json
 import pathlib
 from typing import Annotated
@@ -10,21 +9,9 @@ import typer
 
 from ntm import console
 from ntm.errors import require
-from ntm.export.options import ALL, DEFAULT_UNROLL, parse_sizes
+from ntm.export.options import ALL, DEFAULT_UNROLL, Format, parse_sizes
 
 _COMMAND = "ntm-export"
-
-
-class Format(enum.StrEnum):
-    """What ``--format`` takes."""
-
-    ONNX = "onnx"
-    SAVEDMODEL = "savedmodel"
-    TFLITE = "tflite"
-    TRITON = "triton"
-    WEB = "web"
-    NATIVE = "native"
-    ALL = "all"
 
 
 def export(
@@ -41,8 +28,8 @@ def export(
         typer.Option(
             "--format",
             metavar="FORMAT",
-            help=f"What the folder is to hold: {', '.join(Format)}; may be given several times. `all` is all but "
-            "`native`, which needs a C compiler and is for one kind of machine.",
+            help=f"A format to export: {', '.join(Format)}; may be given several times. `all` leaves out `native`, "
+            "which needs a C compiler and is for one kind of machine.",
         ),
     ] = [Format.ONNX],  # noqa: B006  (typer copies it)
     task: Annotated[
@@ -60,8 +47,8 @@ def export(
             min=1,
             max=1 << 20,
             metavar="N",
-            help="Memory locations of a sequence that Triton keeps, and of the native library.",
-            show_default="128, or the network's own if that is more",
+            help="Memory locations of a sequence in Triton, and of the native library.",
+            show_default="128, or more if the network was trained with more",
         ),
     ] = None,
     batch_size: Annotated[
@@ -71,27 +58,28 @@ def export(
         str | None,
         typer.Option(
             metavar="TRIPLE",
-            help="The system that the native library is for, such as aarch64-linux-gnu; else this one.",
+            help="The system of the native library, such as aarch64-linux-gnu.",
+            show_default="this system",
         ),
     ] = None,
     cpu: Annotated[
         str | None,
         typer.Option(
             metavar="NAME",
-            help="The processor that the native library is for, as the C compiler calls it, such as x86-64-v3, or "
-            "native; else every one of the architecture.",
+            help="The processor of the native library, by the name for the C compiler, such as x86-64-v3 or native.",
+            show_default="every processor of the architecture",
         ),
     ] = None,
     fixed: Annotated[
         list[str] | None,
         typer.Option(
             metavar="B,N",
-            help="Sequences side by side and memory locations of a step that takes no others, for programs that need "
-            "fixed sizes; may be given several times.",
+            help="Export a step of these sizes too, B sequences and N memory locations, for programs that need fixed "
+            "sizes; may be given several times.",
         ),
     ] = None,
     name: Annotated[
-        str | None, typer.Option(metavar="NAME", help="What the model is called; by default as the folder.")
+        str | None, typer.Option(metavar="NAME", help="The name of the model.", show_default="the name of the folder")
     ] = None,
     check: Annotated[
         pathlib.Path | None, typer.Option(metavar="DIR", help="Export nothing; prove the export in DIR again.")
@@ -100,8 +88,8 @@ def export(
         pathlib.Path | None,
         typer.Option(
             metavar="DIR",
-            help="Export nothing, and take no RUN; accept the ONNX files in DIR that you changed, so that the runtime "
-            "loads them. Nothing proves them equal to TensorFlow any more.",
+            help="Export nothing, and take no RUN; accept the ONNX files in DIR that you have changed, so that the "
+            "runtime loads them. They are no longer proven equal to TensorFlow.",
         ),
     ] = None,
     force: Annotated[bool, typer.Option("--force", "-f", help="Replace an export that is already there.")] = False,
@@ -111,10 +99,10 @@ def export(
 ) -> int:
     """Export a trained network, and prove the export equal to TensorFlow.
 
-    Every graph runs beside TensorFlow for more than a thousand steps, on sequences of the task of its largest sizes.
-    The folder appears only if no output bit differs, and no number by more than 1e-5; otherwise the exit code is 1.
-    The quantised TF-Lite graph may differ in its numbers; it is left out, with a warning, if a bit differs, or if it
-    runs free on whole sequences and gets more bits wrong than TensorFlow.
+    Every graph is compared with TensorFlow for more than a thousand steps, on sequences of the smallest and the largest
+    sizes of the task. The folder appears only if no output bit differs, and no number by more than 1e-5; otherwise the
+    exit code is 1. The numbers of the quantised TF-Lite graph may differ. The export leaves this graph out, with a
+    warning, if a bit differs, or if it outputs more wrong bits on whole sequences than TensorFlow.
     """
     if [output, check, seal].count(None) != 2:
         raise console.CommandError("give one of --output DIR, --check DIR and --seal DIR")
@@ -129,7 +117,7 @@ def export(
         console.check_stdout()
     require("export", "tensorflow", "tf2onnx", "onnx", "ai_edge_litert")
     console.import_tensorflow()
-    from ntm.export import publish  # noqa: PLC0415  (as the next ones: it imports TensorFlow)
+    from ntm.export import publish  # noqa: PLC0415  (it imports TensorFlow)
     from ntm.runtime import site  # noqa: PLC0415
     from ntm.training import devices  # noqa: PLC0415
     from ntm.training.beyond import sentence  # noqa: PLC0415
@@ -164,9 +152,9 @@ def export(
         if output is not None and (output / site.PAGE).exists():
             console.say(f"{_COMMAND}: {site.read_runtime(output)}")
         trained = load_run(run)
-        seen = sentence(trained.summary, trained.config.training.goal)
-        if seen:
-            console.say(f"{_COMMAND}: at the end of its training: {seen}")
+        beyond = sentence(trained.summary, trained.config.training.goal)
+        if beyond:
+            console.say(f"{_COMMAND}: at the end of its training: {beyond}")
     return console.OK
 
 

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from ntm.errors import ExportError
 from ntm.text import one_line
 
-# Products and sums may be one instruction, and nothing asks for the errors or the traps of floating point. Nothing else
-# of -ffast-math: a NaN has to stay one.
+# A product and a sum may become one instruction, and the code uses neither errno nor traps. The other parts of
+# -ffast-math are left out, since a NaN must stay a NaN.
 _OPTIONS = (
     "-std=c11",
     "-O3",
@@ -34,12 +34,12 @@ _X86 = ("x86_64", "amd64", "i386", "i486", "i586", "i686")
 
 @dataclasses.dataclass(frozen=True)
 class Machine:
-    """What code is for.
+    """The machine that code is compiled for.
 
     Attributes:
-        target: a system as compilers call it, such as ``aarch64-linux-gnu``; None for this one.
-        cpu: a processor as the compiler calls it, such as ``x86-64-v3`` or ``cortex-a72``, or ``native``; None for
-            every processor of the architecture.
+        target: the compiler's name of the system, such as ``aarch64-linux-gnu``; None for this system.
+        cpu: the compiler's name of the processor, such as ``x86-64-v3``, ``cortex-a72`` or ``native``; None for every
+            processor of the architecture.
 
     Raises:
         ExportError: one cannot be a name.
@@ -59,7 +59,7 @@ class Machine:
 
     @property
     def options(self) -> list[str]:
-        """What the compiler is told of the processor."""
+        """The options of the compiler for the processor."""
         if self.cpu is None:
             return []
         architecture = (self.target or platform.machine()).partition("-")[0].lower()
@@ -73,10 +73,10 @@ def build(source: pathlib.Path, shared: pathlib.Path, static: pathlib.Path | Non
     """Compile a source, and make libraries of it, by the compiler that CC names or that of the machine.
 
     Args:
-        source: the file; what it includes is beside it.
+        source: the file; the files that it includes are in the same folder.
         shared: the shared library to make, in the same folder.
-        static: the static library to make, likewise, if there is to be one.
-        machine: what the code is for.
+        static: the static library to make, in the same folder; None for none.
+        machine: the machine that the code is for.
 
     Raises:
         ExportError: there is no compiler, or it fails.
@@ -100,7 +100,7 @@ def build_here(source: pathlib.Path, shared: pathlib.Path) -> None:
 def _compiled(compiler: list[str], source: pathlib.Path, shared: pathlib.Path, machine: Machine) -> pathlib.Path:
     """Make a shared library; the object file that it is of."""
     folder, compiled = source.parent, source.with_suffix(".o")
-    # By relative names: no path of this machine gets into the code.
+    # Relative names keep the paths of this machine out of the code.
     _call([*compiler, *_OPTIONS, *machine.options, "-c", source.name, "-o", compiled.name], folder)
     _call([*compiler, "-shared", "-o", shared.name, compiled.name, "-lm"], folder)
     return compiled
@@ -164,5 +164,5 @@ def _call(command: Sequence[str], folder: pathlib.Path) -> None:
     except (OSError, subprocess.TimeoutExpired) as error:
         raise ExportError(f"{command[0]} fails: {error}") from error
     if done.returncode:
-        said = [line for line in done.stderr.splitlines() if "error" in line.lower()] or done.stderr.splitlines()
-        raise ExportError(f"{command[0]} fails: {one_line(said[0] if said else f'exit code {done.returncode}')}")
+        errors = [line for line in done.stderr.splitlines() if "error" in line.lower()] or done.stderr.splitlines()
+        raise ExportError(f"{command[0]} fails: {one_line(errors[0] if errors else f'exit code {done.returncode}')}")

@@ -1,7 +1,7 @@
-"""Fixed sizes: ``fixed/<B>x<N>``, the step for programs that take no open sizes, beside the model that has them open.
+"""Fixed sizes: the folders ``fixed/<B>x<N>`` hold one time step for programs that take no open sizes.
 
 Such programs are Core ML, LiteRT in a browser and compilers for phones. A folder holds the files of one time step under
-their usual names, but with B and N, and a known answer of these sizes. ``ntm.load`` does not look there.
+their usual names, with fixed B and N, and a known answer of these sizes. ``ntm.load`` ignores these folders.
 """
 
 import dataclasses
@@ -11,14 +11,18 @@ from types import ModuleType
 
 from ntm.errors import ExportError
 from ntm.export import known_answer, onnx_format, savedmodel, tflite
-from ntm.export.options import MOST_LOCATIONS, OF_FIXED_SIZES
+from ntm.export.options import MOST_LOCATIONS, Format
 from ntm.export.parity import Candidate, KnownAnswer
 from ntm.export.source import Source
 from ntm.export.step import Sizes
 from ntm.models import NetworkConfig
 
 FOLDER = "fixed"
-FORMATS: dict[str, ModuleType] = dict(zip(OF_FIXED_SIZES, (onnx_format, savedmodel, tflite), strict=True))
+FORMATS: dict[str, ModuleType] = {
+    Format.ONNX.value: onnx_format,
+    Format.SAVEDMODEL.value: savedmodel,
+    Format.TFLITE.value: tflite,
+}
 
 _CARD = """\
 ### Fixed sizes
@@ -33,11 +37,11 @@ _CONVERTERS = {
 
 
 def checked(fixed: Iterable[Sequence[int]], formats: Collection[str], config: NetworkConfig) -> list[Sizes]:
-    """What is asked for, each once.
+    """The requested sizes, checked, each once.
 
     Raises:
-        ExportError: the network cannot have these sizes, or no format is for fixed sizes.
-        TypeError: something is no pair.
+        ExportError: the network cannot have these sizes, or no format supports fixed sizes.
+        TypeError: an element of ``fixed`` is no pair.
     """
     found = list(dict.fromkeys(_checked(sizes, config) for sizes in fixed))
     if found and not set(formats) & set(FORMATS):
@@ -77,19 +81,19 @@ def write(source: Source, folder: pathlib.Path, formats: Iterable[str], fixed: I
 
 
 def describe(folder: pathlib.Path, formats: Collection[str], fixed: Iterable[Sizes]) -> list[str]:
-    """What the model card says: a paragraph, if there are such sizes."""
+    """The section of the model card; empty without such sizes."""
     folders = []
     for sizes in fixed:
         locations = "" if sizes.locations is None else f" and N = {sizes.locations}"
         files = ", ".join(f"`{path.name}`" for path in sorted((folder / FOLDER / str(sizes)).iterdir()))
         folders.append(f"`{FOLDER}/{sizes}` is of B = {sizes.batch}{locations} ({files})")
     details = _SAVEDMODEL if "savedmodel" in formats else ""
-    details += "".join(said for name, said in _CONVERTERS.items() if name in formats)
+    details += "".join(sentence for name, sentence in _CONVERTERS.items() if name in formats)
     return [_CARD.format(folders="; ".join(folders), details=details).strip()] if folders else []
 
 
 def candidates(folder: pathlib.Path) -> Iterator[Candidate]:
-    """What was written, to be compared with TensorFlow; nothing where nothing was written."""
+    """The written graphs, to be compared with TensorFlow."""
     for path, sizes in _written(folder):
         for module in FORMATS.values():
             for candidate in module.candidates(path, sizes):
@@ -97,7 +101,7 @@ def candidates(folder: pathlib.Path) -> Iterator[Candidate]:
 
 
 def answers(folder: pathlib.Path, config: NetworkConfig) -> Iterator[KnownAnswer]:
-    """The known answers, likewise."""
+    """The written known answers, to be compared with TensorFlow."""
     for path, sizes in _written(folder):
         if (path / known_answer.FILE).exists():
             yield known_answer.read(path, config, f"{FOLDER}/{sizes}/{known_answer.FILE}", sizes)

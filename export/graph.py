@@ -1,19 +1,18 @@
-"""An ONNX graph in the making: nodes with names that tell where they belong, and constants that are shared."""
+"""An ONNX graph under construction: nodes with telling names, and shared constants."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from ntm.export.step import inputs, outputs
 from ntm.models import NTMCell, Shape
-from ntm.runtime.metadata import ADDS, MEMORY, X, Y
+from ntm.runtime.metadata import MEMORY, input_shapes, output_shapes
 
 
 class Graph:
-    """Nodes and constants in the making."""
+    """A graph under construction."""
 
     def __init__(self) -> None:
         self.scope, self.part = "all", ""
@@ -21,44 +20,40 @@ class Graph:
         self._constants: dict[str, onnx.TensorProto] = {}
 
     def constant(self, name: str, value: Any, dtype: type = np.float32) -> str:
-        """A constant, the same one wherever it has this name."""
+        """A constant; equal names share one constant.
+
+        Raises:
+            ValueError: another constant has this name.
+        """
         tensor = numpy_helper.from_array(np.asarray(value, dtype, order="C"), name)
         if self._constants.setdefault(name, tensor) != tensor:
             raise ValueError(f"there is another constant {name}")
         return name
 
     def node(self, operation: str, *inputs: str, name: str | None = None, **attributes: Any) -> str:
-        """A node of one output, which is called ``name`` where it is given."""
+        """A node with one output; ``name`` is the name of the output."""
         return self.nodes(operation, *inputs, names=[name], **attributes)[0]
 
     def nodes(self, operation: str, *inputs: str, names: Iterable[str | None], **attributes: Any) -> list[str]:
-        """A node of as many outputs as there are names."""
+        """A node with as many outputs as there are names; None stands for a name made from the node."""
         path = f"{self.scope}/{self.part}/{operation}_{len(self._nodes)}"
         outputs = [name or f"{path}:{i}" for i, name in enumerate(names)]
         self._nodes.append(helper.make_node(operation, inputs, outputs, path, **attributes))
         return outputs
 
     def reshape(self, tensor: str, *shape: int, name: str | None = None) -> str:
-        """A tensor in another shape; 0 stands for a size as it was, -1 for what remains."""
+        """A tensor in another shape; 0 keeps a size, -1 is the rest."""
         target = self.constant("shape_" + "_".join(map(str, shape)), shape, np.int64)
         return self.node("Reshape", tensor, target, name=name)
 
     def model(self, cell: NTMCell, steps: int, opset: int) -> onnx.ModelProto:
         """The finished graph, of U steps."""
-
-        def values(shapes: dict[str, Shape]) -> list[onnx.ValueInfoProto]:
-            shapes = {name: (steps, *shape) if name in (X, Y) else shape for name, shape in shapes.items()}
-            return [
-                helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape)
-                for name, shape in shapes.items()
-                if name != ADDS
-            ]
-
+        config = cell.config
         graph = helper.make_graph(
             self._nodes,
             "ntm",
-            values(inputs(cell.config)),
-            values(outputs(cell.config)),
+            tensor_values(input_shapes(config.input_size, config.state_shapes, (steps,))),
+            tensor_values(output_shapes(config.output_size, config.state_shapes, None, (steps,))),
             list(self._constants.values()),
             doc_string="A Neural Turing Machine, unrolled",
         )
@@ -66,13 +61,18 @@ class Graph:
         return helper.make_model(graph, opset_imports=opsets, ir_version=helper.find_min_ir_version_for(opsets))
 
 
+def tensor_values(shapes: Mapping[str, Shape]) -> list[onnx.ValueInfoProto]:
+    """The inputs or outputs of a graph, float32 tensors of these shapes by name."""
+    return [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape) for name, shape in shapes.items()]
+
+
 def matrix(layer: Any) -> np.ndarray:
-    """The kernel of a layer, and its bias as one row more: of what the layer does, all is linear in these."""
+    """The kernel of a layer, with its bias as the last row."""
     return np.vstack([layer.kernel.numpy(), layer.bias.numpy()])
 
 
 def pieces(graph: Graph, shifts: int) -> str:
-    """The sizes of S pieces of the circle of N locations, cut so that a shift is another order of them."""
+    """The sizes of S pieces of the circle of N locations; every shift is another order of these pieces."""
     locations = graph.node("Shape", MEMORY, start=2, end=3)
     between = graph.node("Sub", locations, graph.constant("edges", [shifts - 1], np.int64))
     ones = [graph.constant("one", [1], np.int64)] * (shifts // 2)
@@ -80,7 +80,7 @@ def pieces(graph: Graph, shifts: int) -> str:
 
 
 def orders(cut: list[str]) -> list[list[str]]:
-    """The pieces of a circle in the order that each shift brings them into; the shifts go from back to on."""
+    """The order of the pieces after each shift, from backward to forward."""
     shifts = len(cut)
     return [[cut[(i - shift) % shifts] for i in range(shifts)] for shift in range(-(shifts // 2), shifts // 2 + 1)]
 
@@ -97,12 +97,12 @@ def rewrite(
     """Eq. (3) and (4): M[t] from M[t-1]; first every head erases, then every head adds.
 
     Args:
-        graph: where the nodes go.
+        graph: the graph that gets the nodes.
         memory: M[t-1], or a part of it.
         weights: w[t] of each write head, in a shape that is broadcast to the memory's.
-        erases: e of each, likewise.
-        adds: -a of each, likewise.
-        name: what the result is called.
+        erases: e of each write head, in such a shape.
+        adds: -a of each write head, in such a shape.
+        name: the name of the result.
     """
     last = len(weights) - 1
     for k, (w, erase) in enumerate(zip(weights, erases, strict=True)):
@@ -117,20 +117,12 @@ def rewrite(
 
 
 def heads(cell: NTMCell) -> tuple[dict[str, np.ndarray], list[np.ndarray], list[np.ndarray]]:
-    """The layer of the heads cut apart; each matrix has its bias as the last row.
+    """The parts of the heads' layer, by parameter; each matrix has its bias as the last row.
 
     Returns:
-        Of all heads by name, ``[H+1, R+K, ...]``: key, strength, gate, sharpening, shift, of M, 1, 1, 1 and S numbers.
-        Then of each write head erase, and of each -add, ``[H+1, M]``.
+        The parameters of addressing by name, ``[H+1, R+K, size]``; then erase of each write head, and -add of each,
+        ``[H+1, M]``.
     """
-    config = cell.config
-    m, writers = config.memory_vector_size, config.write_heads
-    of_heads = matrix(cell.heads)
-    addressing, erase, add = np.split(
-        of_heads, np.cumsum([config.heads * (m + 3 + config.shifts), writers * m]), axis=1
-    )
-    of_each = np.split(addressing.reshape(len(of_heads), config.heads, -1), np.cumsum([m, 1, 1, 1]), axis=2)
-    names = ("key", "strength", "gate", "sharpening", "shift")
-    # The columns of one write head are `writers` apart.
-    erases, adds = ([part[:, k::writers] for k in range(writers)] for part in (erase, -add))
-    return dict(zip(names, of_each, strict=True)), erases, adds
+    weights, columns = matrix(cell.heads), cell.config.head_columns
+    parts = {name: weights[:, columns[name]] for name in cell.config.addressing_sizes}
+    return parts, [weights[:, c] for c in columns["erase"].T], [-weights[:, c] for c in columns["add"].T]

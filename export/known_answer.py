@@ -1,8 +1,8 @@
-"""The known answer: steps that TensorFlow computed, in a file that a program in any language checks its runtime with.
+"""The known answer: a file of steps that TensorFlow computed, with which a program checks its runtime.
 
-It is JSON, which every language reads. A tensor is its shape and its numbers in one flat list, the last axis
-innermost: this is how most runtimes take a tensor. The numbers are float32, printed so that they are read back to the
-last bit. Every step has its inputs and its outputs, so that an error of one step does not grow in the next.
+The file is JSON. A tensor is its shape and a flat list of its numbers, the last axis innermost, as most runtimes take
+it. The numbers are float32, exact to the last bit. Every step has its inputs and its outputs, so that an error of one
+step does not grow in the next.
 """
 
 import json
@@ -21,14 +21,14 @@ from ntm.models import NetworkConfig
 from ntm.tasks.task import example_size
 
 FILE = "known_answer.json"
-# B where it is open: two, since a runtime may confuse the sequences. The steps: the first of a sequence and its last
-# ones, in which the network reads what it wrote; fewer where they would hold more numbers than this.
+# An open B is two, since a runtime may confuse the sequences. The steps are the first of a sequence and its last steps,
+# in which the network reads what it wrote; there are fewer steps if they would hold too many numbers.
 _BATCH, _MOST_STEPS, _LEAST_STEPS, _MOST_NUMBERS = 2, 4, 2, 1 << 15
 
 _CARD = """\
-`{file}` holds {steps} steps as TensorFlow computes them, of B = {batch}{locations}: for each its `inputs` and its
-`outputs`, and for each tensor its `shape` and its `data`, the last axis innermost. Check your runtime with it before
-you trust it: some compute a graph wrongly and say nothing. In Python, where `run` takes and returns float32 arrays by
+`{file}` holds {steps} steps of TensorFlow, of B = {batch}{locations}. Each step has `inputs` and `outputs`, and each
+tensor has a `shape` and `data`, the last axis innermost. Check your runtime with this file before you trust it: some
+runtimes compute wrong numbers without an error. In Python, if `run` takes and returns float32 arrays by
 name{quantised}:
 
 ```python
@@ -62,7 +62,7 @@ def write(source: Source, folder: pathlib.Path) -> None:
 
 
 def describe(folder: pathlib.Path) -> str:
-    """What the model card says."""
+    """The section of the model card."""
     steps = json.loads((folder / FILE).read_text(encoding="utf-8"))["steps"]
     given = steps[0]["inputs"]
     batch = given["x"]["shape"][0]
@@ -77,13 +77,13 @@ def read(folder: pathlib.Path, config: NetworkConfig, name: str, sizes: Sizes | 
     """Read the file of a folder.
 
     Args:
-        folder: where it is.
-        config: that of the network.
-        name: what the table calls it.
-        sizes: B and N of the graphs that it is for, if they take no others.
+        folder: the folder.
+        config: the configuration of the network.
+        name: the name of the file in the table.
+        sizes: B and N of the graphs that the file is for; None for open sizes.
 
     Raises:
-        ValueError: the file is not one of this network.
+        ValueError: the file does not fit this network.
     """
     try:
         steps = json.loads((folder / FILE).read_text(encoding="utf-8"))["steps"]
@@ -106,7 +106,7 @@ def _check(tensors: Tensors, shapes: Mapping[str, Any]) -> None:
 
 
 def _as_json(tensors: Tensors) -> dict[str, Any]:
-    # The shortest text of a float32 that is read back as the same float32.
+    # With the fewest digits that give the same float32.
     return {
         name: {"shape": list(tensor.shape), "data": [float(str(value)) for value in tensor.ravel()]}
         for name, tensor in tensors.items()

@@ -1,7 +1,7 @@
 """Native: ``native/``, one time step of fixed sizes as machine code, which any program calls as functions of C.
 
-The step is that of ``step.onnx``, with sizes in the place of B and N; ``c_code`` writes it as C, and the system's C
-compiler makes libraries of that. They need the library of C and nothing else.
+``c_code`` writes the step of ``step.onnx`` with fixed B and N as C, and the C compiler of the system makes libraries of
+it. The libraries need the C library and nothing else.
 """
 
 import dataclasses
@@ -22,12 +22,13 @@ from ntm.runtime import folder as model_folder
 from ntm.runtime import onnx_file
 from ntm.runtime.folder import Graph
 from ntm.runtime.metadata import MEMORY, X, Y
-from ntm.runtime.native_library import FOLDER, HEADER, SHARED, SOURCE, STATIC, NativeLibrary, shared_name
+from ntm.runtime.native_file import FOLDER, HEADER, SHARED, SOURCE, STATIC, shared_name
+from ntm.runtime.native_library import NativeLibrary
 
 FILES = (FOLDER,)
-_SECONDS = 60  # for one step
-# Loads a library and runs a step, as another process: a processor that lacks an instruction ends it.
-_TRY = """
+_SECONDS = 60  # the time limit of one step
+# A program that loads a library and runs a step. It is another process, since a missing instruction would end it.
+_PROGRAM = """
 import ctypes, sys
 library = ctypes.CDLL(sys.argv[1])
 library.ntm_create.restype = ctypes.c_void_p
@@ -39,9 +40,9 @@ _CARD = """\
 ### Native
 
 `native/` is one time step of B = {batch}{locations} as machine code, for {machine}:
-`{shared}` and `{static}`, with the functions of `{header}`. They need the library of C and nothing else, allocate
-nothing in a step, and share nothing between instances. `{source}` is what they were compiled of, in plain C: a
-compiler for another system makes the same library of it.
+the libraries `{shared}` and `{static}`, with the functions of `{header}`. They need the C library and nothing
+else, allocate no memory in a step, and share nothing between instances. They were compiled from `{source}`, plain C
+from which a compiler for another system makes the same library.
 
 ```c
 #include "ntm.h"
@@ -53,11 +54,11 @@ ntm_reset(network);      /* the next sequence */
 ntm_free(network);
 ```
 
-A library is a program: load only one of those whom you trust."""
+A library is a program: load only a library that you trust."""
 
 
 def write(source: Source, folder: pathlib.Path) -> None:
-    """Write the C, and the libraries."""
+    """Write the C source and the libraries."""
     network, sizes = source.run.network, _sizes(source)
     of_step = dataclasses.replace(source, sizes=sizes)
     metadata = of_step.metadata()
@@ -78,7 +79,7 @@ def write(source: Source, folder: pathlib.Path) -> None:
 
 
 def describe(source: Source, _: pathlib.Path) -> str:
-    """What the model card says."""
+    """The section of the model card."""
     sizes = _sizes(source)
     return _CARD.format(
         batch=sizes.batch,
@@ -92,9 +93,9 @@ def describe(source: Source, _: pathlib.Path) -> str:
 
 
 def candidates(folder: pathlib.Path) -> list[parity.Candidate]:
-    """What was written, to be compared with TensorFlow; nothing where nothing was written.
+    """The written library, to be compared with TensorFlow.
 
-    Of a library for another system or processor, what is compared is the same C as this system's compiler has it.
+    In the place of a library for another system or processor, the C is compiled for this system and compared.
     """
     of_format = folder / FOLDER
     if not of_format.exists():
@@ -131,7 +132,7 @@ def _sizes(source: Source) -> Sizes:
     """B and N.
 
     Raises:
-        ExportError: they are more than a library is for.
+        ExportError: the sizes are too large for a library.
     """
     locations = source.memory_locations if source.run.network.config.heads else None
     if source.batch_size * (locations or 1) > MOST_LOCATIONS:
@@ -152,7 +153,7 @@ def _runs(graph: Graph) -> bool:
     """Whether this system and this processor run a library."""
     shapes = model_folder.fixed_shapes(graph)
     numbers = max(math.prod(shapes[name]) for name in (X, Y))
-    command = [sys.executable, "-c", _TRY, str(graph.path.absolute()), str(numbers)]
+    command = [sys.executable, "-c", _PROGRAM, str(graph.path.absolute()), str(numbers)]
     try:
         return not subprocess.run(command, capture_output=True, timeout=_SECONDS, check=False).returncode  # noqa: S603
     except subprocess.TimeoutExpired:

@@ -1,4 +1,4 @@
-"""The C of a model: ``ntm.h``, what a program calls, and ``ntm.c``, all that it needs; a step of fixed B and N."""
+"""The C of a model, a step of fixed B and N: the header ``ntm.h`` and the source ``ntm.c``."""
 
 import itertools
 import json
@@ -14,7 +14,7 @@ from ntm.export import c_code
 from ntm.export.step import Sizes, inputs, outputs
 from ntm.models import NetworkConfig, Shape
 from ntm.runtime.metadata import ADDS, UNIFORM, Metadata, StateTensor, X, next_name
-from ntm.runtime.native_library import BATCH_SIZE, MARK, MEMORY_LOCATIONS
+from ntm.runtime.native_file import BATCH_SIZE, MARK, MEMORY_LOCATIONS
 from ntm.text import DISTRIBUTION
 
 _HERE = pathlib.Path(__file__).parent
@@ -189,12 +189,12 @@ def source(model: onnx.ModelProto, config: NetworkConfig, metadata: Metadata, si
 
     Args:
         model: the step, of these sizes.
-        config: that of the network.
-        metadata: what the model says of itself.
+        config: the configuration of the network.
+        metadata: the metadata of the model.
         sizes: B and N.
 
     Raises:
-        ExportError: the step has an operation that there is no C for.
+        ExportError: the step has an operation that ``c_code`` does not know.
     """
     code = c_code.step(model)
     taken, given = inputs(config, sizes), outputs(config, sizes)
@@ -226,7 +226,7 @@ def source(model: onnx.ModelProto, config: NetworkConfig, metadata: Metadata, si
 
 
 def described(metadata: Metadata, sizes: Sizes) -> str:
-    """The metadata of a library: those of an ONNX file as JSON, and its sizes."""
+    """The metadata of a library as JSON: the properties of an ONNX file, and the sizes."""
     of_sizes = {BATCH_SIZE: str(sizes.batch), MEMORY_LOCATIONS: str(sizes.locations or 1)}
     return json.dumps(metadata.to_props() | of_sizes)
 
@@ -249,7 +249,7 @@ def _array(name: str, values: Iterable[float]) -> str:
 
 
 def _fill(name: str, tensor: StateTensor, sizes: Sizes) -> list[str]:
-    """The statements that make a tensor of the state what it is before the first step."""
+    """The statements that set a tensor of the state to its initial values."""
     rows = tensor.first if isinstance(tensor.first[0], tuple) else (tensor.first,)
     columns = (sizes.locations or 1) if tensor.by_location else len(rows[0])
     beyond = tensor.beyond or [0.0] * len(rows)
@@ -265,12 +265,12 @@ def _fill(name: str, tensor: StateTensor, sizes: Sizes) -> list[str]:
 
 
 def _string(text: str) -> str:
-    """A string of C, which is UTF-8 and has every other byte than those of plain text as an escape of three digits."""
+    """A string literal of C in UTF-8; bytes that are not plain text are octal escapes."""
     plain = {ord(c): c for c in string.ascii_letters + string.digits + " !#$%&'()*+,-./:;<=>@[]^_`{|}~"}
     return '"' + "".join(plain.get(byte, f"\\{byte:03o}") for byte in text.encode()) + '"'
 
 
 def _long_string(text: str) -> str:
-    """A string of C in several lines; ``text`` is ASCII."""
+    """A string literal of C on several lines; ``text`` is ASCII."""
     pieces = (text[i : i + _CHARACTERS_A_LINE] for i in range(0, len(text), _CHARACTERS_A_LINE))
     return "\n".join(f"    {_string(piece)}" for piece in pieces)

@@ -1,7 +1,7 @@
-"""ONNX: ``step.onnx``, a step converted by tf2onnx, and several steps in their fastest forms.
+"""ONNX: ``step.onnx``, one step converted by tf2onnx, and three graphs of several steps.
 
-``unrolled.onnx`` is the fastest for one sequence, ``sparse.onnx`` for long or many ones, ``batched.onnx`` for many that
-are short.
+``unrolled.onnx`` is the fastest graph for one sequence, ``sparse.onnx`` for long or many sequences, and
+``batched.onnx`` for many short sequences.
 """
 
 import functools
@@ -17,7 +17,8 @@ import onnxruntime
 import tf2onnx
 from onnx import helper
 
-from ntm.export import batched, sparse, unrolled, walking
+from ntm.export import batched, location_only, sparse, unrolled
+from ntm.export.graph import tensor_values
 from ntm.export.parity import Candidate, Graph, Tensors, compare_chunks, compare_steps
 from ntm.export.simplify import simplify
 from ntm.export.source import Source
@@ -30,12 +31,12 @@ from ntm.runtime.metadata import FILES as FILE_OF
 
 FILES = tuple(FILE_OF.values())
 OPSET = 18  # the newest that tf2onnx writes
-# Of the graphs of several steps, with content addressing or without: a module with unroll(cell, steps, opset), which
-# writes it; state_after(config, step, steps), what the tensors of the state are called within it; and
-# as_state(tensors), the state as the outputs have it, of what is so called.
+# The modules of the graphs of several steps, with content addressing and without. Each has unroll(cell, steps, opset),
+# which writes the graph; state_after(config, step, steps), the names of the state's tensors inside the graph; and
+# as_state(tensors), these tensors with the axes of the graph's outputs.
 _FORMS = {
     True: {UNROLLED: unrolled, SPARSE: sparse, BATCHED: batched},
-    False: {UNROLLED: unrolled, SPARSE: walking, BATCHED: batched},
+    False: {UNROLLED: unrolled, SPARSE: location_only, BATCHED: batched},
 }
 
 _STEP_CARD = """\
@@ -44,22 +45,22 @@ _STEP_CARD = """\
 `{step}` computes one time step in any runtime of opset {opset}"""
 _CHUNKS_CARD = """\
 , and `{unrolled}` {unroll} at once: there x is
-`[{unroll}, B, {inputs}]` and y is `[{unroll}, B, {outputs}]`, the state is that before the first and after the last of
-them, and there are no `adds`. After the last step more zeros do no harm: a program may fill up the last chunk with
-them. Two more are alike. `{sparse}` has {sparse_unroll} steps, and is the faster one of 32 sequences or more, and where
-they have 2,000 memory locations or more together, as long as they touch few of them at a time. `{batched}` has
-{batched_unroll}, and is the fastest where many sequences of a dozen steps run side by side. All three are
-written for onnxruntime on the CPU (native, node, WASM). Do not run them in its WebGPU: `Split` and `Concat` of more
-tensors than a shader may bind fail there, or give zeros without an error. Some other runtimes refuse some of their
-nodes, and IREE gives NaN for `{sparse}`"""
+`[{unroll}, B, {inputs}]` and y is `[{unroll}, B, {outputs}]`. Its inputs hold the state before the first step, its
+outputs the state after the last step, and it has no `adds`. A program may fill up the last chunk with zeros, since no
+output depends on later inputs. Two further graphs have the same form. `{sparse}` has {sparse_unroll} steps. It is the
+faster graph for 32 sequences or more, and for sequences with 2,000 memory locations or more together, if the heads use
+few locations at a time. `{batched}` has {batched_unroll} steps, and is the fastest graph for many sequences of a dozen
+steps. All three are written for onnxruntime on the CPU (native, node, WASM). Do not run them in its WebGPU: `Split` and
+`Concat` of more tensors than a shader may bind fail there, or give zeros without an error. Some other runtimes refuse
+some of their nodes, and IREE gives NaN for `{sparse}`"""
 _METADATA_CARD = ".\n\nThe metadata of each graph are `metadata_props`."
 _NO_CONTENT = """\
 
 
-Content addressing of this network is turned off, g = 0 in Eq. (7). These three leave Eq. (5) to (7) out."""
+Content addressing of this network is turned off, g = 0 in Eq. (7), so these three graphs leave out Eq. (5) to (7)."""
 
 _ADDED = "__"  # in the names of what tf2onnx adds to an operation
-# Methods whose names tell nothing of where in a step an operation is.
+# Methods whose names do not say which part of a step an operation belongs to.
 _WHOLE_STEP = ("call", "step_with_heads", "step", "control", "advance", "lambda", "layer", "output")
 
 
@@ -75,7 +76,7 @@ def write(source: Source, folder: pathlib.Path) -> None:
 
 
 def describe(source: Source, _: pathlib.Path) -> str:
-    """What the model card says."""
+    """The section of the model card."""
     network = source.run.network
     card = _STEP_CARD
     if len(source.graphs) > 1:
@@ -83,22 +84,11 @@ def describe(source: Source, _: pathlib.Path) -> str:
     card += _METADATA_CARD
     if len(source.graphs) > 1 and not network.content_addressing:
         card += _NO_CONTENT
-    return card.format(
-        step=FILE_OF[STEP],
-        opset=OPSET,
-        unrolled=FILE_OF[UNROLLED],
-        unroll=source.steps(UNROLLED),
-        sparse=FILE_OF[SPARSE],
-        sparse_unroll=source.steps(SPARSE),
-        batched=FILE_OF[BATCHED],
-        batched_unroll=source.steps(BATCHED),
-        inputs=network.config.input_size,
-        outputs=network.config.output_size,
-    )
+    return card.format(opset=OPSET, **FILE_OF, **source.card_numbers)
 
 
 def candidates(folder: pathlib.Path, sizes: Sizes | None = None) -> list[Candidate]:
-    """What was written, to be compared with TensorFlow; nothing where nothing was written."""
+    """The written graphs, to be compared with TensorFlow."""
     if not any((folder / file).exists() for file in FILES):
         return []
     if sizes is not None:
@@ -127,7 +117,7 @@ def _chunks(name: str, graph: model_folder.Graph, step: Graph) -> Candidate:
 
 
 def _first_step(graph: model_folder.Graph) -> Graph:
-    """The part of a graph of several steps that computes the state after its first step."""
+    """The part of a graph of several steps that computes the state after the first step."""
     steps, form = graph.metadata.unroll, _FORMS[graph.metadata.content_addressing][graph.metadata.graph]
     config = NTMConfig(**graph.metadata.config)
     names = form.state_after(config, 0, steps)
@@ -147,12 +137,12 @@ def _first_step(graph: model_folder.Graph) -> Graph:
 
 
 def convert(network: Network, sizes: Sizes | None = None) -> onnx.ModelProto:
-    """Convert one step; B and N are left open under these names, if they are not given."""
+    """Convert one step; without ``sizes``, B and N are open under these names."""
     logging.getLogger("tf2onnx").setLevel(logging.ERROR)
     config = network.config
     step = step_function(network, sizes)
     model, _ = tf2onnx.convert.from_function(step, input_signature(config, sizes), opset=OPSET)
-    del model.opset_import[:]  # tf2onnx names sets that no node is of
+    del model.opset_import[:]  # tf2onnx adds opsets that no node uses
     model.opset_import.append(helper.make_opsetid("", OPSET))
     graph = model.graph
     graph.name, graph.doc_string = config.model, f"One time step of a network: {config.kind}"
@@ -164,16 +154,14 @@ def convert(network: Network, sizes: Sizes | None = None) -> onnx.ModelProto:
 
 
 def declare(graph: onnx.GraphProto, config: NetworkConfig, sizes: Sizes | None = None) -> None:
-    """Write the inputs and outputs of a step into its graph: names, and shapes with these sizes or open ones."""
+    """Set the names and shapes of a step's inputs and outputs; without ``sizes``, B and N are open."""
     for values, shapes in ((graph.input, inputs(config, sizes)), (graph.output, outputs(config, sizes))):
         del values[:]
-        values.extend(
-            helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape) for name, shape in shapes.items()
-        )
+        values.extend(tensor_values(shapes))
 
 
 def save(model: onnx.ModelProto, metadata: Metadata, path: pathlib.Path) -> None:
-    """Check a graph in full, shapes included, and write it with its metadata and seal."""
+    """Check a graph and its shapes, and write it with its metadata and seal."""
     helper.set_model_props(model, metadata.to_props())
     onnx.checker.check_model(model, full_check=True)
     path.write_bytes(onnx_file.sealed(model.SerializeToString()))
@@ -183,7 +171,7 @@ def session(content: bytes, *, optimised: bool = True) -> Graph:
     """A graph as a function that onnxruntime computes on one thread."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
-    options.add_session_config_entry("session.set_denormal_as_zero", "1")  # as the commands have it
+    options.add_session_config_entry("session.set_denormal_as_zero", "1")  # like the commands
     if not optimised:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     made = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
@@ -192,10 +180,10 @@ def session(content: bytes, *, optimised: bool = True) -> Graph:
 
 
 def _readable_names(function: Any, network: Network) -> dict[str, str]:
-    """What TensorFlow calls an operation -> what it is.
+    """Readable names by the names that TensorFlow gives to operations.
 
-    That is a variable; ``<layer>/<operation>`` of a dense layer; or else ``<where>/<operation>``: the function of
-    ``ntm.models`` that the operation is in, or the module if the function tells nothing.
+    A readable name is the name of a variable; ``<layer>/<operation>`` in a dense layer; or else ``<part>/<operation>``.
+    The part is the function of ``ntm.models`` that contains the operation, or the module for ``_WHOLE_STEP``.
     """
     variables = {id(variable.handle): variable.name.removesuffix(":0") for variable in network.variables}
     names = {}
@@ -204,7 +192,7 @@ def _readable_names(function: Any, network: Network) -> dict[str, str]:
             names[read.name] = variables[id(handle)]
     layers = {read: variable.partition("/")[0] for read, variable in names.items()}
     models = str(pathlib.Path(inspect.getfile(Network)).parent)
-    firsts: dict[Any, str] = {}  # of several operations that compute the same, of which tf2onnx keeps any one
+    firsts: dict[Any, str] = {}  # the first of several equal operations, of which tf2onnx keeps an arbitrary one
     same: dict[str, str] = {}
     for operation in function.graph.get_operations():
         seen = tuple((same[tensor.op.name], tensor.value_index) for tensor in operation.inputs)
@@ -223,8 +211,8 @@ def _readable_names(function: Any, network: Network) -> dict[str, str]:
 
 
 def _rename_nodes(graph: onnx.GraphProto, names: Mapping[str, str]) -> None:
-    """Rename nodes, and the tensors that they make: ``<operation>:<index>``."""
-    numbers: dict[str, int] = {}  # of what tf2onnx adds: its own go on from one conversion to the next
+    """Rename nodes, and their outputs: ``<operation>:<index>``."""
+    numbers: dict[str, int] = {}  # for the operations that tf2onnx adds; its own numbers depend on earlier conversions
 
     def renamed(tensor: str) -> str:
         operation, _, index = tensor.partition(":")
@@ -246,9 +234,9 @@ def _rename_nodes(graph: onnx.GraphProto, names: Mapping[str, str]) -> None:
 
 
 def _rename_constants(graph: onnx.GraphProto, variables: Set[str]) -> None:
-    """Call what is no variable ``<the first node of its>/<input of it>``, and sort all by name.
+    """Name each constant that is no variable ``<its first node>/<input of this node>``, and sort all by name.
 
-    tf2onnx takes names and order from a set, so that they would be others in each export.
+    The names and the order of tf2onnx come from a set, and would differ in each export.
     """
     made = {constant.name for constant in graph.initializer} - variables
     names: dict[str, str] = {}

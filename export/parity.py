@@ -1,13 +1,13 @@
 """The publish gate: a format is published only if it agrees with TensorFlow, tensor by tensor and step by step.
 
-Every step of a graph starts from the state that TensorFlow has. A graph of several steps is compared so in the state
-after its first step, and then all its steps with that one repeated, and with y of the graph of one step. TensorFlow
-computes in float64, and whole runs in float32; on the CPU, since a GPU would round the factors of a float32 product to
-TF32. So the error of the graph is measured and nothing else: left to itself over many steps one rounding can grow, and
-TensorFlow with XLA and TensorFlow without part just as far from each other.
+Every step of a graph starts from TensorFlow's state. Of a graph of several steps, the state after the first step is
+compared with TensorFlow; then all steps are compared with the first step repeated, and with y of the graph of one step.
+TensorFlow computes a step in float64, and whole runs in float32; always on the CPU, since a GPU rounds the factors of a
+float32 product to TF32. So only the error of the graph is measured: over many steps from its own states, one rounding
+error can grow, just as TensorFlow with XLA differs from TensorFlow without XLA.
 
-A quantised graph has other numbers by intent. No bit may differ all the same, and left to itself it may not get more
-bits wrong than TensorFlow, at any size.
+The numbers of a quantised graph differ on purpose. Still no bit may differ; and from its own states the graph may not
+output more wrong bits than TensorFlow, at any size.
 """
 
 import copy
@@ -27,13 +27,13 @@ from ntm.tasks.task import Size, Task, corners, describe, draw
 from ntm.training.devices import full_float32
 
 TOLERANCE = 1e-5
-_ROUNDING = 1e-3  # no rounding was seen to grow beyond this in a step
+_ROUNDING = 1e-3  # the largest growth of rounding in a step that was ever measured is below this
 LEAST_STEPS = 1000
-# Sequences side by side in a comparison, and of each size that a quantised graph is tested on.
+# The sequences side by side in a comparison; and the sequences of each size that a quantised graph is tested on.
 _SIDE_BY_SIDE, SEQUENCES = 4, 8
-# Sizes beyond the training's are compared up to so many steps.
+# Sizes beyond those of the training are compared up to this many steps.
 _MOST_STEPS = 500
-# Steps of a trajectory of fixed sizes, of which the states may be large.
+# The steps of a trajectory of fixed sizes, whose states may be large.
 _AT_A_TIME = 64
 
 Tensors = Mapping[str, np.ndarray]
@@ -42,15 +42,15 @@ Graph = Callable[[Tensors], Tensors]
 
 @dataclasses.dataclass
 class Agreement:
-    """How far a graph has strayed from TensorFlow.
+    """The differences between a graph and TensorFlow.
 
     Attributes:
-        tolerance: how far a tensor may stray, None where only bits count.
-        steps: the steps compared.
-        difference: the largest difference by output, of those compared: absolute, and relative to numbers above 1.
-        differing_bits: the output bits, y > 0.5 in the output phase, that differ; but for those of which TensorFlow's
-            y is within the tolerance of 0.5, where rounding decides.
-        wrong_bits: the output bits that the graph gets wrong beyond those that TensorFlow does, by size, where counted.
+        tolerance: the largest difference allowed; None if only bits count.
+        steps: the number of compared steps.
+        difference: the largest difference, by output; absolute, and relative for numbers above 1.
+        differing_bits: the number of output bits, y > 0.5 in the output phase, that differ. A bit does not count if
+            TensorFlow's y is within the tolerance of 0.5, since rounding decides it.
+        wrong_bits: the number of wrong output bits beyond those of TensorFlow, by size; empty if not counted.
     """
 
     tolerance: float | None = TOLERANCE
@@ -61,26 +61,27 @@ class Agreement:
 
     @property
     def holds(self) -> bool:
-        """No bit differs or is wrong, and no tensor strays too far."""
+        """Whether no bit differs or is wrong, and no difference exceeds the tolerance."""
         tolerance = np.inf if self.tolerance is None else self.tolerance
-        close = all(difference <= tolerance for difference in self.difference.values())  # a NaN is not
+        close = all(difference <= tolerance for difference in self.difference.values())  # False for NaN
         return close and self.differing_bits == 0 and not any(self.wrong_bits.values())
 
     @property
     def only_rounding(self) -> bool:
-        """Whether no bit differs or is wrong, and a tensor strays no farther than what rounding may grow to."""
+        """Whether no bit differs or is wrong, and all differences may come from rounding."""
         bits = self.differing_bits or any(self.wrong_bits.values())
-        return not bits and all(difference <= _ROUNDING for difference in self.difference.values())  # a NaN is not
+        return not bits and all(difference <= _ROUNDING for difference in self.difference.values())  # False for NaN
 
     def note(self, name: str, expected: np.ndarray, actual: np.ndarray) -> None:
-        """Take two values of an output into account."""
-        # Where a head stays for long after the sequence the memory grows beyond 100, where floats are 1e-5 apart.
+        """Compare two values of an output."""
+        # If a head stays at a location after the sequence, the memory there grows beyond 100, where floats are 1e-5
+        # apart.
         scale = np.maximum(np.abs(expected), 1.0)
         difference = np.max(np.abs(expected - actual) / scale) if expected.shape == actual.shape else np.inf
         self.difference[name] = float(np.maximum(self.difference.get(name, 0.0), difference))  # a NaN stays
 
     def note_y(self, expected: np.ndarray, actual: np.ndarray, counts: np.ndarray | slice = slice(None)) -> None:
-        """Take two values of y into account, and the bits of those that count."""
+        """Compare two values of y, and the bits at the steps that count."""
         self.note(Y, expected, actual)
         if expected.shape == actual.shape:
             differs = ((expected > 0.5) != (actual > 0.5)) & (np.abs(expected - 0.5) > TOLERANCE)
@@ -89,14 +90,14 @@ class Agreement:
 
 @dataclasses.dataclass(frozen=True)
 class Trajectory:
-    """What TensorFlow makes of a batch of sequences of a task.
+    """The results of TensorFlow for a batch of sequences of a task.
 
     Attributes:
-        sequences: the inputs of each, ``[T', I]``.
-        x: all of them, ``[T, B, I]``; with zeros behind where a graph takes more steps than they have.
-        counts: ``[T, B]``, whether the output counts.
+        sequences: the inputs of each sequence, ``[T', I]``.
+        x: the inputs of all sequences, ``[T, B, I]``; with zeros behind them if a graph has more steps.
+        counts: whether the output counts, ``[T, B]``.
         y: ``[T, B, O]``.
-        adds: ``[T, B, K, M]``; None of a network without heads.
+        adds: ``[T, B, K, M]``; None for a network without heads.
         states: the T + 1 states before each step and after the last, by the name of the input.
     """
 
@@ -113,12 +114,12 @@ class Candidate:
     """A graph to be compared with TensorFlow.
 
     Attributes:
-        name: what the table calls it.
-        metadata: what it says of itself.
-        compare: compares it with a trajectory and notes what it finds.
-        start: the initial state, if it brings one.
-        quantised: the graph of a step, if its numbers are other than TensorFlow's by intent.
-        sizes: B and N, if it takes no others.
+        name: its name in the table.
+        metadata: its metadata.
+        compare: the function that compares it with a trajectory and adds the differences to an ``Agreement``.
+        start: its initial state, if the format contains one.
+        quantised: the graph of a step, if it is quantised.
+        sizes: B and N, if they are fixed.
     """
 
     name: str
@@ -131,12 +132,12 @@ class Candidate:
 
 @dataclasses.dataclass(frozen=True)
 class KnownAnswer:
-    """Steps of TensorFlow that were written down, to be compared with TensorFlow as every graph is.
+    """Recorded steps of TensorFlow, to be compared with TensorFlow like a graph.
 
     Attributes:
-        name: what the table calls them.
-        sizes: those of the graphs that they are for; None for graphs of open sizes.
-        steps: the inputs and the outputs of each, by name.
+        name: its name in the table.
+        sizes: the sizes of the graphs that it is for; None for graphs of open sizes.
+        steps: the inputs and the outputs of each step, by name.
     """
 
     name: str
@@ -160,30 +161,30 @@ def prove(
     candidates: Iterable[Candidate],
     answers: Iterable[KnownAnswer] = (),
 ) -> dict[str, Agreement]:
-    """Compare graphs with TensorFlow on sequences of a task, until ``LEAST_STEPS`` were compared.
+    """Compare graphs with TensorFlow on sequences of a task, for ``LEAST_STEPS`` steps or more.
 
     Args:
-        network: the network. TensorFlow computes it in float64: in float32 it is itself wrong by up to the tolerance,
-            where heads use content addressing with a large strength and sharpen a lot.
-        task: what it was trained on.
+        network: the network. TensorFlow computes it in float64, since in float32 its own error reaches the tolerance if
+            heads use content addressing with a large strength and sharpen a lot.
+        task: the task that the network was trained on.
         trained: the sizes of the training.
         candidates: the graphs.
-        answers: steps that the graphs of a step are compared with too.
+        answers: known answers, with which the graphs of a step are compared too.
 
     Returns:
-        What was found by graph; and by known answer where one is not what TensorFlow computes.
+        The differences by graph; and by known answer if an answer differs from TensorFlow.
     """
     candidates, compared = list(candidates), sizes_to_compare(task, trained)
     agreements = {c.name: Agreement(None if c.quantised else TOLERANCE) for c in candidates}
     reference = _in_float64(network)
     for sizes in dict.fromkeys(candidate.sizes for candidate in candidates):
-        alike = [candidate for candidate in candidates if candidate.sizes == sizes]
-        least, rng = max(candidate.metadata.unroll for candidate in alike), np.random.default_rng(0)
+        group = [candidate for candidate in candidates if candidate.sizes == sizes]
+        least, rng = max(candidate.metadata.unroll for candidate in group), np.random.default_rng(0)
         fitting = _fitting(network, task, compared, sizes) or compared[:1]
         rounds = -(-LEAST_STEPS // sum(map(task.steps, fitting)))
         for size in fitting * rounds:
             for trajectory in _trajectories(network, reference, task, size, rng, sizes, least):
-                for candidate in alike:
+                for candidate in group:
                     candidate.compare(trajectory, agreements[candidate.name])
     for candidate in candidates:
         if candidate.start is not None:
@@ -204,7 +205,7 @@ def prove(
 def write_down(
     network: Network, task: Task, size: Size, times: Sequence[int], sizes: Sizes
 ) -> list[tuple[Tensors, Tensors]]:
-    """The inputs and the outputs of steps of TensorFlow at these times, by name, over sequences of a size."""
+    """The inputs and the outputs of TensorFlow at these steps of sequences of a size, by name."""
     reference = _in_float64(network)
     steps: list[tuple[Tensors, Tensors]] = []
     at = itertools.count()
@@ -219,7 +220,7 @@ def write_down(
 def _compare_answer(
     answer: KnownAnswer, reference: Graph, candidates: Iterable[Candidate], agreements: Mapping[str, Agreement]
 ) -> Agreement:
-    """Compare steps that were written down with TensorFlow, and the graphs of a step with them."""
+    """Compare a known answer with TensorFlow, and the graphs of a step with the known answer."""
     agreement = Agreement()
     for inputs, outputs in answer.steps:
         expected = reference(inputs)
@@ -249,16 +250,16 @@ def compare_steps(trajectory: Trajectory, agreement: Agreement, step: Graph) -> 
 def compare_chunks(
     trajectory: Trajectory, agreement: Agreement, *, chunk: Graph, first: Graph, step: Graph, unroll: int
 ) -> None:
-    """Compare a graph of U steps, of x ``[U, B, I]``: its first step with TensorFlow, and all with that repeated.
+    """Compare a graph of U steps, of x ``[U, B, I]``: its first step with TensorFlow, and all with the first repeated.
 
     All chunks of the trajectory run side by side.
 
     Args:
-        trajectory: what TensorFlow makes.
-        agreement: where it is noted.
+        trajectory: the results of TensorFlow.
+        agreement: the differences so far; this function adds to them.
         chunk: the graph.
-        first: its first step, as far as the next state goes.
-        step: a graph of one step that was compared, for the y of a state.
+        first: the first step of the graph, without y.
+        step: the graph of one step, which was compared with TensorFlow; it computes y.
         unroll: U.
     """
     steps = len(trajectory.x)
@@ -292,7 +293,7 @@ def _note_state(agreement: Agreement, expected: Tensors, outputs: Tensors) -> No
 
 
 def _next_state(outputs: Tensors, state: Tensors) -> dict[str, np.ndarray]:
-    """The state to go on from, of what a step gives."""
+    """The next state, from the outputs of a step."""
     return {name: outputs[next_name(name)] for name in state}
 
 
@@ -309,7 +310,7 @@ def locations_for(network: Network, task: Task, size: Size) -> int:
 
 
 def _fitting(network: Network, task: Task, compared: Iterable[Size], sizes: Sizes | None) -> list[Size]:
-    """Those that N is large enough for, if it is fixed."""
+    """The sizes that need no more memory locations than a fixed N."""
     n = None if sizes is None else sizes.locations
     return [size for size in compared if n is None or locations_for(network, task, size) <= n]
 
@@ -317,14 +318,14 @@ def _fitting(network: Network, task: Task, compared: Iterable[Size], sizes: Size
 def count_wrong_bits(
     network: Network, task: Task, step: Graph, compared: Iterable[Size], sizes: Sizes | None = None
 ) -> dict[str, int]:
-    """Let a graph of one step run free; the bits that it gets wrong beyond those that TensorFlow does, by size.
+    """Run a graph of one step from its own states; returns the wrong bits beyond those of TensorFlow, by size.
 
     Args:
         network: the network.
-        task: what it was trained on.
+        task: the task that the network was trained on.
         step: the graph.
-        compared: the sizes of the sequences; those that a fixed N is too small for are left out.
-        sizes: B and N of the graph, if it takes no others.
+        compared: the sizes of the sequences; sizes that need more than a fixed N are left out.
+        sizes: B and N of the graph, if they are fixed.
     """
     at_once, locations = sizes or (SEQUENCES, None)
     excess = {}
@@ -349,7 +350,7 @@ def count_wrong_bits(
 
 
 def _in_float64(network: Network) -> Graph:
-    """One step as TensorFlow computes it in float64; what it takes and returns is float32 all the same."""
+    """One step that TensorFlow computes in float64, with float32 inputs and outputs."""
     exact = copy.copy(network)
     exact.layers, exact.output = [_cast(layer) for layer in network.layers], _cast(network.output)
     step = tf.function(step_function(exact).python_function, autograph=False)
@@ -373,7 +374,7 @@ def _as_graph(step: Callable[..., Mapping[str, tf.Tensor]]) -> Graph:
 
 
 def table(agreements: Mapping[str, Agreement]) -> str:
-    """The largest differences, one row a graph; a Markdown table that is easy to read as it stands."""
+    """The largest differences as a Markdown table, one row per graph."""
     names = dict.fromkeys(name for found in agreements.values() for name in found.difference)
     rows: list[tuple[str, ...]] = [("graph", "steps", *names, "differing bits", "wrong bits")]
     for graph, found in agreements.items():
@@ -394,9 +395,9 @@ def _trajectories(  # noqa: PLR0917
     sizes: Sizes | None = None,
     least_steps: int = 1,
 ) -> Iterator[Trajectory]:
-    """What TensorFlow makes of sequences of a size, in so many steps at least.
+    """The results of TensorFlow for sequences of a size, with at least ``least_steps`` steps.
 
-    It is one trajectory, or one after the other where B and N are fixed.
+    It is one trajectory; or several, one after the other, if B and N are fixed.
     """
     side_by_side, locations = (_SIDE_BY_SIDE, None) if sizes is None else sizes
     batch = draw(task, rng, side_by_side, size)

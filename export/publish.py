@@ -1,4 +1,4 @@
-"""Publishing: formats are written beside their folder, proven equal to TensorFlow, then moved into place at once."""
+"""Publishing: formats are written to a temporary folder, proven equal to TensorFlow, then moved into place at once."""
 
 import contextlib
 import dataclasses
@@ -16,8 +16,9 @@ from ntm.export import card, known_answer, native, onnx_format, options, runtime
 from ntm.export import fixed as of_fixed
 from ntm.export.compiler import Machine
 from ntm.export.parity import Agreement, Candidate, prove, table
-from ntm.export.source import LOCATIONS, Source
-from ntm.runtime.metadata import Metadata, MetadataError, StateTensor
+from ntm.export.source import Source
+from ntm.models import NTMConfig
+from ntm.runtime.metadata import Metadata, MetadataError
 from ntm.tasks.catalogue import recorded
 from ntm.tasks.task import Task, check_fits, check_size, corners
 from ntm.training.devices import full_float32
@@ -25,8 +26,8 @@ from ntm.training.run import TrainedRun, load_run
 
 __all__ = ["FORMATS", "DisagreementError", "publish", "table", "verify"]
 
-# A format is a module with FILES, the names it takes in the folder; write(source, folder); candidates(folder), what it
-# finds of itself there; and describe(source, folder), what the model card says of it.
+# A format is a module with FILES, its names in the folder; write(source, folder); candidates(folder), its graphs in the
+# folder, to be compared with TensorFlow; and describe(source, folder), its section of the model card.
 FORMATS = dict(zip(options.FORMATS, (onnx_format, savedmodel, tflite, triton, web, native), strict=True))
 
 
@@ -34,15 +35,15 @@ class DisagreementError(ExportError):
     """A graph disagrees with TensorFlow; the message is one line."""
 
     def __init__(self, agreements: Mapping[str, Agreement], *, converged: bool = True) -> None:
-        strayed = {graph: found for graph, found in agreements.items() if not found.holds}
-        graphs = ", ".join(f"{graph} ({_shortly(found)})" for graph, found in strayed.items())
+        different = {graph: found for graph, found in agreements.items() if not found.holds}
+        graphs = ", ".join(f"{graph} ({_shortly(found)})" for graph, found in different.items())
         if not converged:
             super().__init__(
                 "the network has not converged and is numerically unstable, so that no export equals TensorFlow: "
                 f"{graphs}; train it until it converges, with a smaller --learning-rate if its loss grows"
             )
             return
-        rounding = all(found.only_rounding for found in strayed.values())
+        rounding = all(found.only_rounding for found in different.values())
         advice = (
             "; no bit differs, but the network magnifies rounding: train it with --sharpness-penalty 1e-3, or longer"
         )
@@ -72,38 +73,38 @@ def publish(
     model_name: str | None = None,
     replace: bool = False,
 ) -> dict[str, Agreement]:
-    """Export a run to a folder, which at every moment is absent, or whole and proven.
+    """Export a run to a folder. At every moment the folder is absent, or complete and proven.
 
     Args:
         run: the run folder of a training, or the trained network.
         folder: the folder to make.
         formats: names of ``FORMATS``.
-        task: what the network was trained on; it need not be given if it is built in.
+        task: the task that the network was trained on; a built-in task need not be given.
         unroll: U, the steps in ``unrolled.onnx``.
-        memory_locations: N of a sequence that Triton keeps and of a native library; by default 128, or the network's
-            own if that is more.
+        memory_locations: N of a sequence in Triton and of a native library; by default 128, or the network's own if
+            that is more.
         batch_size: B of a native library.
-        target: the system that a native library is for, as compilers call it, such as ``aarch64-linux-gnu``; by default
-            this one.
-        cpu: the processor that it is for, as the compiler calls it, such as ``x86-64-v3``, or ``native``; by default
+        target: the compiler's name of the system of a native library, such as ``aarch64-linux-gnu``; by default this
+            system.
+        cpu: the compiler's name of the processor of a native library, such as ``x86-64-v3`` or ``native``; by default
             every processor of the architecture.
-        fixed: B and N of steps that take no other sizes, such as ``[(1, 128)]``; B alone of a network without a memory.
-            Each of them is a folder ``fixed/<B>x<N>`` with the formats but Triton's.
-        model_name: what the model is called; by default as the folder.
-        replace: whether an export that is there already is replaced.
+        fixed: B and N of further steps of fixed sizes, such as ``[(1, 128)]``; B alone for a network without a memory.
+            Each becomes a folder ``fixed/<B>x<N>`` with the formats ONNX, SavedModel and TF-Lite.
+        model_name: the name of the model; by default that of the folder.
+        replace: whether to replace an existing export.
 
     Returns:
-        What was measured, by graph.
+        The differences from TensorFlow, by graph.
 
     Raises:
         RunError: the run cannot be read.
-        TaskError: the task is not built in and not given, or another one is given.
+        TaskError: the task is not built in and not given, or another task is given.
         ExportError: an argument cannot be used, or the folder is not free.
         FileError: the folder cannot be made.
         DisagreementError: a graph disagrees with TensorFlow; nothing was published.
 
     Warns:
-        UserWarning: the network has not converged, or a quantised graph is not as good.
+        UserWarning: the network has not converged, or a quantised graph was left out.
     """
     folder = pathlib.Path(folder).absolute()
     unknown = sorted(set(formats) - set(FORMATS))
@@ -115,7 +116,7 @@ def publish(
     _check_free(folder, replace)
     trained, learned = _load(run, task)
     least = trained.network.config.least_locations
-    locations = memory_locations or max(LOCATIONS, trained.network.config.memory_locations)
+    locations = memory_locations or max(NTMConfig.memory_locations, trained.network.config.memory_locations)
     source = Source(
         trained,
         learned,
@@ -148,10 +149,10 @@ def publish(
                 (staged / candidate.name).unlink()
                 warnings.warn(f"not published, since not as good: {candidate.name} ({_shortly(found)})", stacklevel=2)
         _demand(agreements, trained)
-        said = [FORMATS[name].describe(source, staged) for name in formats]
-        said += of_fixed.describe(staged, formats, sizes)
-        said += runtimes.describe([path.name for path in staged.iterdir()])
-        text = card.text(source, said, known_answer.describe(staged), agreements)
+        sections = [FORMATS[name].describe(source, staged) for name in formats]
+        sections += of_fixed.describe(staged, formats, sizes)
+        sections += runtimes.describe([path.name for path in staged.iterdir()])
+        text = card.text(source, sections, known_answer.describe(staged), agreements)
         (staged / options.CARD).write_text(text, encoding="utf-8")
     return agreements
 
@@ -162,16 +163,16 @@ def verify(
     """Prove an export again.
 
     Args:
-        run: the run folder that it was exported from, or the trained network.
+        run: the run folder that was exported, or the trained network.
         folder: the export.
-        task: what the network was trained on; it need not be given if it is built in.
+        task: the task that the network was trained on; a built-in task need not be given.
 
     Returns:
-        What was measured, by graph.
+        The differences from TensorFlow, by graph.
 
     Raises:
         RunError: the run cannot be read.
-        TaskError: the task is not built in and not given, or another one is given.
+        TaskError: the task is not built in and not given, or another task is given.
         ExportError: a graph cannot be read, or was exported from another checkpoint.
         DisagreementError: a graph disagrees with TensorFlow.
     """
@@ -184,34 +185,33 @@ def verify(
         raise ExportError(f"{folder} is not an export: there is no model in it")
     trained, learned = _load(run, task)
     for candidate in candidates:
-        said = candidate.metadata
-        if said.checkpoint_sha256 != trained.checkpoint_sha256:
+        metadata = candidate.metadata
+        if metadata.checkpoint_sha256 != trained.checkpoint_sha256:
             raise ExportError(f"{candidate.name} in {folder} was exported from another checkpoint")
-        source = Source(trained, learned, said.model_name, sizes=candidate.sizes)
-        if not _same(said, source.metadata(said.graph, unroll=said.unroll)):
+        source = Source(trained, learned, metadata.model_name, sizes=candidate.sizes)
+        if not _same(metadata, source.metadata(metadata.graph, unroll=metadata.unroll)):
             raise ExportError(f"what {candidate.name} in {folder} says of itself is not what the run holds")
     agreements = _measure(trained, learned, candidates, folder)
     _demand(agreements, trained)
     return agreements
 
 
-def _same(said: Metadata, expected: Metadata) -> bool:
-    """Whether two say the same; the numbers of the initial state may differ by what two processors make of them."""
-    if dataclasses.replace(said, state=expected.state) != expected or list(said.state) != list(expected.state):
+def _same(actual: Metadata, expected: Metadata) -> bool:
+    """Whether two metadata are equal; the numbers of the initial state may differ by rounding."""
+    if dataclasses.replace(actual, state=expected.state) != expected or list(actual.state) != list(expected.state):
         return False
-    return all(_close(tensor, expected.state[name]) for name, tensor in said.state.items())
+    pairs = zip(actual.state.values(), expected.state.values(), strict=True)
+    return all(
+        ours.shape == theirs.shape and _are_close(ours.first, theirs.first) and _are_close(ours.beyond, theirs.beyond)
+        for ours, theirs in pairs
+    )
 
 
-def _close(said: StateTensor, expected: StateTensor) -> bool:
-    alike = said.shape == expected.shape and _are_close(said.first, expected.first)
-    return alike and _are_close(said.beyond, expected.beyond)
-
-
-def _are_close(said: Any, expected: Any) -> bool:
-    """Numbers may differ a little; what is no numbers may not."""
-    if isinstance(said, tuple) and isinstance(expected, tuple):
-        return np.shape(said) == np.shape(expected) and np.allclose(said, expected, rtol=1e-6)
-    return bool(said == expected)
+def _are_close(actual: Any, expected: Any) -> bool:
+    """Whether two values are equal; the numbers of tuples may differ by rounding."""
+    if isinstance(actual, tuple) and isinstance(expected, tuple):
+        return np.shape(actual) == np.shape(expected) and np.allclose(actual, expected, rtol=1e-6)
+    return bool(actual == expected)
 
 
 @full_float32()
@@ -233,7 +233,7 @@ def _load(run: str | os.PathLike[str] | TrainedRun, given: Task | str | None) ->
 
 
 def _check_fits(trained: TrainedRun, task: Task) -> None:
-    """Refuse a task that has other sizes than the training had: its file may have changed since."""
+    """Refuse a task whose sizes differ from those of the training, since its file may have changed."""
     network = trained.network.config
     check_fits(task, "the network", network.input_size, network.output_size)
     for size in corners(trained.config.training.ranges):
@@ -243,7 +243,7 @@ def _check_fits(trained: TrainedRun, task: Task) -> None:
 def _measure(
     trained: TrainedRun, task: Task, candidates: Iterable[Candidate], folder: pathlib.Path
 ) -> dict[str, Agreement]:
-    """Compare what is in a folder with TensorFlow.
+    """Compare the graphs and the known answers in a folder with TensorFlow.
 
     Raises:
         ExportError: a known answer cannot be read.
@@ -264,7 +264,7 @@ def _demand(agreements: Mapping[str, Agreement], trained: TrainedRun) -> None:
 
 
 def _check_free(folder: pathlib.Path, replace: bool) -> None:
-    """Refuse a folder that exists, unless it may be replaced and holds nothing but an export."""
+    """Refuse an existing folder, unless it may be replaced and holds nothing but an export."""
     if not folder.parent.is_dir():
         raise ExportError(f"{folder.parent} is not a folder")
     if not (folder.exists() or folder.is_symlink()):
@@ -284,17 +284,17 @@ def _check_free(folder: pathlib.Path, replace: bool) -> None:
 
 @contextlib.contextmanager
 def _staged(folder: pathlib.Path, replace: bool) -> Iterator[pathlib.Path]:
-    """A folder to fill, which takes the place of ``folder`` when the block ends without an exception."""
+    """A folder to fill, which becomes ``folder`` when the block ends without an exception."""
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.", ignore_cleanup_errors=True) as name:
         staged, replaced = pathlib.Path(name, "new"), pathlib.Path(name, "old")
-        staged.mkdir()  # within the temporary folder, which is nobody else's to read
+        staged.mkdir()  # other users cannot read the temporary folder around it
         yield staged
-        _check_free(folder, replace)  # once more: it took its time
+        _check_free(folder, replace)  # again: the folder may have appeared during the block
         try:
             if folder.exists():
                 folder.rename(replaced)
             staged.rename(folder)
-        except BaseException:  # a signal may come between the two
+        except BaseException:  # a signal may come between the two renames
             if replaced.exists() and not folder.exists():
                 replaced.rename(folder)
             raise

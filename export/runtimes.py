@@ -1,4 +1,4 @@
-"""Which file is right in which runtime: what ``benchmarks/portability.py`` has measured, and the model cards say."""
+"""The runtimes that compute each file correctly, as measured by ``benchmarks/portability.py``, for the model cards."""
 
 from collections.abc import Collection
 
@@ -12,7 +12,7 @@ _EVERYWHERE = (
     "ONNX reference evaluator",
     "OpenVINO",
 )
-# The runtimes that computed a file as TensorFlow does, for every network that was tried: not one bit differed.
+# The runtimes that gave every output bit of TensorFlow, for every network of the measurement.
 RIGHT: dict[str, tuple[str, ...]] = {
     FILES[STEP]: (*_EVERYWHERE, "tract", "IREE", "TVM", "tinygrad", "MNN"),
     FILES[UNROLLED]: (*_EVERYWHERE, "IREE"),
@@ -34,7 +34,7 @@ the others."""
 
 
 def describe(files: Collection[str]) -> list[str]:
-    """What the model card says of these files: a section, if there are such files."""
+    """The section of the model card about these files; empty without such files."""
     rows = [(f"`{file}`", ", ".join(runtimes)) for file, runtimes in RIGHT.items() if file in files]
     table = text.table([("file", "gives every output bit of TensorFlow in"), *rows], left=2)
     return [_CARD.format(table=table, openvino=_OPENVINO if FILES[STEP] in files else "")] if rows else []

@@ -1,4 +1,4 @@
-"""SavedModel: ``savedmodel/1``, a versioned folder that TensorFlow Serving serves as it lies.
+"""SavedModel: ``savedmodel/1``, a versioned folder for TensorFlow Serving.
 
 Its signatures are ``serving_default``, whole sequences; ``step``, one time step with its state in and out; and
 ``initial_state``. ``tf.saved_model.load`` alone loads it, without this package.
@@ -19,20 +19,20 @@ from ntm.models import Network, State
 from ntm.runtime.metadata import Metadata
 
 FILES = ("savedmodel",)
-_DEFAULT, _STEP = "serving_default", "step"  # signatures: the one that is taken where none is named; a time step
+_DEFAULT, _STEP = "serving_default", "step"  # the default signature, and the signature of a time step
 _VERSION = pathlib.Path("savedmodel", "1")
-_METADATA = _VERSION / "assets.extra" / "metadata.json"  # where a SavedModel keeps what TensorFlow does not read
+_METADATA = _VERSION / "assets.extra" / "metadata.json"  # TensorFlow ignores assets.extra
 
 _CARD = """\
 ### SavedModel
 
 `tf.saved_model.load("savedmodel/1").signatures` are `serving_default`, which takes whole sequences x, float32
-`[B, T, {inputs}]`, and gives y, alike `[B, T, {outputs}]`{locations}; `step`, one time step; and
-`initial_state`, which takes the numbers `batch_size` and `memory_locations`. TensorFlow lists what a signature gives in
-alphabetical order, so take it by name. tensorflowjs replaces the names of some outputs of `step` by `Identity:0`,
+`[B, T, {inputs}]`, and gives y, float32 `[B, T, {outputs}]`{locations}; `step`, one time step; and
+`initial_state`, which takes the numbers `batch_size` and `memory_locations`. TensorFlow lists the outputs in
+alphabetical order, so take them by name. tensorflowjs replaces the names of some outputs of `step` by `Identity:0`,
 `Identity_1:0` and so on. The number is the place of the output in alphabetical order, from 0: {alphabetical}.
 
-The metadata is `assets.extra/metadata.json`. TensorFlow Serving serves the folder as it lies:
+The metadata is `assets.extra/metadata.json`. TensorFlow Serving serves the folder:
 
 ```sh
 tensorflow_model_server --rest_api_port=8501 --model_name=ntm --model_base_path="$PWD/savedmodel"
@@ -44,8 +44,8 @@ def write(source: Source, folder: pathlib.Path) -> None:
     """Write the SavedModel."""
     network = source.run.network
     module = tf.Module()
-    module.network = network  # what a function uses must belong to what is saved
-    if source.sizes is not None:  # one signature alone: converters take no more
+    module.network = network  # TensorFlow saves only variables of the module
+    if source.sizes is not None:  # converters take a single signature
         signatures = {_DEFAULT: step_function(network, source.sizes)}
     else:
         signatures = {
@@ -59,22 +59,21 @@ def write(source: Source, folder: pathlib.Path) -> None:
 
 
 def describe(source: Source, _: pathlib.Path) -> str:
-    """What the model card says."""
+    """The section of the model card."""
     config = source.run.network.config
     zeros = [0.0] * config.input_size
     locations = "" if config.fixed_locations else ", with N = T or more"
     return _CARD.format(
         alphabetical=", ".join(f"`{name}`" for name in sorted(outputs(config))),
         locations=locations,
-        inputs=config.input_size,
-        outputs=config.output_size,
         first=[1.0, *zeros[1:]],
         second=zeros,
+        **source.card_numbers,
     )
 
 
 def candidates(folder: pathlib.Path, sizes: Sizes | None = None) -> list[parity.Candidate]:
-    """What was written, to be compared with TensorFlow; nothing where nothing was written."""
+    """The written signatures, to be compared with TensorFlow."""
     if not (folder / FILES[0]).exists():
         return []
     metadata = Metadata.from_props(json.loads((folder / _METADATA).read_text(encoding="utf-8")))
@@ -85,7 +84,7 @@ def candidates(folder: pathlib.Path, sizes: Sizes | None = None) -> list[parity.
         return {name: tensor.numpy() for name, tensor in outputs.items()}
 
     def compare_runs(trajectory: parity.Trajectory, agreement: parity.Agreement) -> None:
-        """Each sequence with that by the other two signatures, of which the step is compared with TensorFlow."""
+        """Compare each sequence with steps of the other two signatures; these are compared with TensorFlow."""
         for sequence in trajectory.sequences:
             locations = metadata.memory_locations
             if not metadata.fixed_locations:

@@ -1,21 +1,19 @@
-"""Seal graphs anew that somebody changed on purpose: the runtime refuses a file whose checksum is not its own.
+"""Sealing graphs that the user has changed: the runtime refuses a file whose checksum does not fit.
 
-Nothing is compared here, so nothing proves the changed graphs equal to TensorFlow any more. The model card says so from
-then on.
+The changed graphs are not compared with TensorFlow, and the model card says so from then on.
 """
 
 import os
 import pathlib
 import re
 
-import onnxruntime
-
-from ntm.errors import ExportError, ModelError, explaining
+from ntm.errors import ExportError, explaining
 from ntm.export.options import CARD
 from ntm.files import atomic_output, write_all
 from ntm.runtime import folder as model_folder
 from ntm.runtime import onnx_file
 from ntm.runtime.metadata import FILES, STEP
+from ntm.runtime.onnxruntime_session import OnnxruntimeSession
 
 _SECTION = "\n## Changed after the export\n"
 _NOTE = """
@@ -25,18 +23,18 @@ TensorFlow: what this card says of them was measured before. `ntm-export RUN --c
 
 
 def seal(folder: str | os.PathLike[str]) -> list[str]:
-    """Seal the changed graphs of a model, each file whole or not at all, and note in the model card which they are.
+    """Seal the changed graphs of a model, and list them in the model card.
 
     Args:
-        folder: that of an export; what ``ntm.load`` reads of it.
+        folder: the folder of an export.
 
     Returns:
-        The names of the files that were sealed; none if the seals of all held.
+        The names of the sealed files; none if all seals were valid.
 
     Raises:
-        ModelError: it is not the folder of a model, or not any more: its metadata or the names, types or shapes of its
-            inputs and outputs are others, or onnxruntime cannot load a graph. Nothing was written.
-        ExportError: what to write is no folder of files.
+        ModelError: the files are no longer a model: metadata, or names, types or shapes of inputs or outputs have
+            changed, or onnxruntime cannot load a graph. Nothing was written.
+        ExportError: ``folder`` is not a folder.
         FileError: a file cannot be written.
     """
     folder = pathlib.Path(folder)
@@ -49,10 +47,10 @@ def seal(folder: str | os.PathLike[str]) -> list[str]:
         return []
     model_folder.checked_folder(folder, graphs)
     for graph in changed:
-        _check_loads(graph)
+        OnnxruntimeSession(graph, threads=1).prepare()
     names = [graph.path.name for graph in changed]
     with explaining(f"cannot write {folder}"):
-        _note(folder / CARD, names)  # first: a file that is sealed anew has its note
+        _note(folder / CARD, names)  # first, so that every newly sealed file is listed
         for graph in changed:
             with atomic_output(graph.path) as file:
                 write_all(file, graph.content)
@@ -60,7 +58,7 @@ def seal(folder: str | os.PathLike[str]) -> list[str]:
 
 
 def _read(folder: pathlib.Path, kind: str) -> model_folder.Graph:
-    """A graph with a seal that fits, whatever seal it has."""
+    """A graph of the folder with a valid seal, whether or not the file has one."""
     path = folder / FILES[kind]
     content = model_folder.read_bytes(path)
     try:
@@ -68,15 +66,6 @@ def _read(folder: pathlib.Path, kind: str) -> model_folder.Graph:
     except onnx_file.OnnxFileError:
         content = onnx_file.sealed(onnx_file.unsealed(content))
     return model_folder.checked_graph(path, kind, content)
-
-
-def _check_loads(graph: model_folder.Graph) -> None:
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4  # nothing but what ends the process
-    try:
-        onnxruntime.InferenceSession(graph.content, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # of several classes without a common base
-        raise ModelError(f"onnxruntime cannot load {graph.path}: {error}") from error
 
 
 def _note(card: pathlib.Path, names: list[str]) -> None:

@@ -1,15 +1,16 @@
-"""What is exported: a trained network, and how it is to be called and cut."""
+"""The source of an export: a trained network, its name, and the sizes of the graphs."""
 
 import dataclasses
 
 from ntm.export.compiler import ANY, Machine
+from ntm.export.controllers import NODES
 from ntm.export.options import DEFAULT_UNROLL
 from ntm.export.step import Sizes, initial_state
+from ntm.models import NTMCell, NTMConfig
 from ntm.runtime.metadata import BATCHED, SPARSE, STEP, UNROLLED, Metadata
 from ntm.tasks.task import Task
 from ntm.training.run import TrainedRun
 
-LOCATIONS = 128
 SPARSE_UNROLL = DEFAULT_UNROLL
 BATCHED_UNROLL = 11  # the steps of one block of ntm-copy: 5 bytes, the delimiter, 5 bytes
 
@@ -20,20 +21,20 @@ class Source:
 
     Attributes:
         run: the trained network.
-        task: what it was trained on.
-        model_name: what the model is called.
+        task: the task that the network was trained on.
+        model_name: the name of the model.
         unroll: U, the steps in ``unrolled.onnx``.
-        memory_locations: N of what is exported for one N only: a sequence that Triton keeps, and a native library.
+        memory_locations: N of the formats with a fixed N: a sequence in Triton, and a native library.
         batch_size: B of a native library.
-        machine: what a native library is for.
-        sizes: B and N of a step that takes no others; None where they are open.
+        machine: the machine of a native library.
+        sizes: B and N of a step of fixed sizes; None for open sizes.
     """
 
     run: TrainedRun
     task: Task
     model_name: str
     unroll: int = DEFAULT_UNROLL
-    memory_locations: int = LOCATIONS
+    memory_locations: int = NTMConfig.memory_locations
     batch_size: int = 1
     machine: Machine = ANY
     sizes: Sizes | None = None
@@ -43,13 +44,26 @@ class Source:
         return {STEP: 1, UNROLLED: self.unroll, SPARSE: SPARSE_UNROLL, BATCHED: BATCHED_UNROLL}[graph]
 
     @property
+    def card_numbers(self) -> dict[str, int]:
+        """The numbers that the cards of several formats name."""
+        config = self.run.network.config
+        unrolls = {"unroll": UNROLLED, "sparse_unroll": SPARSE, "batched_unroll": BATCHED}
+        sizes = {"inputs": config.input_size, "outputs": config.output_size}
+        return sizes | {name: self.steps(graph) for name, graph in unrolls.items()}
+
+    @property
     def graphs(self) -> tuple[str, ...]:
-        """The ONNX graphs of the network: those of several steps are for networks with heads, and for open sizes."""
-        several = self.run.network.config.heads and self.sizes is None
-        return (STEP, UNROLLED, SPARSE, BATCHED) if several else (STEP,)
+        """The ONNX graphs of the network.
+
+        The graphs of several steps are for open sizes, and for a Neural Turing Machine whose controller can be written
+        as nodes.
+        """
+        network = self.run.network
+        has_nodes = isinstance(network, NTMCell) and type(network.controller) in NODES
+        return (STEP, UNROLLED, SPARSE, BATCHED) if has_nodes and self.sizes is None else (STEP,)
 
     def metadata(self, graph: str = STEP, *, unroll: int | None = None) -> Metadata:
-        """What an exported graph says of itself; ``unroll`` is its U, if it is not as usual."""
+        """The metadata of an exported graph; ``unroll`` is its U, by default that of ``steps``."""
         network = self.run.network
         return Metadata(
             graph=graph,

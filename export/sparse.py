@@ -1,18 +1,18 @@
-"""Static unrolling for large memories and content addressing: a step writes only to what a write head looks at.
+"""Static unrolling for large memories and content addressing: a step writes only where a write head has weight.
 
-Write heads of a trained network look at a few locations; at all others their weights are so close to 0 that Eq.
-(3) and (4) change nothing there that matters. ``unrolled.onnx`` computes all of it, which is most of its
-work where there are many locations. Here a step takes out those at which the write heads of all sequences together
-look with more than ``NEGLIGIBLE``, erases, adds and computes the norms anew in these alone, and puts them back:
+The write heads of a trained network use a few locations; everywhere else their weights are so close to 0 that Eq. (3)
+and (4) change almost nothing. ``unrolled.onnx`` computes all locations, which is most of its work if there are many.
+Here a step takes out the locations where the write heads of all sequences together have a weight of more than
+``NEGLIGIBLE``. It erases, adds and computes the norms in these locations alone, and puts them back:
 
-* What it leaves out of a number m in the memory is at most ``NEGLIGIBLE`` (|m| + 1) a step: a sixteenth of what float32
-  may round away from a number as large as |m| + 1, and for an m near 0 far below the epsilon of Eq. (6). That holds for
-  any weighting: where heads look everywhere, or at NaN, everything is written, only slower than by ``unrolled.onnx``.
-* The sequences take out the same locations, as they write at the same step when they run side by side.
-* The memory lies in rows, so that one location is one piece: row b N + i is location i of sequence b.
-* What is read, and compared with the keys, is the whole memory.
+* The error of a number m in the memory is at most ``NEGLIGIBLE`` (|m| + 1) per step. This is a sixteenth of the largest
+  rounding error of float32 for |m| + 1, and for m near 0 far below the epsilon of Eq. (6). It holds for any weighting:
+  if heads use all locations, or if a weight is NaN, all locations are written, only slower than by ``unrolled.onnx``.
+* All sequences of a batch take out the same locations, since sequences that run side by side write at the same steps.
+* The memory is a matrix of rows, so that a location is contiguous: row b N + i is location i of sequence b.
+* Reading and content addressing use the whole memory.
 
-All else is as in ``unrolled.onnx``, and the same proof stands before publication (``ntm.export.parity``).
+The rest is as in ``unrolled.onnx``. ``ntm.export.parity`` proves the graph before its publication.
 """
 
 import numpy as np
@@ -27,7 +27,7 @@ from ntm.runtime.metadata import MEMORY, NEGLIGIBLE, WEIGHTS, next_name
 
 
 def unroll(cell: NTMCell, steps: int, opset: int) -> onnx.ModelProto:
-    """Write U steps of a network as a graph for large memories; it takes and returns what ``unrolled.unroll`` does."""
+    """Write U steps of a network as a graph for large memories; arguments and result as in ``unrolled.unroll``."""
     graph = Graph()
     sparse = _Sparse(graph, cell)
     rows, _ = sparse.unroll([state_after(cell.config, i, steps) for i in range(steps)])
@@ -36,18 +36,18 @@ def unroll(cell: NTMCell, steps: int, opset: int) -> onnx.ModelProto:
 
 
 def state_after(config: NTMConfig, step: int, steps: int) -> dict[str, str]:
-    """What the tensors of the state after a step are called within a graph of so many; the memory lies in rows."""
+    """The names of the tensors of the state after a step inside the graph; the memory is a matrix of rows."""
     return unrolled.state_after(config, step, steps) | {MEMORY: f"step_{step}/rows"}
 
 
 def as_state(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The state as the outputs have it, of what is so called."""
+    """The tensors of ``state_after`` with the axes of the graph's outputs."""
     rows, count = tensors[MEMORY], len(tensors[WEIGHTS])
     return tensors | {MEMORY: rows.reshape(count, -1, rows.shape[1]).transpose(0, 2, 1)}
 
 
 class _Sparse(BatchFirst):
-    """The memory in rows, ``[B * N, M]``, and their norms, which are carried along, ``[B * N]``."""
+    """The memory in rows, ``[B * N, M]``, and the norms of the rows, ``[B * N]``."""
 
     def __init__(self, graph: Graph, cell: NTMCell) -> None:
         super().__init__(graph, cell)
@@ -67,7 +67,7 @@ class _Sparse(BatchFirst):
         self._ones = graph.node("ConstantOfShape", writers, value=numpy_helper.from_array(np.array([1.0], np.float32)))
         zero = graph.constant("zero", 0, np.int64)
         starts = graph.node("Range", zero, graph.node("Squeeze", count), graph.node("Squeeze", locations))
-        self._starts = graph.reshape(starts, -1, 1)  # of each sequence in the rows, [B, 1]
+        self._starts = graph.reshape(starts, -1, 1)  # the first row of each sequence, [B, 1]
         moved = graph.node("Transpose", memory, perm=[0, 2, 1])
         rows = graph.node("Reshape", moved, graph.node("Concat", count, rest, axis=0))
         return rows, self._norm(rows, 1)
@@ -98,7 +98,7 @@ class _Sparse(BatchFirst):
         one, two = (graph.constant(f"axis_{axis}", [axis], np.int64) for axis in (1, 2))
         looked_at = graph.node("MatMul", self._ones, graph.node("Reshape", w_of_all, self._sizes_of_writing))  # [N]
         passed_over = graph.node("LessOrEqual", looked_at, graph.constant("negligible", NEGLIGIBLE))
-        active = graph.node("Not", passed_over)  # a sequence of NaN makes none of the others be left out
+        active = graph.node("Not", passed_over)  # NaN in one sequence leaves out no location of the others
         locations = graph.reshape(graph.node("NonZero", active), -1)  # [A]
         indices = graph.node("Add", self._starts, locations)  # [B, A]
         m = graph.node("Gather", rows, indices, axis=0)  # [B, A, M]

@@ -1,4 +1,4 @@
-"""One time step as a function of named tensors: what every format is made of, and what each is compared with."""
+"""One time step as a function of named tensors. Every format is made from it and compared with it."""
 
 import inspect
 from typing import Any, NamedTuple
@@ -7,15 +7,26 @@ import numpy as np
 import tensorflow as tf
 
 from ntm.models import Network, NetworkConfig, NTMConfig, Shape
-from ntm.runtime.metadata import ADDS, LOCATIONS, UNIFORM, StateTensor, X, Y, next_name
+from ntm.runtime.metadata import (
+    ADDS,
+    LOCATIONS,
+    UNIFORM,
+    StateTensor,
+    X,
+    Y,
+    input_shapes,
+    next_name,
+    output_shapes,
+    sized,
+)
 
 
 class Sizes(NamedTuple):
-    """The sizes of a step that takes no others.
+    """The sizes of a step of fixed sizes.
 
     Attributes:
         batch: B.
-        locations: N; None of a network without a memory.
+        locations: N; None for a network without a memory.
     """
 
     batch: int
@@ -24,32 +35,28 @@ class Sizes(NamedTuple):
     def __str__(self) -> str:
         return "x".join(str(size) for size in self if size is not None)
 
-    def of(self, shape: Shape) -> Shape:
-        """A shape with these sizes in the place of ``"B"`` and ``"N"``."""
-        fixed = {"B": self.batch, LOCATIONS: self.locations or 1}
-        return tuple(fixed[size] if isinstance(size, str) else size for size in shape)
-
 
 def inputs(config: NetworkConfig, sizes: Sizes | None = None) -> dict[str, Shape]:
-    """The shape of every input by name; ``"B"`` and ``"N"`` stand for the sizes left open."""
-    return _fixed({X: ("B", config.input_size), **config.state_shapes}, sizes)
+    """The shape of every input by name; ``"B"`` and ``"N"`` stand for open sizes."""
+    return _fixed(input_shapes(config.input_size, config.state_shapes), sizes)
 
 
 def outputs(config: NetworkConfig, sizes: Sizes | None = None) -> dict[str, Shape]:
-    """The shape of every output by name, likewise."""
-    next_state = {next_name(name): shape for name, shape in config.state_shapes.items()}
-    adds = {ADDS: ("B", config.write_heads, config.memory_vector_size)} if isinstance(config, NTMConfig) else {}
-    return _fixed({Y: ("B", config.output_size), **next_state, **adds}, sizes)
+    """The shape of every output by name; ``"B"`` and ``"N"`` stand for open sizes."""
+    adds = (config.write_heads, config.memory_vector_size) if isinstance(config, NTMConfig) else None
+    return _fixed(output_shapes(config.output_size, config.state_shapes, adds), sizes)
 
 
 def _fixed(shapes: dict[str, Shape], sizes: Sizes | None) -> dict[str, Shape]:
-    return shapes if sizes is None else {name: sizes.of(shape) for name, shape in shapes.items()}
+    if sizes is None:
+        return shapes
+    return {name: sized(shape, sizes.batch, sizes.locations or 1) for name, shape in shapes.items()}
 
 
 def step_function(network: Network, sizes: Sizes | None = None) -> Any:
     """The network as a ``tf.function`` of the ``inputs`` that returns a dictionary of the ``outputs``.
 
-    y holds probabilities: the sigmoid of the network's logits. B and N are open where no ``sizes`` are given.
+    y holds probabilities: the sigmoid of the network's logits. Without ``sizes``, B and N are open.
     """
     names = list(inputs(network.config))
 
@@ -60,7 +67,7 @@ def step_function(network: Network, sizes: Sizes | None = None) -> Any:
         adds = {} if heads is None else {ADDS: tf.transpose(heads.add, [0, 2, 1])}  # [B, K, M]
         return {Y: tf.sigmoid(logits), **{next_name(name): next_state[name] for name in state}, **adds}
 
-    # The names of the arguments, which tf.function asks for.
+    # tf.function needs the names of the arguments.
     parameters = [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in names]
     step.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     return tf.function(step, input_signature=input_signature(network.config, sizes), autograph=False)
@@ -77,11 +84,11 @@ def input_signature(config: NetworkConfig, sizes: Sizes | None = None) -> list[t
 def initial_state(network: Network) -> dict[str, StateTensor]:
     """The state of one sequence before the first step, for any N, by name.
 
-    A tensor with locations holds numbers of their own for the first ones, up to the last that differs from those beyond
-    them.
+    A tensor with locations has its own numbers for the first locations, up to the last location that differs from all
+    further ones.
     """
     n = max(network.config.memory_locations, network.config.least_locations)
-    # Twice as many, to see what is beyond.
+    # The second half of twice as many locations shows the values beyond N.
     few, many = (network.initial_state(1, locations) for locations in (n, 2 * n))
     return {
         name: _tensor(shape[1:], few[name][0].numpy(), many[name][0].numpy())

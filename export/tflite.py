@@ -1,8 +1,8 @@
 """TF-Lite: ``step.tflite``, one time step of built-in operations only, and ``step_dynamic_range.tflite``.
 
-The second holds its large matrices in 8 bits (dynamic range quantisation) and is published only where it gets no more
-bits wrong. The one signature of each, ``step``, takes the inputs and returns the outputs by name. B and N are 1 in the
-file; a signature runner takes arrays of other sizes as they are, and an interpreter after ``resize_tensor_input``.
+The second has its large matrices in 8 bits (dynamic range quantisation), and is published only if it outputs no more
+wrong bits than TensorFlow. Each file has one signature, ``step``, with inputs and outputs by name. B and N are 1 in the
+file; a signature runner takes arrays of other sizes, and an interpreter takes them after ``resize_tensor_input``.
 """
 
 import functools
@@ -30,26 +30,26 @@ _IDENTIFIER = b"TFL3"
 _CARD = """\
 ### TF-Lite
 
-`{step}` computes one time step with built-in operations, as the signature `{signature}`. In the file B and N are 1; an
-interpreter takes others after `resize_tensor_input`, a signature runner as they come. Its metadata is JSON, called
-`{metadata}`."""
-_QUANTISED_CARD = "`{file}` is the same with its large matrices in 8 bits."
+`{step}` computes one time step with built-in operations, as the signature `{signature}`. In the file B and N are 1. A
+signature runner takes other sizes as well, an interpreter after `resize_tensor_input`. The metadata is JSON, under the
+name `{metadata}`."""
+_QUANTISED_CARD = "`{file}` is the same step with its large matrices in 8 bits."
 
 
 def write(source: Source, folder: pathlib.Path) -> None:
-    """Write the step as it is, and quantised."""
+    """Write the step in float32 and the quantised step."""
     for file, weights in ((STEP, tf.float32), (DYNAMIC_RANGE, tf.int8)):
         (folder / file).write_bytes(_described(convert(source.run.network, weights, source.sizes), source.metadata()))
 
 
 def describe(_: Source, folder: pathlib.Path) -> str:
-    """What the model card says."""
+    """The section of the model card."""
     card = _CARD.format(step=STEP, signature=SIGNATURE, metadata=METADATA)
     return f"{card} {_QUANTISED_CARD.format(file=DYNAMIC_RANGE)}" if (folder / DYNAMIC_RANGE).exists() else card
 
 
 def candidates(folder: pathlib.Path, sizes: Sizes | None = None) -> list[parity.Candidate]:
-    """What was written, to be compared with TensorFlow; nothing where nothing was written."""
+    """The written files, to be compared with TensorFlow."""
     return [_candidate(folder / file, sizes) for file in FILES if (folder / file).exists()]
 
 
@@ -79,7 +79,7 @@ def _candidate(path: pathlib.Path, sizes: Sizes | None) -> parity.Candidate:
 
 
 def _described(content: bytes, metadata: Metadata) -> bytes:
-    """A sealed file with names of its signature and its tensors, and the properties of an ONNX file as JSON."""
+    """A sealed file with the names of the signature and the tensors, and with the metadata as JSON."""
     model = schema.ModelT.InitFromPackedBuf(content)
     signature, graph = model.signatureDefs[0], model.subgraphs[0]
     signature.signatureKey = SIGNATURE
@@ -95,7 +95,10 @@ def _described(content: bytes, metadata: Metadata) -> bytes:
 
 
 def _named(graph: schema.SubGraphT, tensors: Iterable[schema.TensorMapT], names: Iterable[str]) -> list[int]:
-    """Call tensors of a graph as the signature does, and return them in this order: interpreters may know no other."""
+    """Name the tensors of a graph as in the signature; returns their indices in the order of ``names``.
+
+    Some interpreters know neither the names nor the order of the signature.
+    """
     indices = {tensor.name.decode(): tensor.tensorIndex for tensor in tensors}
     for name, index in indices.items():
         graph.tensors[index].name = name

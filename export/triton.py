@@ -1,4 +1,4 @@
-"""Triton: ``triton``, a model repository that the NVIDIA Triton Inference Server serves as it lies.
+"""Triton: ``triton``, a model repository for the NVIDIA Triton Inference Server.
 
 Its model ``step`` keeps the state of every sequence in the server: a client sends x and gets y, step by step, and the
 server's sequence batcher runs the steps of many clients side by side. Its models ``unrolled``, ``sparse`` and
@@ -14,31 +14,30 @@ import numpy as np
 from ntm.export import onnx_format, parity
 from ntm.export.source import Source
 from ntm.runtime import folder as model_folder
-from ntm.runtime import onnx_file
-from ntm.runtime.folder import Graph, ModelFolder
-from ntm.runtime.metadata import BATCHED, MEMORY, SPARSE, STEP, UNROLLED, Metadata, X, next_name
+from ntm.runtime.folder import ModelFolder
 from ntm.runtime.metadata import FILES as ONNX_FILES
+from ntm.runtime.metadata import MEMORY, STEP, Metadata, X, next_name
 
 FILES = ("triton",)
-_CONFIG, _INITIAL_STATE = "config.pbtxt", "initial_state"  # as Triton wants them called
-_GRAPH = pathlib.Path("1", "model.onnx")  # of version 1
+_CONFIG, _INITIAL_STATE = "config.pbtxt", "initial_state"  # the names that Triton expects
+_GRAPH = pathlib.Path("1", "model.onnx")  # version 1
 
-# Sequences that one run of the graph takes, that may be under way at once, and microseconds until one that sends
-# nothing more is given up.
+# The most sequences in one run of the graph, the most sequences at a time, and the microseconds after which Triton ends
+# a silent sequence.
 _BATCH, _SEQUENCES, _IDLE = 64, 1024, 60_000_000
 
 _CARD = """\
 ### Triton
 
-The NVIDIA Triton Inference Server serves the folder as it lies:
+The NVIDIA Triton Inference Server serves the folder:
 
 ```sh
 tritonserver --model-repository="$PWD/triton"
 ```
 
 Its model `step` keeps the state of a sequence in the server{locations}. A client sends x, with a number for
-the sequence, and gets y; `sequence_start` goes with the first step, `sequence_end` with the last. A first step of
-zeros, say:
+the sequence, and gets y; `sequence_start` is true for the first step, `sequence_end` for the last. For example, a first
+step of zeros:
 
 ```sh
 curl -d '{{"parameters": {{"sequence_id": 1, "sequence_start": true, "sequence_end": false}}, "inputs": [{{"name": "x",
@@ -47,9 +46,9 @@ curl -d '{{"parameters": {{"sequence_id": 1, "sequence_start": true, "sequence_e
 _CHUNKS_CARD = """\
 
 
-Its model `unrolled` is {unroll} time steps at once for any B and N, x `[{unroll}, B, {inputs}]` and y
-`[{unroll}, B, {outputs}]`, with the state in and out; `sparse` is {sparse_unroll}, for long sequences, and `batched`
-{batched_unroll}, for many short ones. `--unroll` of `ntm-export` sets the steps of `unrolled`."""
+Its model `unrolled` computes {unroll} time steps at once for any B and N, x `[{unroll}, B, {inputs}]` and y
+`[{unroll}, B, {outputs}]`, with the state in and out. `sparse` computes {sparse_unroll} steps of long sequences, and
+`batched` {batched_unroll} steps of many short ones. `--unroll` of `ntm-export` sets the steps of `unrolled`."""
 
 
 def write(source: Source, folder: pathlib.Path) -> None:
@@ -70,29 +69,21 @@ def write(source: Source, folder: pathlib.Path) -> None:
 
 
 def describe(source: Source, _: pathlib.Path) -> str:
-    """What the model card says."""
+    """The section of the model card."""
     config = source.run.network.config
     card = _CARD if len(source.graphs) == 1 else _CARD + _CHUNKS_CARD
     locations = f", with N = {source.memory_locations} (`--memory-locations` of `ntm-export`)" if config.heads else ""
-    return card.format(
-        locations=locations,
-        inputs=config.input_size,
-        outputs=config.output_size,
-        zeros=[0] * config.input_size,
-        unroll=source.steps(UNROLLED),
-        sparse_unroll=source.steps(SPARSE),
-        batched_unroll=source.steps(BATCHED),
-    )
+    return card.format(locations=locations, zeros=[0] * config.input_size, **source.card_numbers)
 
 
 def candidates(folder: pathlib.Path) -> list[parity.Candidate]:
-    """What was written, to be compared with TensorFlow; nothing where nothing was written."""
+    """The written graphs, to be compared with TensorFlow."""
     repository = folder / FILES[0]
     if not repository.exists():
         return []
-    first = _read(repository / STEP / _GRAPH, STEP)
-    kinds = first.metadata.graphs
-    graphs = ModelFolder((first, *(_read(repository / kind / _GRAPH, kind) for kind in kinds[1:])))
+    kinds = model_folder.read_graph(repository / STEP / _GRAPH, STEP).metadata.graphs
+    graphs = ModelFolder(tuple(model_folder.read_graph(repository / kind / _GRAPH, kind) for kind in kinds))
+    first = graphs.step
     tensors = first.metadata.state
     states = {name: np.fromfile(repository / STEP / _INITIAL_STATE / name, "<f4") for name in tensors}
     locations = states[MEMORY].size // len(tensors[MEMORY].first) if MEMORY in tensors else 1
@@ -105,16 +96,8 @@ def candidates(folder: pathlib.Path) -> list[parity.Candidate]:
     return [dataclasses.replace(step, start=start), *chunks]
 
 
-def _read(path: pathlib.Path, kind: str) -> Graph:
-    content = path.read_bytes()
-    metadata = Metadata.from_props(onnx_file.read_header(content).metadata)
-    if metadata.graph != kind:
-        raise ValueError(f"the graph of {kind} is {metadata.graph!r}")
-    return Graph(path, content, metadata)
-
-
 def _configs(graphs: Iterable[Metadata], locations: int) -> dict[str, str]:
-    """The configurations of the models: messages ``ModelConfig`` of Triton in protobuf's text format."""
+    """The configurations of the models: Triton's ``ModelConfig`` in protobuf's text format."""
     step, *chunks = graphs
     shapes = {name: shape[1:] for name, shape in model_folder.shapes(step, 1, locations).items()}  # Triton adds B
     next_states = set(map(next_name, step.state))
@@ -140,7 +123,7 @@ def _configs(graphs: Iterable[Metadata], locations: int) -> dict[str, str]:
     return configs
 
 
-# N has a number here: Triton takes an open size to be 1 at the start of a sequence.
+# N is a number here, since Triton takes an open size to be 1 at the start of a sequence.
 _STEP_CONFIG = """\
 # One time step. The server keeps the state of each sequence: send x, get y.
 backend: "onnxruntime"

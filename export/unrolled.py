@@ -1,20 +1,20 @@
-"""Static unrolling: U time steps in one ONNX graph, written in the form that takes the fewest and cheapest nodes.
+"""Static unrolling: U time steps in one ONNX graph, with as few and as cheap nodes as possible.
 
-``step.onnx`` is the cell as TensorFlow has it; this is the same network for speed. onnxruntime spends about as long on
-calling a small node as on computing it, so a step here has 39 nodes and not some 60, by algebra alone, and 28 without
-content addressing; they are those of standard ONNX all the same:
+``step.onnx`` is the converted cell; this graph is the same network, written for speed. For a small node, onnxruntime
+takes about as long to call it as to compute it. So algebra reduces a step from some 60 nodes to 39, and to 28 without
+content addressing, all of standard ONNX:
 
-* What depends on x alone is computed once for all U steps, and so is the output, which no next state depends on. To
-  these nodes the steps of a chunk are one batch of U * B sequences.
-* Eq. (7) and (8) are one product, with the 2 S weights of "the focus by content, or the previous one; shifted by so
-  much". Those are one softmax, since sigmoid(g) softmax(s) = softmax over both of (g, 0) + s.
-* Eq. (3) and (4) of one head are M - w (e M - a), and e M - a is what BatchNormalization computes of B * M channels.
-* A key is brought to the length 1 by one node, which knows no least length, as TensorFlow does: the two differ for keys
+* The terms that depend on x alone are computed once for all U steps, and so is the output, since no next state depends
+  on it. For these nodes the steps of a chunk are one batch of U * B sequences.
+* Eq. (7) and (8) are one product with 2 S weights: one for each pair of a focus, by content or previous, and a shift.
+  These weights are one softmax, since sigmoid(g) softmax(s) = softmax over both of (g, 0) + s.
+* Eq. (3) and (4) of one head are M - w (e M - a), and BatchNormalization of B * M channels computes e M - a.
+* One node normalises a key to the length 1, without the least length that TensorFlow has. The results differ for keys
   shorter than 1e-6, which no trained network was seen to have.
-* Where content addressing is turned off, g = 0, Eq. (5) to (7) leave the weightings as they are.
-* Eq. (9) needs no epsilon where nothing is differentiated: the logarithm of 0 is -inf, and its softmax is 0.
+* If content addressing is turned off, g = 0, Eq. (5) to (7) do not change the weightings and are left out.
+* Eq. (9) needs no epsilon without differentiation: the logarithm of 0 is -inf, and its softmax is 0.
 
-That all this is the same network is proved before anything is published (``ntm.export.parity``).
+``ntm.export.parity`` proves that the graph is the same network before its publication.
 """
 
 import abc
@@ -30,7 +30,7 @@ from ntm.export.graph import Graph, heads, matrix, orders, pieces
 from ntm.models import NTMCell, NTMConfig, addressing
 from ntm.runtime.metadata import MEMORY, READS, WEIGHTS, X, Y, next_name
 
-_NEVER = -1e4  # the logit of what has the weight 0
+_NEVER = -1e4  # the logit of the weight 0
 
 
 def unroll(cell: NTMCell, steps: int, opset: int) -> onnx.ModelProto:
@@ -39,12 +39,11 @@ def unroll(cell: NTMCell, steps: int, opset: int) -> onnx.ModelProto:
     Args:
         cell: the network.
         steps: U, at least 1.
-        opset: of the graph.
+        opset: the ONNX opset of the graph.
 
     Returns:
         The graph: it takes x, ``[U, B, I]``, and the state; it gives y, ``[U, B, O]``, and the next state. N is at
-        least S - 1. Its nodes are called ``step_<i>/<what it computes>/...``, or ``all/...`` where they
-        compute something for all steps.
+        least S - 1. The names of its nodes begin with ``step_<i>/<part>/``, or with ``all/`` for nodes of all steps.
     """
     graph = Graph()
     _Unrolled(graph, cell).unroll([state_after(cell.config, i, steps) for i in range(steps)])
@@ -52,28 +51,36 @@ def unroll(cell: NTMCell, steps: int, opset: int) -> onnx.ModelProto:
 
 
 def state_after(config: NTMConfig, step: int, steps: int) -> dict[str, str]:
-    """What the tensors of the state after a step are called within a graph of so many, by name."""
+    """The names of the tensors of the state after a step inside a graph of this many steps, by name."""
     scope = "" if step == steps - 1 else f"step_{step}/"
     return {name: f"{scope}{next_name(name)}" for name in config.state_shapes}
 
 
 def as_state(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The state as the outputs have it, of what is so called."""
+    """The tensors of ``state_after`` with the axes of the graph's outputs."""
     return tensors
 
 
 class BatchFirst(Layout):
-    """The part of the network that does not depend on the layout of the memory, as nodes, method by method.
+    """The nodes that do not depend on the layout of the memory; a subclass adds the others.
 
-    A layout adds the rest. It holds the memory as one tensor or more.
+    A subclass holds the memory as one or more tensors.
     """
 
     axis = 1
-    writers: Sequence[int]  # how many write heads each tensor is for, of those that ``write`` takes
+    writers: Sequence[int]  # the number of write heads in each tensor of weightings that ``write`` takes
+
+    def __init__(self, graph: Graph, cell: NTMCell) -> None:
+        self.graph = graph
+        self._config, self._by_content = cell.config, cell.content_addressing
+        self._controller = controller_nodes(cell)
+        self._output = matrix(cell.output)
+        parts, self._erase, self._add = heads(cell)
+        self._addressing = _addressing(cell, parts)
 
     @abc.abstractmethod
     def lay_out(self, memory: str) -> tuple[str, ...]:
-        """The memory that a chunk is given, ``[B, M, N]``, in this layout."""
+        """The memory before the chunk, ``[B, M, N]``, in this layout."""
 
     @abc.abstractmethod
     def similarity(self, key: str, *memory: str) -> str:
@@ -81,14 +88,14 @@ class BatchFirst(Layout):
 
     @abc.abstractmethod
     def write(self, hidden: str, memory: tuple[str, ...], weights: list[str], name: str) -> tuple[str, ...]:
-        """Eq. (3) and (4): M[t], its first tensor called ``name``; first every head erases, then every head adds."""
+        """Eq. (3) and (4): M[t], whose first tensor gets this name; first all heads erase, then all heads add."""
 
     @abc.abstractmethod
     def read(self, memory: str, weights: str, name: str) -> str:
         """Eq. (2): r[t], ``[B, R, M]``, from the first tensor of M[t]."""
 
     def unroll(self, states: Sequence[dict[str, str]]) -> tuple[str, ...]:
-        """As many steps as there are states after them, to be called so; returns the memory after the last."""
+        """Write all steps; ``states`` has the names of the state after each step. Returns the last memory."""
         graph = self.graph
         chunk = self.begin(X, len(states))
         memory = self.lay_out(MEMORY)
@@ -109,32 +116,24 @@ class BatchFirst(Layout):
         self.output(hidden_of_all, reads_of_all, Y)
         return memory
 
-    def __init__(self, graph: Graph, cell: NTMCell) -> None:
-        self.graph = graph
-        self._config, self._by_content = cell.config, cell.content_addressing
-        self._controller = controller_nodes(cell)
-        self._output = matrix(cell.output)
-        parts, self._erase, self._add = heads(cell)
-        self._addressing = _addressing(cell, parts)
-
     def layer(self, name: str, weights: np.ndarray, x: str) -> str:
         """X W + b; the last row of ``weights`` is b."""
         return self._gemm(name, weights, x)
 
     def first_layer(self, name: str, weights: np.ndarray, word: str, others: Sequence[str]) -> str:
-        """Likewise; ``word`` is what the input adds, with b."""
+        """The layer of the other tensors; ``word`` is added, the part of the input with b."""
         of_others = weights[self._config.input_size : -1]
         return self._gemm(f"{name}/others", of_others, self.concat(others), word)
 
     def _gemm(self, name: str, weights: np.ndarray, x: str, bias: str | None = None) -> str:
-        """X W + b; the last row of ``weights`` is b, unless ``bias`` is a tensor to add instead."""
+        """X W + b; b is the tensor ``bias``, or else the last row of ``weights``."""
         if bias is None:
             bias = self.graph.constant(f"{name}/bias", weights[-1])
             weights = weights[:-1]
         return self.graph.node("Gemm", x, self.graph.constant(f"{name}/kernel", weights), bias)
 
     def begin(self, x: str, steps: int) -> list[str]:
-        """What is computed once a chunk; returns what each step's x adds to the first layer, ``[B, units]``."""
+        """The nodes that run once per chunk; returns the part of x in the first layer of each step, ``[B, units]``."""
         graph, config = self.graph, self._config
         graph.part = "sizes"
         self._pieces = pieces(graph, config.shifts) if config.shifts > 1 else ""
@@ -150,9 +149,9 @@ class BatchFirst(Layout):
         return self.graph.reshape(reads, -1, self._config.read_heads * self._config.memory_vector_size)
 
     def addressing(self, hidden: str) -> list[str]:
-        """What the addressing is told: keys, ``[B, R+K, M]``, each as long as its strength; sharpening; mixture.
+        """The parameters of addressing: keys, ``[B, R+K, M]``, each as long as its strength; sharpening; mixture.
 
-        There are no keys where content addressing is turned off.
+        There are no keys if content addressing is turned off.
         """
         graph, count, m = self.graph, self._config.heads, self._config.memory_vector_size
         graph.part = "heads"
@@ -208,13 +207,13 @@ class BatchFirst(Layout):
         graph.part = "output"
         units = self._controller.sizes[-1]
         of_hidden, of_reads = np.vstack([self._output[:units], self._output[-1:]]), self._output[units:-1]
-        said = self._gemm("output/hidden", of_hidden, graph.node("Concat", *hidden, axis=0))
-        said = self._gemm("output/reads", of_reads, self._flat(graph.node("Concat", *reads, axis=0)), said)
-        graph.reshape(graph.node("Sigmoid", said), len(hidden), -1, config.output_size, name=name)
+        logits = self._gemm("output/hidden", of_hidden, graph.node("Concat", *hidden, axis=0))
+        logits = self._gemm("output/reads", of_reads, self._flat(graph.node("Concat", *reads, axis=0)), logits)
+        graph.reshape(graph.node("Sigmoid", logits), len(hidden), -1, config.output_size, name=name)
 
 
 class _Unrolled(BatchFirst):
-    """The memory as it comes, ``[B, M, N]``."""
+    """The memory as in the inputs, ``[B, M, N]``."""
 
     def __init__(self, graph: Graph, cell: NTMCell) -> None:
         super().__init__(graph, cell)
@@ -224,7 +223,7 @@ class _Unrolled(BatchFirst):
         return (memory,)
 
     def begin(self, x: str, steps: int) -> list[str]:
-        """What is computed once a chunk."""
+        """The nodes that run once per chunk; returns the part of x in the first layer of each step, ``[B, units]``."""
         graph = self.graph
         graph.part = "sizes"
         batch = graph.node("Shape", MEMORY, start=0, end=1)
@@ -272,10 +271,10 @@ class _Unrolled(BatchFirst):
 
 
 def _addressing(cell: NTMCell, parts: dict[str, np.ndarray]) -> np.ndarray:
-    """What the addressing is told as one layer, ``[H+1, (R+K) * (M + 2 + 2 S (R+K))]``.
+    """The parameters of addressing as one layer, ``[H+1, (R+K) * (M + 2 + 2 S (R+K))]``.
 
-    Of each head key, strength, sharpening, and the logits of its mixture, which never takes from another head. Without
-    content addressing there are neither keys nor strengths, and half as many logits.
+    Each head has key, strength, sharpening, and the logits of its mixture, in which other heads have the weight 0.
+    Without content addressing there are neither keys nor strengths, and half as many logits.
     """
     count, shifts, rows = cell.config.heads, cell.config.shifts, len(parts["key"])
     mixture = np.zeros([rows, count, 2, count, shifts], np.float32)
@@ -284,7 +283,7 @@ def _addressing(cell: NTMCell, parts: dict[str, np.ndarray]) -> np.ndarray:
         mixture[:, i, 0, i] = parts["gate"][:, i] + parts["shift"][:, i]
         mixture[:, i, 1, i] = parts["shift"][:, i]
     if cell.content_addressing:
-        told = [parts["key"], parts["strength"], parts["sharpening"], mixture.reshape(rows, count, -1)]
+        parameters = [parts["key"], parts["strength"], parts["sharpening"], mixture.reshape(rows, count, -1)]
     else:
-        told = [parts["sharpening"], mixture[:, :, 1].reshape(rows, count, -1)]
-    return np.concatenate(told, axis=2).reshape(rows, -1)
+        parameters = [parts["sharpening"], mixture[:, :, 1].reshape(rows, count, -1)]
+    return np.concatenate(parameters, axis=2).reshape(rows, -1)

@@ -24,22 +24,21 @@ its step graph. {runtime}."""
 def write(source: Source, folder: pathlib.Path) -> None:
     """Write the site."""
     path = folder / FILE_OF[STEP]
-    if path.exists():  # the ONNX format has made it
-        step = model_folder.read_graph(path, STEP)
-    else:
+    is_mine = not path.exists()  # else the format ONNX has written the graph
+    if is_mine:
         onnx_format.save(onnx_format.convert(source.run.network), source.metadata(STEP), path)
-        step = model_folder.read_graph(path, STEP)
+    site.write(folder, model_folder.read_graph(path, STEP), source.task, site.find_runtime())
+    if is_mine:
         path.unlink()
-    site.write(folder, step, source.task, site.find_runtime())
 
 
 def describe(_: Source, folder: pathlib.Path) -> str:
-    """What the model card says."""
+    """The section of the model card."""
     return _CARD.format(index=site.INDEX, page=site.PAGE, runtime=site.read_runtime(folder))
 
 
 def candidates(folder: pathlib.Path) -> list[Candidate]:
-    """What was written, to be compared with TensorFlow; nothing where nothing was written."""
+    """The written graph, to be compared with TensorFlow."""
     if not (folder / site.PAGE).exists():
         return []
     site.check(folder)

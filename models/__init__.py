@@ -52,9 +52,9 @@ def make_network(config: NetworkConfig, seed: int = 0, **biases: float) -> Netwo
     """A network with initial variables.
 
     Args:
-        config: which one, and its sizes.
+        config: the configuration, whose class determines the kind of network.
         seed: the seed of the initial variables.
-        **biases: initial biases of the heads, as ``NTMCell`` takes them; a network without heads has no use for them.
+        **biases: initial biases of the heads, as ``NTMCell`` takes them; a network without heads ignores them.
     """
     _, network = NETWORKS[config.model]
     return network(config, seed, **biases)

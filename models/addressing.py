@@ -5,16 +5,16 @@ Shapes: ``h`` stands for the heads (R+K), which are all addressed at once; see t
 
 import tensorflow as tf
 
-# Inside the root of a norm, so large that a location which holds next to nothing is similar to no key.
+# Added inside the root of a norm. It is large enough that an almost empty location is similar to no key.
 NORM_EPSILON = 1e-2
-# At a zero weight the logarithm has no finite gradient.
+# Added to the weights, since the logarithm has no finite gradient at 0.
 _LOG_EPSILON = 1e-16
 
 
 def cosine_similarity(key: tf.Tensor, memory: tf.Tensor) -> tf.Tensor:
     """Eq. (6): K[u, v] = u.v / (|u| |v|), between each head's key and each memory location.
 
-    Here |v| is sqrt(v.v + 1e-2): it matters where next to nothing is written.
+    Here |v| is sqrt(v.v + 1e-2); the addend matters for almost empty locations.
 
     Args:
         key: ``[B, h, M]``.
@@ -60,7 +60,8 @@ def circular_shift(weights: tf.Tensor, shift_weighting: tf.Tensor) -> tf.Tensor:
 
     Args:
         weights: w_g, ``[B, h, N]``; N at least the reach of the shifts, (S - 1) / 2.
-        shift_weighting: s, ``[B, h, S]``; the middle one is the weight of staying, the last of going on.
+        shift_weighting: s, ``[B, h, S]``; the middle element is the weight of no shift, the last that of the largest
+            shift forward.
 
     Returns:
         ``[B, h, N]``.

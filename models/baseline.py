@@ -26,7 +26,10 @@ class LSTMConfig:
 
     model: ClassVar[str] = "lstm"
     kind: ClassVar[str] = "lstm"
-    memory_locations: ClassVar[int] = 1  # N: it has no memory, and so nothing depends on it
+    description: ClassVar[str] = (
+        "An LSTM network without a memory matrix, the baseline of Graves et al. (2014, arXiv:1410.5401)"
+    )
+    memory_locations: ClassVar[int] = 1  # N: without a memory, nothing depends on it
     least_locations: ClassVar[int] = 1
     fixed_locations: ClassVar[bool] = True
     heads: ClassVar[int] = 0
@@ -38,12 +41,12 @@ class LSTMConfig:
 
     @property
     def matrix_shapes(self) -> list[tuple[int, int]]:
-        """Of every layer, and of the output's."""
+        """The inputs and outputs of every layer; the output layer is the last."""
         return [*LSTM(self.layer_sizes).matrix_shapes(self.input_size), (self.layer_sizes[-1], self.output_size)]
 
     @property
     def state_shapes(self) -> dict[str, Shape]:
-        """Of h and c of all layers."""
+        """The shapes of h and c of all layers."""
         return {name: ("B", size) for name, size in LSTM(self.layer_sizes).state_sizes.items()}
 
 
@@ -65,7 +68,7 @@ class LSTMNetwork(Network):
 
     @property
     def visible(self) -> tuple[str, ...]:
-        """H."""
+        """H and c."""
         return self._controller.visible
 
     def initial_state(
@@ -77,7 +80,7 @@ class LSTMNetwork(Network):
         return {name: tf.zeros([batch_size, size]) for name, size in self._controller.state_sizes.items()}
 
     def control(self, x: tf.Tensor, state: State, apply: Apply) -> tuple[list[tf.Tensor], State]:
-        """All layers; there is nothing beside them."""
+        """All LSTM layers."""
         return self._controller.step(x, state, apply)
 
     def output_input(self, layers: list[tf.Tensor], state: State) -> tf.Tensor:

@@ -13,9 +13,9 @@ from ntm.models.dense import Dense
 from ntm.models.memory import add, erase, read
 from ntm.models.network import Network, State
 
-# A small constant, not zero: every location starts alike, and no norm is zero (Collier & Beel 2018, arXiv:1807.08518).
+# A small constant, not zero: all locations start equal, and no norm is zero (Collier & Beel 2018, arXiv:1807.08518).
 INITIAL_MEMORY = 1e-6
-# The standard deviation of a random initial memory, likewise, and of a learned one before training.
+# The standard deviations of a random initial memory, and of a learned initial memory before training.
 _RANDOM_MEMORY, _UNLEARNED_MEMORY = 0.5, 1.0
 # The logit of g where content addressing is turned off: g is less than 1e-43.
 _NO_CONTENT = -100.0
@@ -24,7 +24,7 @@ _W_BIAS = 5.0
 
 
 class Heads(NamedTuple):
-    """What the controller tells the heads at one step, each already in its range."""
+    """The parameters of the heads at one step, each in its range."""
 
     key: tf.Tensor  # [B, R+K, M]
     strength: tf.Tensor  # [B, R+K, 1], beta > 0
@@ -43,7 +43,7 @@ class NTMCell(Network):
     memory M[t] just written (Eq. 2), and the output follows from the controller and the reads.
 
     The state is the ``memory`` M[t], ``[B, M, N]``; the ``weights`` w[t], ``[B, R+K, N]``, those of the read heads
-    first; the ``reads`` r[t], ``[B, R, M]``; and what the controller carries.
+    first; the ``reads`` r[t], ``[B, R, M]``; and the state of the controller.
 
     Args:
         config: the sizes.
@@ -77,16 +77,14 @@ class NTMCell(Network):
         random = tf.random.Generator.from_seed(seed, alg="philox")
         hidden = self._controller.make_layers(config.input_size + config.read_heads * m, random)
         heads = Dense("heads", *heads_shape, random)
-        addressing_size = m + 3 + config.shifts
-        first = addressing_size * np.arange(config.heads)  # column of each head
-        self._gates = first + m + 1
+        columns = config.head_columns
         bias = np.zeros(heads_shape[1], np.float32)
-        bias[first + m], bias[self._gates] = strength_bias, gate_bias
-        others, forward = config.shifts - 1, addressing_size - config.shifts // 2  # column of the shift by one
+        bias[columns["strength"]], bias[columns["gate"]] = strength_bias, gate_bias
+        others, forward = config.shifts - 1, config.shifts // 2 + 1  # the place of +1 among the shifts
         if others:
-            bias[first + forward] = shift_bias + math.log(others / 2)
+            bias[columns["shift"][:, forward]] = shift_bias + math.log(others / 2)
         if key_bias:
-            keys = (first[:, np.newaxis] + np.arange(m)).flatten()
+            keys = columns["key"].flatten()
             bias[keys] = random.normal(keys.shape, 0.0, key_bias)
         heads.bias.assign(bias)
         self.layers = [*hidden, heads]
@@ -104,7 +102,7 @@ class NTMCell(Network):
 
     @property
     def heads(self) -> Dense:
-        """The layer that tells the heads what to do."""
+        """The layer that outputs the parameters of the heads."""
         return self.layers[-1]
 
     @property
@@ -114,7 +112,7 @@ class NTMCell(Network):
 
     @property
     def visible(self) -> tuple[str, ...]:
-        """All but the memory, and what the controller keeps for itself."""
+        """The weightings, the read vectors, and the visible part of the controller's state."""
         return ("weights", "reads", *self._controller.visible)
 
     def initial_state(self, batch_size: int | tf.Tensor, memory_locations: int | tf.Tensor | None = None) -> State:
@@ -149,41 +147,42 @@ class NTMCell(Network):
         }
 
     def control(self, x: tf.Tensor, state: State, apply: Apply) -> tuple[list[tf.Tensor], State]:
-        """The controller's layers and the heads'; and what the controller carries to the next step."""
+        """The outputs of the controller's layers and of the heads' layer; and the next state of the controller."""
         seen = tf.concat([x, self._flat(state["reads"])], axis=1)  # [B, I + R * M]
         layers, carried = self._controller.step(seen, state, apply)
         return [*layers, apply(len(layers), self._controller.output(layers, carried))], carried
 
-    def advance(self, layers: list[tf.Tensor], state: State) -> State:
-        """The step of the memory, as the heads are told."""
-        return self.memory_step(self.in_range(layers[-1]), state["memory"], state["weights"])
+    def advance(self, heads: Heads, state: State) -> State:
+        """The step of the memory."""
+        return self.memory_step(heads, state["memory"], state["weights"])
 
     def output_input(self, layers: list[tf.Tensor], state: State) -> tf.Tensor:
         """What the controller outputs and the read vectors r[t], ``[B, H + R * M]``."""
         return tf.concat([self._controller.output(layers, state), self._flat(state["reads"])], axis=1)
 
     def heads_of(self, layers: list[tf.Tensor]) -> Heads:
-        """What the heads are told."""
+        """The parameters of the heads, from what the heads' layer outputs."""
         return self.in_range(layers[-1])
 
     def turn_content_addressing_off(self) -> None:
-        """Make g of Eq. (7) 0 for all heads, whatever the controller says: they use location addressing alone."""
+        """Make g of Eq. (7) 0 for all heads at every step, so that they use location addressing alone."""
         for variable, value in ((self.heads.kernel, 0.0), (self.heads.bias, _NO_CONTENT)):
             values = variable.numpy().copy()
-            values[..., self._gates] = value
+            values[..., self.config.head_columns["gate"]] = value
             variable.assign(values)
 
     @property
     def content_addressing(self) -> bool:
-        """Whether a head may use content addressing. Where it is turned off, nothing depends on Eq. (5) and (6)."""
-        kernel, bias = (variable.numpy()[..., self._gates] for variable in (self.heads.kernel, self.heads.bias))
+        """Whether a head may use content addressing. Once it is turned off, nothing depends on Eq. (5) and (6)."""
+        gates = self.config.head_columns["gate"]
+        kernel, bias = (variable.numpy()[..., gates] for variable in (self.heads.kernel, self.heads.bias))
         return bool(np.any(kernel)) or not bool(np.all(bias <= _NO_CONTENT))
 
     def memory_step(self, heads: Heads, memory: tf.Tensor, weights: tf.Tensor) -> State:
         """Address, write and read: the step of the memory.
 
         Args:
-            heads: what the heads are told.
+            heads: the parameters of the heads.
             memory: M[t-1], ``[B, M, N]``.
             weights: w[t-1], ``[B, R+K, N]``.
 
@@ -209,22 +208,22 @@ class NTMCell(Network):
         return tf.reshape(reads, [-1, self.config.read_heads * self.config.memory_vector_size])
 
     def in_range(self, parameters: tf.Tensor) -> Heads:
-        """What the layer ``heads`` made of the controller, ``[B, ...]``, each parameter in its range (section 3.3).
+        """The parameters of the heads, each in its range (section 3.3), from the heads' layer, ``[B, ...]``.
 
-        The ranges of beta and gamma have no upper end, and g reaches 0 and 1: a head can jump, stay and walk
+        The ranges of beta and gamma have no upper end, and g reaches 0 and 1, so that a head can jump, stay and shift
         without blur.
         """
         config = self.config
-        m, n_write = config.memory_vector_size, config.write_heads * config.memory_vector_size
-        each = parameters.shape[1] - 2 * n_write
-        for_addressing, erase_vectors, add_vectors = tf.split(parameters, [each, n_write, n_write], axis=1)
-        for_addressing = tf.reshape(for_addressing, [-1, config.heads, each // config.heads])
-        key, strength, gate, sharpening, shift = tf.split(for_addressing, [m, 1, 1, 1, config.shifts], axis=2)
-        of_each_head = [-1, m, config.write_heads]
+        sizes, n_write = list(config.addressing_sizes.values()), config.write_heads * config.memory_vector_size
+        splits = [config.heads * sum(sizes), n_write, n_write]
+        for_addressing, erase_vectors, add_vectors = tf.split(parameters, splits, axis=1)
+        for_addressing = tf.reshape(for_addressing, [-1, config.heads, sum(sizes)])
+        key, strength, gate, sharpening, shift = tf.split(for_addressing, sizes, axis=2)
+        of_each_head = [-1, config.memory_vector_size, config.write_heads]
         return Heads(
             key=key,
             strength=tf.nn.softplus(strength),
-            # onnxruntime's sigmoid exceeds 1 by a rounding here and there: (1 - g) w[t-1] would be negative.
+            # The sigmoid of onnxruntime sometimes exceeds 1 by rounding, which would make (1 - g) w[t-1] negative.
             gate=tf.minimum(tf.sigmoid(gate), 1.0),
             shift_weighting=tf.nn.softmax(shift),
             sharpening=1.0 + tf.nn.softplus(sharpening),

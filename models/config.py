@@ -4,6 +4,8 @@ import dataclasses
 from collections.abc import Iterable
 from typing import Any, ClassVar
 
+import numpy as np
+
 from ntm.models.controller import Controller
 from ntm.models.feedforward import Feedforward
 from ntm.models.lstm import LSTM
@@ -17,8 +19,8 @@ Shape = tuple[str | int, ...]
 CONSTANT, LEARNED, RANDOM = "constant", "learned", "random"
 FIRST, UNIFORM = "first", "uniform"
 ZERO = "zero"
-_CHOICES = {
-    "controller": tuple(CONTROLLERS),
+_CHOICES: dict[str, Iterable[str]] = {
+    "controller": CONTROLLERS,
     "initial_memory": (CONSTANT, LEARNED, RANDOM),
     "initial_weights": (FIRST, UNIFORM, LEARNED),
     "initial_reads": (ZERO, LEARNED),
@@ -43,8 +45,8 @@ class NTMConfig:
         initial_memory: what the memory holds before the first step (Collier & Beel 2018, arXiv:1807.08518):
             ``constant``, a small number; ``learned`` numbers; or ``random`` ones, which are not trained. The last two
             are for N locations; any beyond them hold the constant.
-        initial_weights: where the heads look before the first step: at the ``first`` location, at all alike
-            (``uniform``), or where it is ``learned``, for N locations.
+        initial_weights: the weightings before the first step: one-hot on the ``first`` location, ``uniform``, or
+            ``learned`` for N locations.
         initial_reads: the read vectors before the first step: ``zero`` or ``learned``.
 
     Raises:
@@ -82,8 +84,13 @@ class NTMConfig:
 
     @property
     def kind(self) -> str:
-        """What recipes and figures call such a network."""
+        """The name of this kind of network in recipes and figures, e.g. ``ntm-lstm``."""
         return f"{self.model}-{self.controller}"
+
+    @property
+    def description(self) -> str:
+        """What the network is, for people."""
+        return f"A Neural Turing Machine (Graves et al. 2014, arXiv:1410.5401) with the controller `{self.controller}`"
 
     @property
     def heads(self) -> int:
@@ -92,20 +99,37 @@ class NTMConfig:
 
     @property
     def matrix_shapes(self) -> list[tuple[int, int]]:
-        """Of every layer: the controller's, that of the heads, and the output's."""
-        controller, m = CONTROLLERS[self.controller](self.controller_sizes), self.memory_vector_size
-        of_reads, units = self.read_heads * m, controller.output_size
-        # Of each head a key, beta, g, gamma and s; of each write head e and a.
-        told = self.heads * (m + 3 + self.shifts) + self.write_heads * 2 * m
+        """The inputs and outputs of every layer: the controller's layers, the heads' layer and the output layer."""
+        controller = CONTROLLERS[self.controller](self.controller_sizes)
+        of_reads, units = self.read_heads * self.memory_vector_size, controller.output_size
         return [
             *controller.matrix_shapes(self.input_size + of_reads),
-            (units, told),
+            (units, sum(columns.size for columns in self.head_columns.values())),
             (units + of_reads, self.output_size),
         ]
 
     @property
+    def addressing_sizes(self) -> dict[str, int]:
+        """The parameters of addressing that the heads' layer outputs for each head, in order, with their sizes."""
+        return {"key": self.memory_vector_size, "strength": 1, "gate": 1, "sharpening": 1, "shift": self.shifts}
+
+    @property
+    def head_columns(self) -> dict[str, np.ndarray]:
+        """The columns of the heads' layer by parameter.
+
+        The parameters of ``addressing_sizes`` have the columns ``[R+K, size]``: all those of head 0 come first. Then
+        ``erase`` and ``add`` follow, with the columns ``[M, K]`` each.
+        """
+        m, k = self.memory_vector_size, self.write_heads
+        sizes = self.addressing_sizes
+        addressing = np.arange(self.heads * sum(sizes.values())).reshape(self.heads, -1)
+        parts = np.split(addressing, np.cumsum(list(sizes.values()))[:-1], axis=1)
+        erase, add = addressing.size + np.arange(2 * m * k).reshape(2, m, k)
+        return {**dict(zip(sizes, parts, strict=True)), "erase": erase, "add": add}
+
+    @property
     def state_shapes(self) -> dict[str, Shape]:
-        """Of the memory, the weightings, the read vectors, and what the controller carries."""
+        """The shapes of the memory, the weightings, the read vectors and the state of the controller."""
         carried = CONTROLLERS[self.controller](self.controller_sizes).state_sizes
         return {
             "memory": ("B", self.memory_vector_size, "N"),
@@ -116,7 +140,7 @@ class NTMConfig:
 
     @property
     def fixed_locations(self) -> bool:
-        """Whether the network is for one N: its locations are told apart before anything is written."""
+        """Whether the network works with its own N only, since its locations differ before the first step."""
         return self.initial_memory != CONSTANT
 
     @property
@@ -130,7 +154,7 @@ def check_sizes(config: Any, names: Iterable[str]) -> None:
     """Refuse sizes below 1.
 
     Raises:
-        ValueError: says which.
+        ValueError: a size is below 1.
     """
     for name in names:
         size = getattr(config, name)

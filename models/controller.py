@@ -1,4 +1,4 @@
-"""What a controller is: the part of the network between its input and the heads (section 3.1 of the paper)."""
+"""The base class of the controllers: the part of a network between its input and the heads (section 3.1)."""
 
 import abc
 from collections.abc import Callable, Mapping, Sequence
@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from ntm.models.dense import Dense
 
-# Layer i as a function of its input: what a network does forward, and what training replaces on the way back.
+# Layer i as a function of its input. Training replaces it in the backward pass.
 Apply = Callable[[int, tf.Tensor], tf.Tensor]
 
 
@@ -18,25 +18,25 @@ class Controller(abc.ABC):
         sizes: the units of each layer.
     """
 
-    default_sizes: tuple[int, ...]  # where a configuration names none
-    visible: tuple[str, ...] = ()  # tensors of the state that ``output``, or a loss, looks at
+    default_sizes: tuple[int, ...]  # the sizes if a configuration names none
+    visible: tuple[str, ...] = ()  # the tensors of the state that ``output`` or a loss uses
 
     def __init__(self, sizes: Sequence[int]) -> None:
         self.sizes = tuple(sizes)
 
     @property
     def output_size(self) -> int:
-        """H, the numbers that the heads and the output layer see."""
+        """H, the size of ``output``."""
         return self.sizes[-1]
 
     @property
     def state_sizes(self) -> Mapping[str, int]:
-        """What the controller carries from one step to the next: tensors ``[B, size]`` by name."""
+        """The state of the controller: the sizes of its tensors ``[B, size]``, by name."""
         return {}
 
     @abc.abstractmethod
     def matrix_shapes(self, inputs: int) -> list[tuple[int, int]]:
-        """How many numbers each layer sees and outputs; ``inputs`` is what the first one sees of the step."""
+        """The inputs and outputs of each layer; ``inputs`` is the size of ``seen`` of ``step``."""
 
     @abc.abstractmethod
     def make_layers(self, inputs: int, random: tf.random.Generator) -> list[Dense]:
@@ -50,13 +50,13 @@ class Controller(abc.ABC):
 
         Args:
             seen: the input x[t] and the read vectors r[t-1], ``[B, inputs]``.
-            state: of the controller, after the step before.
+            state: the state of the controller after the step before.
             apply: the layers.
 
         Returns:
-            What each layer outputs before its activation, ``[B, ...]``; and the state after this step.
+            The output of each layer before its activation, ``[B, ...]``; and the state after this step.
         """
 
     @abc.abstractmethod
     def output(self, layers: Sequence[tf.Tensor], state: Mapping[str, tf.Tensor]) -> tf.Tensor:
-        """What the heads and the output layer see, ``[B, H]``, from both results of ``step``."""
+        """The input of the heads' layer and of the output layer, ``[B, H]``, from both results of ``step``."""

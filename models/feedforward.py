@@ -10,12 +10,12 @@ from ntm.models.dense import Dense
 
 
 class Feedforward(Controller):
-    """Hidden layers of tanh units. All memory of the past is in the network's memory."""
+    """Hidden layers of tanh units, without a state: only the memory of the network holds what it has seen."""
 
     default_sizes = (100, 100, 100)
 
     def matrix_shapes(self, inputs: int) -> list[tuple[int, int]]:
-        """A layer for each size."""
+        """One layer per size."""
         return list(itertools.pairwise((inputs, *self.sizes)))
 
     def make_layers(self, inputs: int, random: tf.random.Generator) -> list[Dense]:

@@ -8,19 +8,19 @@ import tensorflow as tf
 from ntm.models.controller import Apply, Controller
 from ntm.models.dense import Dense
 
-# Of the forget gate, so that an LSTM remembers to begin with (Jozefowicz et al. 2015).
+# The initial bias of the forget gate, with which cells keep their values before training (Jozefowicz et al. 2015).
 _FORGET_BIAS = 1.0
 
 
 class LSTM(Controller):
     """Layers of LSTM units (Hochreiter & Schmidhuber 1997) without peepholes.
 
-    Each layer sees what the one below outputs, and its own output h[t-1]:
+    The input of each layer is the output of the layer below, and its own output h[t-1]:
 
     - i, f, o = sigmoid of the input, forget and output gate; g = tanh of the candidate;
     - c[t] = f c[t-1] + i g; h[t] = o tanh(c[t]).
 
-    The state is ``hidden``, h of all layers side by side, and ``cell``, c likewise.
+    The state is ``hidden`` and ``cell``: h and c, each of all layers side by side.
     """
 
     default_sizes = (100,)
@@ -32,7 +32,7 @@ class LSTM(Controller):
         return {"hidden": sum(self.sizes), "cell": sum(self.sizes)}
 
     def matrix_shapes(self, inputs: int) -> list[tuple[int, int]]:
-        """A layer for each size. It sees what is below and its h; it outputs the columns of i, f, o and g."""
+        """One layer per size: from the layer below and its own h to the columns of i, f, o and g."""
         below = (inputs, *self.sizes)
         return [(below[i] + units, 4 * units) for i, units in enumerate(self.sizes)]
 
@@ -52,9 +52,9 @@ class LSTM(Controller):
         for i, (h, c) in enumerate(before):
             layers.append(apply(i, tf.concat([seen, h], axis=1)))  # [B, 4 units]
             gates, candidate = tf.split(layers[-1], [3 * self.sizes[i], self.sizes[i]], axis=1)
-            write, keep, show = tf.split(tf.sigmoid(gates), 3, axis=1)  # i, f and o
-            c = keep * c + write * tf.tanh(candidate)  # noqa: PLW2901
-            seen = show * tf.tanh(c)
+            input_gate, forget, output_gate = tf.split(tf.sigmoid(gates), 3, axis=1)  # i, f and o
+            c = forget * c + input_gate * tf.tanh(candidate)  # noqa: PLW2901
+            seen = output_gate * tf.tanh(c)
             hidden.append(seen)
             cells.append(c)
         return layers, {"hidden": tf.concat(hidden, axis=1), "cell": tf.concat(cells, axis=1)}

@@ -1,4 +1,4 @@
-"""What a network is: a function of its input and its state, which training, export and serving all call."""
+"""The base class of the networks: a function of its input and its state, for training and every export."""
 
 import abc
 from typing import Any
@@ -8,7 +8,7 @@ import tensorflow as tf
 from ntm.models.controller import Apply
 from ntm.models.dense import Dense
 
-# What a network carries from one step to the next: tensors by name.
+# The state of a network, which one step hands to the next: tensors by name.
 State = dict[str, tf.Tensor]
 
 
@@ -22,7 +22,7 @@ class Network(tf.Module, abc.ABC):
     Attributes:
         config: the sizes; its ``state_shapes`` names the tensors of the state.
         layers: those that ``control`` applies.
-        output: the last layer, which no next state depends on.
+        output: the output layer; no next state depends on it.
     """
 
     config: Any
@@ -32,7 +32,7 @@ class Network(tf.Module, abc.ABC):
     @property
     @abc.abstractmethod
     def visible(self) -> tuple[str, ...]:
-        """Tensors of the state that ``output_input``, or a loss, looks at."""
+        """The tensors of the state that ``output_input`` or a loss uses."""
 
     @abc.abstractmethod
     def initial_state(self, batch_size: int | tf.Tensor, memory_locations: int | tf.Tensor | None = None) -> State:
@@ -45,24 +45,30 @@ class Network(tf.Module, abc.ABC):
 
     @abc.abstractmethod
     def control(self, x: tf.Tensor, state: State, apply: Apply) -> tuple[list[tf.Tensor], State]:
-        """What every layer outputs before its activation, ``[B, ...]``, and the controller's part of the next state."""
+        """The output of every layer before its activation, ``[B, ...]``, and the next state of the controller."""
 
-    def advance(self, layers: list[tf.Tensor], state: State) -> State:  # noqa: ARG002
-        """The rest of the next state, from what the layers output and the state before."""
+    def advance(self, heads: Any, state: State) -> State:  # noqa: ARG002
+        """The rest of the next state, from the parameters of the heads and the state before."""
         return {}
 
     @abc.abstractmethod
     def output_input(self, layers: list[tf.Tensor], state: State) -> tf.Tensor:
-        """What the output layer sees, ``[B, ...]``; ``state`` is that after the step."""
+        """The input of the output layer, ``[B, ...]``; ``state`` is the state after the step."""
 
     def heads_of(self, layers: list[tf.Tensor]) -> Any:  # noqa: ARG002
-        """What the heads are told, ``Heads``; None where there are no heads."""
+        """The parameters of the heads, ``Heads``; None where there are no heads."""
         return None
 
-    def step(self, x: tf.Tensor, state: State, apply: Apply) -> tuple[list[tf.Tensor], State]:
-        """One time step but for the output: what every layer outputs, and the state after the step."""
+    def step(self, x: tf.Tensor, state: State, apply: Apply) -> tuple[list[tf.Tensor], State, Any]:
+        """One time step without the output layer.
+
+        Returns:
+            The output of every other layer before its activation; the state after the step; and the parameters of the
+            heads, ``Heads``, or None.
+        """
         layers, next_state = self.control(x, state, apply)
-        return layers, self.advance(layers, state) | next_state
+        heads = self.heads_of(layers)
+        return layers, self.advance(heads, state) | next_state, heads
 
     def __call__(self, x: tf.Tensor, state: State) -> tuple[tf.Tensor, State]:
         """One time step.
@@ -77,13 +83,13 @@ class Network(tf.Module, abc.ABC):
         return self.step_with_heads(x, state)[:2]
 
     def step_with_heads(self, x: tf.Tensor, state: State) -> tuple[tf.Tensor, State, Any]:
-        """One time step, and a look inside: y and the state as above, and what the heads are told, if any."""
-        layers, state = self.step(x, state, lambda i, seen: self.layers[i](seen))
-        return self.output(self.output_input(layers, state)), state, self.heads_of(layers)
+        """One time step: y and the state as ``__call__`` returns them, and the parameters of the heads or None."""
+        layers, state, heads = self.step(x, state, lambda i, seen: self.layers[i](seen))
+        return self.output(self.output_input(layers, state)), state, heads
 
     @property
     def parameters(self) -> int:
-        """How many numbers training learns."""
+        """The number of parameters that training learns."""
         return sum(int(variable.shape.num_elements()) for variable in self.trainable_variables)
 
     @property

@@ -38,17 +38,17 @@ __all__ = [
     "train",
 ]
 
-# A clone or an archive without symbolic links has the packages beside this one; so they are found where Python runs in
-# its root.
+# A clone or an archive without symbolic links has the packages beside this one. Python finds them there if it runs in
+# the root of the clone.
 if not os.path.isdir(f"{__path__[0]}/runtime") and os.path.isfile(f"{__path__[0]}/../runtime/metadata.py"):
     __path__.append(os.path.dirname(__path__[0]))
 
-# Unless it is told before it is imported, onnxruntime reports its use over the network and keeps files in the home.
+# By default onnxruntime reports its use over the network and keeps files in the home; this must precede its import.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 
 def __getattr__(name: str) -> Any:
-    """Import what needs NumPy when it is asked for."""
+    """Import the names that need NumPy at their first use."""
     if name == "tasks":
         return importlib.import_module("ntm.tasks")
     if name in ("Model", "State"):
@@ -59,5 +59,5 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    """What there is, whether it is imported yet or not; nothing that this module imports for itself."""
+    """The public names, imported or not."""
     return sorted({*__all__, *(name for name in globals() if name.startswith("__"))})

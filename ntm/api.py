@@ -1,4 +1,4 @@
-"""The Python API: what ``import ntm`` offers. Nothing slow is imported before it is needed."""
+"""The Python API, which ``import ntm`` offers. Slow modules are imported by the functions that need them."""
 
 import os
 from collections.abc import Callable, Collection, Sequence
@@ -32,32 +32,32 @@ def train(
     """Train a Neural Turing Machine on a task. Needs the extra ``train``.
 
     Args:
-        task: what to learn: a ``ntm.tasks.Task``, or what ``ntm.tasks.find`` takes. May be left out where a run is
-            resumed that was trained on a built-in task.
-        output: the run folder to make; by default one that is deleted at the end.
+        task: the task to learn: a ``ntm.tasks.Task``, or the text that ``ntm.tasks.find`` takes. A resumed run needs
+            no task if its task is built in.
+        output: the run folder to make; by default a folder that is deleted at the end.
         resume: go on with the run in ``output``, with its own options.
         replace: replace a run in ``output``.
-        initial: a run, or its folder, whose network to begin with: it goes on learning, on this task and with these
+        initial: a run, or its folder. The training begins with the network of this run, on this task and with these
             options, as a new run.
-        log_dir: a folder for what TensorBoard shows; needs the extra ``tensorboard``.
-        device: where to compute: ``"cpu"``, ``"gpu"``, or one of several such as ``"gpu:1"``; by default the first GPU,
-            or else the CPU.
+        log_dir: a folder for the event files of TensorBoard; needs the extra ``tensorboard``.
+        device: ``"cpu"``, ``"gpu"``, or one of several GPUs such as ``"gpu:1"``; by default the first GPU, or else the
+            CPU.
         distribute: share every batch among devices: ``"mirrored"``, all GPUs of this machine; or ``"multiworker"``, all
             devices of the processes that the environment variable ``TF_CONFIG`` names, each of which makes this call
             before TensorFlow computes anything else.
-        report: called now and then with the progress: a line of ``history.jsonl``.
-        **options: fields of ``ntm.models.NTMConfig`` and ``ntm.training.config.TrainingConfig`` that are to differ from
-            the recipe of the task, e.g. ``seed=3``, ``controller="lstm"`` or ``sizes={"length": (1, 40)}``; or
+        report: called with every progress report: a line of ``history.jsonl``.
+        **options: fields of ``ntm.models.NTMConfig`` and ``ntm.training.config.TrainingConfig`` that differ from the
+            recipe of the task, e.g. ``seed=3``, ``controller="lstm"`` or ``sizes={"length": (1, 40)}``; or
             ``model="lstm"`` and fields of ``ntm.models.LSTMConfig``; or ``curriculum={"length": (5, 10, 20)}``, the
-            most of a size in each stage.
+            largest size of each stage.
 
     Returns:
         The trained network; ``converged`` says whether it has learned the task.
 
     Raises:
-        MissingExtraError: TensorFlow is missing, or TensorBoard where it is asked for.
+        MissingExtraError: TensorFlow is missing, or TensorBoard if ``log_dir`` is given.
         TaskError: there is no such task, or it breaks its contract.
-        TypeError: ``task`` is none of these.
+        TypeError: ``task`` is neither a task nor a text.
         RunError: an option cannot be used, there is no such device, or ``output`` is not free, or not a run.
         FileError: the folder cannot be read, made or written.
         MemoryError: the network or a batch is too large.
@@ -95,22 +95,22 @@ def export(
     """Export a trained network, and prove the export equal to TensorFlow. Needs the extra ``export``.
 
     Args:
-        run: a run folder, or what ``ntm.train`` returned.
+        run: a run folder, or the result of ``ntm.train``.
         folder: the folder to make.
-        formats: of ``onnx``, ``savedmodel``, ``tflite``, ``triton``, ``web`` and ``native``.
-        task: what the network was trained on, if the task is not built in.
+        formats: ``onnx``, ``savedmodel``, ``tflite``, ``triton``, ``web`` or ``native``, or several of them.
+        task: the task that the network was trained on, if it is not built in.
         replace: replace an export in ``folder``.
-        **options: ``unroll``, ``memory_locations``, ``batch_size``, ``target``, ``cpu``, ``fixed`` and ``model_name``
-            of ``ntm.export.publish.publish``.
+        **options: further arguments of ``ntm.export.publish.publish``: ``unroll``, ``memory_locations``,
+            ``batch_size``, ``target``, ``cpu``, ``fixed`` and ``model_name``.
 
     Returns:
-        How far each graph is from TensorFlow, by graph.
+        The differences from TensorFlow, by graph.
 
     Raises:
         MissingExtraError: a package is missing.
         RunError: the run cannot be read.
-        TaskError: the task is not built in and not given, or another one is given.
-        TypeError: ``task`` is none of these.
+        TaskError: the task is not built in and not given, or another task is given.
+        TypeError: ``task`` is neither a task nor a text.
         ExportError: an argument cannot be used, ``folder`` is not free, or a graph disagrees with TensorFlow; nothing
             was published.
         FileError: the folder cannot be made.
@@ -134,12 +134,13 @@ def load(
 
     Args:
         model: its folder, or the name of a bundled model; by default ``copy-8bit``.
-        memory_locations: N; by default that of the training, or more where a sequence needs more.
-        batch_size: the most sequences that run side by side; by default as many as run fastest.
-        threads: the threads that share the work of one step; at most the cores that the process may use are started.
-        backend: ``onnxruntime``, the fastest with many sequences side by side; ``litert``, which is faster for single
-            steps of one sequence and needs the extra ``litert``; or ``native``, the fastest for these, which runs the
-            library of ``ntm-export --format native``. A library is a program: take only one of those whom you trust.
+        memory_locations: N; by default that of the training, or more if a sequence needs more.
+        batch_size: the most sequences that run side by side; by default the fastest number.
+        threads: the threads that share the work of one step; at most one per core that the process may use.
+        backend: ``onnxruntime``, the fastest for many sequences side by side; ``litert``, faster for single steps of
+            one sequence, which needs the extra ``litert``; or ``native``, the fastest for one sequence, with a
+            fixed N, which runs the library of ``ntm-export --format native``. A library is a program: load only a
+            library that you trust.
 
     Raises:
         ModelError: there is no such model, it is damaged or of another schema, or the backend or its file is missing.
@@ -164,13 +165,13 @@ def evaluate(
     """Count the bits that a model gets wrong on fresh sequences of a task, and their cost.
 
     Args:
-        model: what ``load`` returned or takes.
-        task: a ``ntm.tasks.Task``, or what ``ntm.tasks.find`` takes; by default what the model was trained on.
-        sizes: e.g. ``[{"items": 6}, {"items": 20}]``; by default those of the task.
-        sequences: of each size.
-        memory_locations: N; by default what the size needs, at least 128.
-        seed: of the sequences.
-        threads: batches that are computed at a time; at most one for each core that the process may use.
+        model: a model, or the argument of ``load``.
+        task: a ``ntm.tasks.Task``, or the text that ``ntm.tasks.find`` takes; by default the task of the training.
+        sizes: e.g. ``[{"items": 6}, {"items": 20}]``; by default the evaluation sizes of the task.
+        sequences: the number of sequences of each size.
+        memory_locations: N; by default as many as the size needs, at least 128.
+        seed: the seed of the sequences.
+        threads: the batches that are computed at a time; at most one per core that the process may use.
 
     Returns:
         A score for each size: ``as_dict()`` has the figures.
@@ -178,7 +179,7 @@ def evaluate(
     Raises:
         ModelError: there is no such model, or it cannot be run.
         TaskError: the model's task is not built in and none is given, or the task does not fit the model.
-        TypeError: ``model``, ``task`` or ``sizes`` is none of these, or a number is no whole number.
+        TypeError: ``model``, ``task`` or ``sizes`` is of another type, or a number is no whole number.
         ValueError: a number is too small.
     """
     check_task(task)
@@ -198,10 +199,10 @@ def evaluate(
 
 
 def check_task(task: object) -> None:
-    """Refuse what is no task and no name of one.
+    """Refuse a value that is neither a task nor the name of a task.
 
     Raises:
-        TypeError: says what it is instead.
+        TypeError: it is something else.
     """
     from ntm.tasks import Task  # noqa: PLC0415  (it imports NumPy)
 

@@ -32,17 +32,17 @@ from ntm.text import one_line
 
 OK, WRONG, TROUBLE = 0, 1, 2
 
-# Seconds until an interrupted command that has not ended is interrupted again: libraries swallow exceptions, above all
-# while they are imported. Windows has no such timer.
+# Seconds until a command that an interrupt has not ended is interrupted again: libraries swallow exceptions, mostly
+# during their import. Windows has no such timer.
 _INSISTENCE = 1.0
 _TIMER = getattr(signal, "SIGALRM", None)
 
-# What libraries need of the address space, in MiB, and of threads. Where there is less, they end the process.
+# The address space in MiB, and the threads, that libraries need: with less, they end the process.
 _ADDRESS_SPACE, _ADDRESS_SPACE_OF_TENSORFLOW = 300, 3_072
 _THREADS_OF_TENSORFLOW = 24 + (os.cpu_count() or 1)
-_NO_THREAD = "can't start new thread"  # what Python says
+_NO_THREAD = "can't start new thread"  # the message of Python
 
-_received: list[int] = []  # the signals that have come
+_received: list[int] = []  # the signals so far
 _unhurried = False  # whether a signal may wait
 
 
@@ -51,15 +51,14 @@ class CommandError(Error):
 
 
 class SignalError(BaseException):
-    """A signal asks the command to end; an exception, so that whatever has begun is cleaned up."""
+    """A signal asks the command to end. It is an exception, so that the command cleans up."""
 
 
 def run(name: str, function: Callable[..., int | None]) -> NoReturn:
     """Run a command on ``sys.argv`` and exit: the whole of an entry point.
 
-    However the command ends there is at most one line of error and never a traceback, unless the environment variable
-    ``NTM_TRACEBACK`` asks for one. Ctrl-C exits 130 and SIGTERM 143, after the clean-up. A reader of the output that
-    has gone away is no error.
+    A command prints at most one line of error and no traceback, unless the environment variable ``NTM_TRACEBACK`` asks
+    for one. Ctrl-C exits 130 and SIGTERM 143, after the clean-up. A closed pipe is no error.
     """
     ended = False
 
@@ -79,7 +78,7 @@ def run(name: str, function: Callable[..., int | None]) -> NoReturn:
             signal.signal(number, interrupt)
     if isinstance(sys.stdout, io.TextIOWrapper):  # None where it is closed
         sys.stdout.reconfigure(errors="backslashreplace")  # as stderr has it: not every encoding has every character
-    # Pictures go to files. What a notebook sets for itself may be missing here, and matplotlib could not be imported.
+    # Pictures go to files. Matplotlib cannot be imported if the backend that a notebook has set is missing here.
     os.environ["MPLBACKEND"] = "agg"
     sys.unraisablehook = _unless_interrupted
     warnings.showwarning = lambda message, *_, **__: say(f"{name}: warning: {one_line(str(message))}")
@@ -90,17 +89,17 @@ def run(name: str, function: Callable[..., int | None]) -> NoReturn:
         ended, code = True, OK
     with contextlib.suppress(OSError, AttributeError):
         sys.stdout.flush()
-    if _received:  # whatever has become of the exception
-        os._exit(128 + _received[0])  # at once: threads at work would be waited for, or crash
+    if _received:  # even if a library has swallowed the exception
+        os._exit(128 + _received[0])  # at once: Python would wait for running threads, or they would crash
     with contextlib.suppress(OSError, AttributeError):
-        # What could not be written above cannot be written at the interpreter's end either: it would complain.
+        # At its end the interpreter would try again to write the rest of stdout, and print an error.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     raise SystemExit(code)
 
 
 def _unless_interrupted(unraisable: "sys.UnraisableHookArgs") -> None:
-    """Say nothing of an interrupt where no exception can pass, e.g. in a destructor: it comes again."""
-    with contextlib.suppress(SignalError):  # another one meanwhile
+    """Print no interrupt that Python cannot raise, e.g. in a destructor: the timer repeats the interrupt."""
+    with contextlib.suppress(SignalError):  # of a second signal
         if not isinstance(unraisable.exc_value, SignalError):
             sys.__unraisablehook__(unraisable)
 
@@ -117,14 +116,14 @@ def _outcome(name: str, function: Callable[..., int | None]) -> int:
     except Exception as error:
         if os.environ.get("NTM_TRACEBACK"):
             raise
-        if not _received:  # or it is but what a library made of the interrupt
+        if not _received:  # else a library has turned the interrupt into this error
             say(f"{name}: error: {one_line(_explain(error))}")
         return TROUBLE
     return code
 
 
 def check_stdout() -> None:
-    """Refuse to begin what could not ``show`` its result at the end.
+    """Refuse to begin a command that could not ``show`` its result.
 
     Raises:
         CommandError: stdout is closed.
@@ -134,10 +133,11 @@ def check_stdout() -> None:
 
 
 def show(result: str) -> None:
-    """Write a result on stdout, at once. If nobody reads it, it holds all the same, and so does the exit code.
+    """Write a result on stdout, at once. A closed pipe is no error, and does not change the exit code.
 
     Raises:
-        CommandError: it cannot be written.
+        CommandError: stdout is closed.
+        FileError: the result cannot be written.
     """
     check_stdout()
     with contextlib.suppress(BrokenPipeError), explaining("cannot write standard output"):
@@ -147,14 +147,15 @@ def show(result: str) -> None:
 
 @contextlib.contextmanager
 def unhurried() -> Iterator[Callable[[], bool]]:
-    """Let a signal wait for the end of the block, which asks now and then whether one has come: what it is given.
+    """Delay signals until the end of the block, but for a second at most.
 
-    After a second it waits no longer.
+    Yields:
+        A function that says whether a signal has come.
 
     Raises:
-        SignalError: the block has ended, and a signal has come.
+        SignalError: a signal has come; raised at the end of the block.
     """
-    global _unhurried  # noqa: PLW0603  (as signal handlers are: the process has one of them)
+    global _unhurried  # noqa: PLW0603  (signal handlers are global too)
     _unhurried = True
     try:
         yield lambda: bool(_received)
@@ -184,9 +185,9 @@ def fail(command: str, message: str, code: int = TROUBLE) -> NoReturn:
 
 
 def _show_version(context: typer.Context, wanted: bool) -> None:
-    if not wanted or context.resilient_parsing:  # as where a shell completes what has been typed
+    if not wanted or context.resilient_parsing:  # a shell asks for completions
         return
-    from ntm.runtime import folder  # noqa: PLC0415  (only this needs it)
+    from ntm.runtime import folder  # noqa: PLC0415  (nothing else needs it)
 
     lines = [f"{context.info_name} {__version__}"]
     for name in folder.bundled():
@@ -225,12 +226,12 @@ def words(*choices: str) -> Callable[[str], list[str]]:
 class Progress:
     """A progress bar on stderr, for as long as the ``with`` block lasts.
 
-    It is drawn only on a terminal that can overwrite what it shows, and only once the block has lasted a moment: a
-    short run needs no bar, and should not wait for one. NO_COLOR is honoured.
+    It is drawn only on a terminal that can overwrite a line, and only once the block has lasted a moment, since a short
+    run needs no bar and should not import one. NO_COLOR is honoured.
 
     Args:
-        total: how far ``update`` counts, None when nobody knows.
-        quiet: never draw.
+        total: the last value of ``update``; None if it is unknown.
+        quiet: draw nothing.
     """
 
     _PATIENCE = 0.5  # seconds
@@ -260,7 +261,7 @@ class Progress:
         return time.monotonic() - self._start
 
     def update(self, completed: float, text: str = "") -> None:
-        """Show how far things are, and a few words, e.g. the rate."""
+        """Show the progress and a short text, e.g. the rate."""
         if not self._enabled or (self._bar is None and self.elapsed < self._PATIENCE):
             return
         if self._bar is None:
@@ -278,16 +279,16 @@ class Progress:
             columns = [progress.TaskProgressColumn(), progress.BarColumn(), *columns]
             columns += [progress.TimeRemainingColumn(), "left"]
         else:
-            columns = [progress.SpinnerColumn("line"), *columns]  # which is of ASCII
+            columns = [progress.SpinnerColumn("line"), *columns]  # "line" is ASCII
         self._bar = progress.Progress(*columns, console=console.Console(stderr=True), transient=True)
         self._task = self._bar.add_task("", total=self._total, text="")
         self._bar.start()
 
 
 def import_tensorflow() -> None:
-    """Import TensorFlow so that it is silent, and sooner there.
+    """Import TensorFlow without its messages, and without the garbage collection.
 
-    Collecting garbage takes a fifth of the time of its import, and finds none.
+    The collection takes a fifth of the time of the import and finds no garbage.
 
     Raises:
         CommandError: a limit of the process is too small for TensorFlow.
@@ -298,19 +299,19 @@ def import_tensorflow() -> None:
     _require_threads(_THREADS_OF_TENSORFLOW)
     compilation.set_up()
     silence_libraries()
-    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # TensorFlow imports it, and it misses its cache aloud
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # TensorFlow imports it, and it warns of a missing cache
     gc.disable()
     try:
         importlib.import_module("tensorflow")
-        gc.freeze()  # nor will any later search in what it has loaded
+        gc.freeze()  # later collections skip the objects of TensorFlow
     finally:
         gc.enable()
 
 
 def silence_libraries() -> None:
-    """Keep the C++ of TensorFlow and LiteRT from greeting on stderr, which no setting of theirs prevents.
+    """Drop the messages that the C++ code of TensorFlow and LiteRT writes to stderr: no setting prevents them.
 
-    They write to the descriptor of stderr; Python goes on writing to a copy of it.
+    The C++ code writes to the descriptor of stderr; Python goes on with a copy of the descriptor.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     if sys.stderr is not None:
@@ -321,14 +322,14 @@ def silence_libraries() -> None:
 
 
 def stderr_is_terminal() -> bool:
-    """Whether somebody watches."""
+    """Whether stderr is a terminal."""
     return sys.stderr is not None and sys.stderr.isatty()
 
 
 class _Command(typer.core.TyperCommand):
-    """A command with plain help: options in groups, and in the encoding of stdout; click would take UTF-8 for ASCII.
+    """A command with plain help: options in groups, in the encoding of stdout; click would print UTF-8.
 
-    The group of an option is its ``rich_help_panel``, which typer itself shows only in help that is drawn with boxes.
+    The group of an option is its ``rich_help_panel``, which typer itself shows only with boxes.
     """
 
     def get_help(self, ctx: Any) -> str:
@@ -351,12 +352,12 @@ class _Command(typer.core.TyperCommand):
 
 
 def _invoke(name: str, function: Callable[..., int | None]) -> int:
-    """Parse the arguments and call the function; or complete them, where a shell asks for that.
+    """Parse the arguments and call the function; or complete the arguments if a shell asks for it.
 
-    Not by ``app()``: that prints errors on many lines and ends a broken pipe with exit code 1.
+    The typer application is not called itself, since it prints errors on many lines and exits 1 for a broken pipe.
     """
     command = make_command(function)
-    variable = f"_{name}_COMPLETE".replace("-", "_").upper()  # as the scripts of typer set it
+    variable = f"_{name}_COMPLETE".replace("-", "_").upper()  # set by the completion scripts of typer
     try:
         if variable in os.environ:
             return typer.completion.shell_complete(command, {}, name, variable, os.environ[variable])
@@ -368,7 +369,7 @@ def _invoke(name: str, function: Callable[..., int | None]) -> int:
 
 
 def make_command(function: Callable[..., int | None]) -> Any:
-    """A command as click has it, with typer's options for the completion of a shell: a ``typer.core.TyperCommand``."""
+    """The ``typer.core.TyperCommand`` of a function, with the options for the completion of a shell."""
     app = typer.Typer(rich_markup_mode=None)
     app.command(cls=_Command)(function)
     command: Any = typer.main.get_command(app)
@@ -380,7 +381,7 @@ def make_command(function: Callable[..., int | None]) -> Any:
     return command
 
 
-# Typer's own help of the second takes three lines.
+# The help of typer takes three lines for the second option.
 _OF_COMPLETION = {
     "install_completion": "Install completion for the current shell.",
     "show_completion": "Print the script of the completion for the current shell.",
@@ -388,7 +389,7 @@ _OF_COMPLETION = {
 
 
 def _show_completion(act: Any, context: Any, parameter: Any, wanted: bool) -> None:
-    """Let typer install the completion of a shell, or print its script, and end; what typer says is our output.
+    """Install the completion of a shell, or print its script, and end. The messages of typer go to stdout.
 
     Raises:
         CommandError: typer does not know the shell that the command was started from.
@@ -396,26 +397,26 @@ def _show_completion(act: Any, context: Any, parameter: Any, wanted: bool) -> No
     if not wanted or context.resilient_parsing:
         return
     check_stdout()
-    said = io.StringIO()
+    messages = io.StringIO()
     try:
-        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+        with contextlib.redirect_stdout(messages), contextlib.redirect_stderr(messages):
             act(context, parameter, wanted)
     except typer.Exit as end:
         raise CommandError(
             "no completion for this shell: start the command from bash, zsh, fish or PowerShell"
         ) from end
     except SystemExit as end:
-        show(said.getvalue().rstrip())
+        show(messages.getvalue().rstrip())
         raise typer.Exit from end
 
 
 def _require_address_space(mebibytes: int) -> None:
-    """Check that the process may map so much more.
+    """Check that the process may map this much more memory.
 
     Raises:
         CommandError: it may not.
     """
-    if not hasattr(mmap, "MAP_PRIVATE"):  # as on Windows, which has no such limit
+    if not hasattr(mmap, "MAP_PRIVATE"):  # Windows has no such limit
         return
     try:
         mmap.mmap(-1, mebibytes << 20, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, prot=mmap.PROT_READ).close()
@@ -426,7 +427,7 @@ def _require_address_space(mebibytes: int) -> None:
 
 
 def _require_threads(count: int) -> None:
-    """Check that the process may start so many threads.
+    """Check that the process may start this many threads.
 
     Raises:
         CommandError: it may not.
@@ -447,10 +448,10 @@ def _require_threads(count: int) -> None:
 
 
 def _explain(error: Exception) -> str:
-    """What to tell the user of an exception."""
+    """The message of an exception for the user."""
     if isinstance(error, Error):
         return str(error)
-    if hasattr(error, "format_message"):  # a usage error: typer's classes for it have moved between its releases
+    if hasattr(error, "format_message"):  # a usage error; its class differs between the releases of typer
         return lowered(str(error.format_message()))
     if isinstance(error, MemoryError):
         return "out of memory"

@@ -10,7 +10,7 @@ from ntm.text import DISTRIBUTION, one_line
 
 
 class Error(Exception):
-    """Trouble that the caller can understand and mend; the kinds below say what it is about."""
+    """An error that the caller can understand and correct. The subclasses name its subject."""
 
     def __init__(self, message: str) -> None:
         super().__init__(one_line(message))
@@ -42,10 +42,10 @@ class MissingExtraError(Error):
 
 @contextlib.contextmanager
 def explaining(what: str) -> Iterator[None]:
-    """Turn the system's errors of a block into ``what: reason``, e.g. ``cannot read x.bin: is a directory``.
+    """Turn an OSError of a block into a FileError ``what: reason``, e.g. ``cannot read x.bin: is a directory``.
 
     Raises:
-        FileError: something in the block raised an OSError. A broken pipe passes.
+        FileError: the block raised an OSError other than BrokenPipeError.
     """
     try:
         yield
@@ -56,7 +56,7 @@ def explaining(what: str) -> Iterator[None]:
 
 
 def lowered(sentence: str) -> str:
-    """A sentence as it stands after a colon."""
+    """A sentence with a small first letter, to follow a colon."""
     return sentence[:1].lower() + sentence[1:]
 
 
@@ -64,7 +64,7 @@ def require(extra: str, *modules: str) -> None:
     """Check that an extra of the distribution is installed, without importing it.
 
     Raises:
-        MissingExtraError: one of its modules is missing; names the pip command that installs it.
+        MissingExtraError: a module is missing. The message has the pip command that installs it.
     """
     missing = [module for module in modules if importlib.util.find_spec(module) is None]
     if "tensorflow" in missing and not has_tensorflow(sys.version_info[:2], sys.platform, platform.machine()):

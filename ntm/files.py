@@ -14,11 +14,10 @@ from typing import BinaryIO
 def atomic_output(path: str | os.PathLike[str], *, replace: bool = True) -> Iterator[BinaryIO]:
     """A file to write, which takes its name only when the block ends without an exception.
 
-    A kill at any moment leaves under the name what was there before, or everything. Until the end the file has no
-    name at all, so a kill leaves nothing else behind either; only a file that replaces another has a temporary name in
-    the same folder, for a moment. Where the system knows no files without a name, all have one, all the time. A
-    symbolic link is followed, and a file that is replaced keeps its permissions. What is not a regular file (a FIFO,
-    ``/dev/null``) is written as it is.
+    A kill at any moment leaves the old file or the whole new file. Until the end the new file has no name, so a kill
+    leaves no other file behind; only a file that replaces another has a temporary name in the same folder for a moment.
+    On a system without unnamed files, every new file has a temporary name. A symbolic link is followed, and a replaced
+    file keeps its permissions. A special file (a FIFO, ``/dev/null``) is written directly.
 
     Args:
         path: the file.
@@ -45,25 +44,25 @@ def atomic_output(path: str | os.PathLike[str], *, replace: bool = True) -> Iter
             os.fsync(file.fileno())
             if unnamed:
                 try:
-                    _name(unnamed, final)  # which takes no name that is taken, even if only just now
+                    _name(unnamed, final)  # fails if the name exists
                 except FileExistsError:
                     if not replace:
                         raise
                     _name(unnamed, temporary)
                 else:
                     return
-        if not replace and _mode(final) is not None:  # asked at the last moment: the writing took its time
+        if not replace and _mode(final) is not None:  # the file may have appeared during the block
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
         temporary.replace(final)
     except BaseException:
-        # The folder may have gone meanwhile; what counts is why the block ended.
+        # The folder may be gone too; the first error is the one to report.
         with contextlib.suppress(OSError):
             temporary.unlink()
         raise
 
 
 def write_all(file: BinaryIO, content: bytes | memoryview) -> None:
-    """Write to a file that may be unbuffered and take a part at a time; wait for one that does not block.
+    """Write all bytes to a file, which may be unbuffered or non-blocking.
 
     Raises:
         OSError: it cannot be written.
@@ -71,18 +70,18 @@ def write_all(file: BinaryIO, content: bytes | memoryview) -> None:
     rest = memoryview(content)
     while rest:
         written = file.write(rest)
-        if written is None:  # it does not block, and its reader is slow
+        if written is None:  # the file is non-blocking, and its reader is slow
             select.select([], [file], [])
         rest = rest[written or 0 :]
 
 
 def _open_unnamed(folder: pathlib.Path) -> BinaryIO | None:
-    """A new file in no folder, which ends with the process unless it is named; None where that is not possible."""
+    """A new file without a name, which the system deletes with the process; None where that is not possible."""
     if not hasattr(os, "O_TMPFILE"):
         return None
     try:
         file = open(os.open(folder, os.O_TMPFILE | os.O_WRONLY, 0o666), "wb")  # noqa: SIM115
-    except OSError:  # of this file system; or of any file here, as the next attempt will tell
+    except OSError:  # the file system has no unnamed files; or the folder is read-only, as the next attempt reports
         return None
     if os.path.exists(_descriptor(file)):
         return file

@@ -4,7 +4,7 @@
 needs the extra ``train``, whose TensorFlow brings Keras 3.
 """
 
-# ruff: noqa: E402  (what is missing is named before it is imported)
+# ruff: noqa: E402  (the check for missing packages precedes their import)
 
 from ntm.api import check_task
 from ntm.errors import Error, RunError, require
@@ -13,6 +13,7 @@ require("train", "tensorflow", "keras")
 
 import dataclasses
 import hashlib
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -33,7 +34,7 @@ if keras.backend.backend() != "tensorflow":
     raise Error(f"ntm.keras needs Keras on TensorFlow, not on {keras.backend.backend()}: set KERAS_BACKEND=tensorflow")
 
 _FLOAT32 = "float32"
-_INFERRED = ("input_size", "output_size")  # of a configuration: what Keras tells, and what has an argument of its own
+_INFERRED = ("input_size", "output_size")  # no options: Keras infers the first, the second has its own argument
 
 
 class _NetworkCell(keras.layers.Layer):
@@ -45,7 +46,7 @@ class _NetworkCell(keras.layers.Layer):
     """
 
     model: str  # the name of the network in ``NETWORKS``
-    biases: tuple[str, ...] = ()  # options of the network that only its initial weights depend on
+    biases: tuple[str, ...] = ()  # options that only the initial weights depend on
 
     def __init__(self, output_size: int, *, seed: int = 0, **options: Any) -> None:
         make_config, _ = NETWORKS[self.model]
@@ -62,7 +63,7 @@ class _NetworkCell(keras.layers.Layer):
             name: tuple(config.memory_locations if size == "N" else int(size) for size in shape[1:])
             for name, shape in config.state_shapes.items()
         }
-        self.state_size = [_product(shape) for shape in self._shapes.values()]
+        self.state_size = [math.prod(shape) for shape in self._shapes.values()]
         self.network: Network | None = None
 
     def _config(self, input_size: int) -> Any:
@@ -86,7 +87,7 @@ class _NetworkCell(keras.layers.Layer):
         self.built = True
 
     def _weight(self, place: "_Place", initial: npt.NDArray[np.float32]) -> keras.Variable:
-        """The weight of this layer that takes a place in the network."""
+        """The weight of this layer that replaces a variable of the network."""
         return self.add_weight(
             name=place.name,
             shape=initial.shape,
@@ -107,7 +108,7 @@ class _NetworkCell(keras.layers.Layer):
         """
         assert self.network is not None  # noqa: S101  (Keras builds before it calls)
         names = list(self._shapes)
-        if "weights" in names:  # a weighting has the sum 1, so zeros are none
+        if "weights" in names:  # a weighting has the sum 1, so zeros mean the initial state
             begun = tf.reduce_any(states[names.index("weights")] != 0.0, axis=1, keepdims=True)  # [B, 1]
             states = [tf.where(begun, *both) for both in zip(states, self.get_initial_state(1), strict=True)]
         y, state = self.network(tf.cast(inputs, tf.float32), self.unflatten(states))
@@ -142,10 +143,6 @@ class _NetworkCell(keras.layers.Layer):
         return {**super().get_config(), **own}
 
 
-def _product(shape: Sequence[int]) -> int:
-    return int(np.prod(shape))
-
-
 @dataclasses.dataclass(frozen=True)
 class _Place:
     """Where a network holds a variable."""
@@ -155,17 +152,17 @@ class _Place:
 
     @property
     def variable(self) -> Any:
-        """What is there: a variable of TensorFlow, or the weight of Keras that has taken its place."""
+        """The variable of TensorFlow, or the weight of Keras that has replaced it."""
         return getattr(self.module, self.attribute)
 
     @property
     def name(self) -> str:
-        """What Keras calls the variable; it allows no slash."""
+        """The name of the variable in Keras, which allows no slash."""
         return f"{self.module.name}_{self.attribute}"
 
 
 def _places(network: Network) -> list[_Place]:
-    """Where a network that ``make_network`` has made holds its variables."""
+    """The places of all variables of a network that ``make_network`` has made."""
     return [
         _Place(module, attribute)
         for module in (network, *network.submodules)
@@ -217,15 +214,15 @@ def trained(layer: keras.layers.Layer, task: Task | str) -> TrainedRun:
 
     Args:
         layer: a cell of this module, a ``keras.layers.RNN`` of one, or a model with such a layer and no other weights.
-        task: what the network was trained on: a ``ntm.tasks.Task``, or what ``ntm.tasks.find`` takes.
+        task: the task of the training: a ``ntm.tasks.Task``, or the text that ``ntm.tasks.find`` takes.
 
     Returns:
-        A copy of the network. Nobody has checked whether it has converged: ``ntm.evaluate`` counts its wrong bits.
+        A copy of the network. Its convergence is not checked; ``ntm.evaluate`` counts its wrong bits.
 
     Raises:
         RunError: there is not one such network in ``layer``, or there are other weights, which would be lost.
         TaskError: there is no such task, or it has other sizes than the network.
-        TypeError: ``task`` is none of these.
+        TypeError: ``task`` is neither a task nor a text.
     """
     check_task(task)
     cell = _cell_of(layer)
@@ -247,7 +244,7 @@ def _cell_of(layer: keras.layers.Layer) -> Any:
     """The one cell of this module in a layer.
 
     Raises:
-        RunError: there is none, or more than one, or something else has weights.
+        RunError: there is no cell, or more than one, or another layer has weights.
     """
     layers = layer._flatten_layers() if isinstance(layer, keras.layers.Layer) else []
     cells = [inner for inner in layers if isinstance(inner, _NetworkCell)]

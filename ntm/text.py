@@ -1,23 +1,23 @@
-"""Text made fit to be shown: messages that may hold anything, and tables."""
+"""Text for people: messages on one line, and tables."""
 
 from collections.abc import Sequence
 
-DISTRIBUTION = "neural-turing-machine"  # what pip calls it
+DISTRIBUTION = "neural-turing-machine"  # the name for pip
 
-# A rule of Markdown is three dashes, of which one may be a colon; some programs take no fewer.
+# A rule of a Markdown table has three characters, and some programs accept no fewer.
 _LEAST_WIDTH = 3
 
 
 def one_line(message: str) -> str:
-    """A message as one printable line without a full stop; names, of files or in them, may hold anything."""
+    """A message as one printable line without a full stop at its end."""
     line = " ".join(filter(None, map(str.strip, message.splitlines()))).rstrip(".")
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in line)
 
 
 def table(rows: Sequence[Sequence[str]], left: int = 0) -> str:
-    """Rows, of which the first is the header, as Markdown that is easy to read as it stands.
+    """A Markdown table that is easy to read as plain text. The first row is the header.
 
-    The first ``left`` columns lean to the left, all others, of numbers, to the right.
+    The first ``left`` columns are aligned to the left, all others to the right.
     """
     widths = [max(_LEAST_WIDTH, *map(len, column)) for column in zip(*rows, strict=True)]
     rules = ["-" * width if column < left else "-" * (width - 1) + ":" for column, width in enumerate(widths)]

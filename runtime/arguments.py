@@ -1,4 +1,4 @@
-"""What callers hand over, checked: one error says what is wrong with it, and what to do."""
+"""Checks of the arguments that callers give: the error says what is wrong, and what to do."""
 
 import operator
 from typing import Any, SupportsIndex
@@ -8,11 +8,11 @@ import numpy.typing as npt
 
 
 def whole_number(name: str, value: SupportsIndex, least: int) -> int:
-    """An argument that counts something.
+    """An argument that is a whole number.
 
     Raises:
-        TypeError: it is no whole number.
-        ValueError: it is too small.
+        TypeError: the value is no whole number.
+        ValueError: the value is below ``least``.
     """
     if isinstance(value, bool | np.bool_) or not hasattr(type(value), "__index__"):
         raise TypeError(f"{name} must be a whole number, not {value!r}")
@@ -23,10 +23,10 @@ def whole_number(name: str, value: SupportsIndex, least: int) -> int:
 
 
 def floats(name: str, value: npt.ArrayLike) -> npt.NDArray[np.float32]:
-    """Numbers as onnxruntime takes them: float32, one after the other. An array that is so already is not copied.
+    """Numbers as a contiguous float32 array, which onnxruntime takes. Such an array is not copied.
 
     Raises:
-        ValueError: it is something else, or lists of different lengths.
+        ValueError: the value holds something other than numbers, or lists of different lengths.
     """
     if type(value) is np.ndarray and value.dtype == np.float32 and value.flags.c_contiguous:
         return value
@@ -34,10 +34,10 @@ def floats(name: str, value: npt.ArrayLike) -> npt.NDArray[np.float32]:
 
 
 def numbers(name: str, value: npt.ArrayLike) -> npt.NDArray[Any]:
-    """An array, or lists in lists, of numbers or of booleans, as an array of its own type.
+    """Numbers or booleans, in an array or in nested lists, as an array of their type.
 
     Raises:
-        ValueError: it is something else, or lists of different lengths.
+        ValueError: the value holds something other than numbers, or lists of different lengths.
     """
     try:
         array = np.asarray(value)

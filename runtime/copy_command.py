@@ -1,8 +1,6 @@
 """``ntm-copy``: copy a file through the memory of a Neural Turing Machine."""
 
-import contextlib
 import dataclasses
-import functools
 import itertools
 import json
 import os
@@ -10,14 +8,14 @@ import select
 import stat
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 import typer
 
 from ntm import console
 from ntm.errors import ModelError, explaining
-from ntm.files import atomic_output, write_all
+from ntm.files import write_all
 from ntm.runtime import folder, options
 from ntm.runtime.cores import available_cores
 from ntm.runtime.metadata import Metadata
@@ -27,15 +25,14 @@ if TYPE_CHECKING:
 
 COMMAND = "ntm-copy"
 
-# Chosen by measurement (docs/results/runtimes.md): the cost of a step grows with the memory, which needs a location a
-# byte, and 2 L + 1 steps go to L bytes. The batched graph is exported with the steps of one such block.
+# Chosen by measurement (docs/results/runtimes.md): the cost of a step grows with the memory, which needs one location
+# per byte, and L bytes take 2 L + 1 steps. The batched graph has the steps of one such block.
 BLOCK_LENGTH = 5
 BATCH_SIZE = 1024
 
-_BATCH_BYTES = 1 << 20  # at most: longer blocks run fewer at a time, and what is read is held in memory
+_BATCH_BYTES = 1 << 20  # the largest batch, which is held in memory: of longer blocks, fewer run side by side
 
-_TASK, _BYTE = "copy", 8  # what a model must have learned, and the bits of its words
-_STANDARD = "-"
+_TASK, _BYTE = "copy", 8  # the task of the model, and the bits of its words
 
 Option = typer.Option
 
@@ -54,10 +51,7 @@ def copy(
     batch_size: Annotated[
         int, Option(min=1, max=1 << 16, metavar="B", help="Sequences that run side by side.")
     ] = BATCH_SIZE,
-    memory_locations: Annotated[
-        int | None,
-        Option(min=1, max=1 << 20, metavar="N", help="Memory locations.", show_default="what a sequence needs"),
-    ] = None,
+    memory_locations: Annotated[int | None, options.memory_locations("what a sequence needs")] = None,
     threads: options.Threads = None,
     as_json: console.Json = False,
     quiet: console.Quiet = False,
@@ -65,13 +59,15 @@ def copy(
 ) -> int:
     """Copy INPUT through the memory of a Neural Turing Machine.
 
-    Blocks of bytes are shown to the network, which then recalls them: the copy is what it remembered.
+    The network sees a block of bytes, and then outputs it from its memory.
 
     The exit code is 0 if every bit came back, 1 if some are wrong (the copy is written all the same), 2 for trouble.
     """
-    if as_json or _is_stdout(output):
+    target = options.STANDARD if output is None else output
+    to_stdout = target == options.STANDARD
+    if as_json or to_stdout:
         console.check_stdout()
-    with _open_input(source) as reader:
+    with options.open_input(source) as reader:
         _check_output(output, reader, force=force)
         try:
             files = folder.read(model)
@@ -80,14 +76,17 @@ def copy(
             batches = _read_batches(reader, source, size)
             copied = _copy_batches(files, batches, block_length, memory_locations, threads or available_cores())
             tally = Tally(block_length)
-            with console.Progress(_size(reader), quiet=quiet) as progress, _open_output(output, force=force) as write:
+            with (
+                console.Progress(_size(reader), quiet=quiet) as progress,
+                options.open_output(target, force=force) as file,
+            ):
                 for batch in copied:
-                    write(batch.content)
+                    write_all(file, batch.content)
                     tally.add(batch)
                     progress.update(tally.bytes, f"{tally.bytes // 1024:,} KiB at {tally.rate}")
         except BrokenPipeError:
-            quiet = True  # who reads the copy has seen enough of it; that is no whole copy to speak of
-    _report(tally, to_stdout=_is_stdout(output), as_json=as_json, quiet=quiet)
+            quiet = True  # the reader of the copy has closed the pipe, so the summary would be about a part
+    _report(tally, to_stdout=to_stdout, as_json=as_json, quiet=quiet)
     return console.WRONG if tally.wrong_bits else console.OK
 
 
@@ -95,7 +94,7 @@ def _check_task(metadata: Metadata, model: str) -> None:
     """Refuse a model that does not copy bytes.
 
     Raises:
-        ModelError: says what it does.
+        ModelError: its task or its size of words is another one.
     """
     if metadata.task_name != _TASK:
         raise ModelError(f"the model {model} was trained on {metadata.task_name}, not on {_TASK}")
@@ -105,7 +104,7 @@ def _check_task(metadata: Metadata, model: str) -> None:
 
 @dataclasses.dataclass
 class Tally:
-    """What has been copied so far."""
+    """The progress of a copy."""
 
     block_length: int
     bytes: int = 0
@@ -127,16 +126,16 @@ class Tally:
 
     @property
     def seconds(self) -> float:
-        """Since everything was ready."""
+        """The seconds since the beginning."""
         return time.monotonic() - self.start
 
     @property
     def rate(self) -> str:
-        """Of the copying, for people."""
+        """The speed, for people."""
         return f"{self.bytes / 1024 / max(self.seconds, 1e-6):,.0f} KiB/s"
 
     def as_json(self) -> str:
-        """Of the copying, for machines."""
+        """The summary, for programs."""
         seconds = self.seconds
         return json.dumps(
             {
@@ -161,7 +160,7 @@ class Tally:
 
 
 def _report(tally: Tally, *, to_stdout: bool, as_json: bool, quiet: bool) -> None:
-    """Say how it went: in words where somebody watches or bits are wrong, or as JSON where the copy does not go."""
+    """Print the summary: as JSON, on the stream without the copy; or as text, on a terminal or if bits are wrong."""
     if as_json and not to_stdout:
         console.show(tally.as_json())
     elif as_json:
@@ -172,101 +171,68 @@ def _report(tally: Tally, *, to_stdout: bool, as_json: bool, quiet: bool) -> Non
         console.say(f"{COMMAND}: {tally.verdict}")
 
 
-def _is_stdout(output: str | None) -> bool:
-    return output is None or output == _STANDARD
-
-
-@contextlib.contextmanager
-def _open_input(source: str) -> Iterator[BinaryIO]:
-    if source == _STANDARD and sys.stdin is None:
-        raise console.CommandError("standard input is closed")
-    with _reading(source):
-        reader = open(0, "rb", closefd=False) if source == _STANDARD else open(source, "rb")  # noqa: SIM115
-    with reader:
-        yield reader
-
-
-def _reading(source: str) -> contextlib.AbstractContextManager[None]:
-    return explaining(f"cannot read {'standard input' if source == _STANDARD else source}")
-
-
 def _size(reader: BinaryIO) -> int | None:
-    """The bytes of the input, as far as one can know."""
+    """The bytes of the input; None if it is no regular file."""
     status = os.fstat(reader.fileno())
     return status.st_size if stat.S_ISREG(status.st_mode) else None
 
 
 def _check_output(output: str | None, reader: BinaryIO, *, force: bool) -> None:
-    """Refuse an output before anything is read.
+    """Refuse an output before the input is read.
 
     Raises:
-        CommandError: it is a terminal, the input, there already, or nowhere.
+        CommandError: the output is a terminal, the input, an existing file, or in no folder.
     """
-    name = "standard output" if _is_stdout(output) else str(output)
+    to_stdout = output is None or output == options.STANDARD
+    name = "standard output" if to_stdout else str(output)
     if output is None and sys.stdout.isatty():
         raise console.CommandError("standard output is a terminal: use -o FILE, or -o - to write to it all the same")
-    status = os.fstat(sys.stdout.fileno()) if _is_stdout(output) else options.output_status(name)
+    status = os.fstat(sys.stdout.fileno()) if to_stdout else options.output_status(name)
     if status and stat.S_ISREG(status.st_mode) and os.path.samestat(status, os.fstat(reader.fileno())):
         raise console.CommandError(f"{name} is the input")
-    if not _is_stdout(output):
+    if not to_stdout:
         options.check_free(name, status, force=force)
 
 
-@contextlib.contextmanager
-def _open_output(output: str | None, *, force: bool) -> Iterator[Callable[[bytes], None]]:
-    """A function that writes; a regular file appears when the block ends without an exception."""
-    name = "standard output" if _is_stdout(output) else str(output)
-    with explaining(f"cannot write {name}"), contextlib.ExitStack() as stack:
-        if _is_stdout(output):
-            # Not sys.stdout.buffer: what that holds back after an error it tries to write again when all is over.
-            file: BinaryIO = stack.enter_context(open(1, "wb", buffering=0, closefd=False))
-        else:
-            file = stack.enter_context(atomic_output(name, replace=force))
-        yield functools.partial(write_all, file)
-
-
 def _read_batches(reader: BinaryIO, source: str, size: int) -> Iterator[bytes]:
-    """The bytes of the input, to its end; a file may grow meanwhile, but not shrink.
+    """The bytes of the input, to its end. A file may grow during the copy, but not shrink.
 
     Raises:
-        CommandError: it cannot be read, or is shorter than it was.
+        FileError: the input cannot be read, or has become shorter.
     """
-    with _reading(source):
+    with explaining(f"cannot read {options.input_name(source)}"):
         longest = 0
         while True:
             batch = reader.read(size)
-            now = _size(reader) or 0  # /proc is full of files that have no size, and yet can be read
+            now = _size(reader) or 0  # the files of /proc have the size 0
             if now < longest:
                 raise OSError("it was cut short meanwhile")
             longest = now
-            if batch is None:  # it does not block, and has nothing to say yet
+            if batch is None:  # the input is non-blocking, and has no bytes yet
                 select.select([reader], [], [])
                 continue
             if batch:
                 yield batch
-            if not batch or (len(batch) < size and reader.isatty()):  # which would have to be ended twice
+            if not batch or (len(batch) < size and reader.isatty()):  # else a user would have to type Ctrl-D twice
                 break
 
 
 def _copy_batches(
     files: folder.ModelFolder, batches: Iterator[bytes], block_length: int, locations: int | None, threads: int
 ) -> Iterator["CopiedBatch"]:
-    """Get everything ready for the first batch, so that what can go wrong does so before the output is opened.
+    """Load the network and the first batch, so that their errors come before the output is opened.
 
-    An empty input needs no network, and nothing slow is imported for it.
+    An empty input needs no network and no slow import.
     """
     first = next(batches, None)
     if first is None:
         return iter(())
     from ntm import tasks  # noqa: PLC0415
-    from ntm.runtime import model, stream  # noqa: PLC0415
+    from ntm.runtime import stream  # noqa: PLC0415
 
     if locations is None:
         locations = max(tasks.Copy().memory_locations({"length": block_length}), files.metadata.least_locations)
-    try:
-        network = model.Model(files, locations, own_process=True)
-    except ValueError as error:
-        raise console.CommandError(str(error)) from error
+    network = options.make_model(files, locations)
     network.prepare(len(first) // block_length, locations)
     return stream.copy_batches(network, itertools.chain([first], batches), block_length, threads)
 

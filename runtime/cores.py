@@ -5,31 +5,32 @@ import pathlib
 
 
 def available_cores(system: pathlib.Path = pathlib.Path("/")) -> int:
-    """The cores that this process may use: what its affinity leaves it, and the quota of its container, rounded up.
+    """The cores that this process may use, by its affinity and by the quota of its container, rounded up.
 
-    Python 3.13 offers ``os.process_cpu_count``, which knows of the affinity alone.
+    ``os.process_cpu_count`` of Python 3.13 knows the affinity alone.
 
     Args:
-        system: the folder that has ``proc/self`` in it; another one for tests.
+        system: the folder with ``proc/self``; tests use another one.
     """
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min([allowed, *_quotas(system)]))
 
 
 def _quotas(system: pathlib.Path) -> list[int]:
-    """The quotas of the control groups that this process is in, in cores: of each group and of those above it.
+    """The quotas, in cores, of the control groups of this process and of their parents.
 
-    See cgroups(7). Version 1 has a group for each controller, of which ``cpu`` counts, version 2 has one for all.
+    See cgroups(7). Version 1 has a group for each controller, and the group of ``cpu`` has the quota; version 2 has one
+    group.
     """
     found = []
-    groups: dict[str, str] = {}  # the path of the group, by controller; that of version 2 has no name
+    groups: dict[str, str] = {}  # the path of the group by controller, which is "" in version 2
     for line in _lines(system / "proc/self/cgroup"):
         _, controllers, path = line.split(":", 2)
         groups |= dict.fromkeys(controllers.split(","), path)
     for line in _lines(system / "proc/self/mountinfo"):
         mount, _, kind = line.partition(" - ")
         root, mount_point = mount.split()[3:5]
-        file_system, *_, options = kind.split()  # between them the source, which may be empty
+        file_system, *_, options = kind.split()  # the field between them, the source, may be empty
         if file_system == "cgroup2":
             controller, read = "", _quota
         elif file_system == "cgroup" and "cpu" in options.split(","):
@@ -37,7 +38,7 @@ def _quotas(system: pathlib.Path) -> list[int]:
         else:
             continue
         group_path = pathlib.PurePosixPath(groups.get(controller, root))
-        # A container sees a part of the tree; the path may be that of the whole.
+        # A container sees a part of the tree, but the path may be a path of the whole tree.
         below = group_path.relative_to(root) if group_path.is_relative_to(root) else pathlib.PurePosixPath()
         top = system / mount_point.lstrip("/")
         found += [read(group) for group in (top / below, *(top / parent for parent in below.parents))]
@@ -53,9 +54,9 @@ def _quota_of_version_1(group: pathlib.Path) -> int | None:
 
 
 def _cores(quota_and_period: list[str]) -> int | None:
-    """The microseconds of computing in a period of so many, as cores; None where there is no limit."""
+    """A quota in microseconds per period, and the period, as cores; None without a limit."""
     if len(quota_and_period) != 2 or not all(number.isdecimal() for number in quota_and_period):
-        return None  # "max", or -1
+        return None  # the quota is "max" or -1
     quota, period = map(int, quota_and_period)
     return -(-quota // period) if quota and period else None
 
@@ -63,5 +64,5 @@ def _cores(quota_and_period: list[str]) -> int | None:
 def _lines(path: pathlib.Path) -> list[str]:
     try:
         return path.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
-    except OSError:  # no such system
+    except OSError:  # the system has no such file
         return []

@@ -1,4 +1,4 @@
-"""``ntm-eval``: count what a Neural Turing Machine gets wrong by the size of a sequence, and draw what it does."""
+"""``ntm-eval``: count the wrong bits of a Neural Turing Machine by the size of a sequence, and draw sequences."""
 
 import json
 import os
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 
 COMMAND = "ntm-eval"
 
-# Where the pictures go by default, by option.
+# The default files of the pictures, by option.
 PICTURES = {"--plot": "ntm-eval-plot.png", "--trace": "ntm-eval-trace.png"}
 FORMATS = (".png", ".pdf", ".svg")
 _FORMATS = " or ".join(FORMATS)
 _MOST_PLOTTED = 20
-# A trace is held whole: the steps of a sequence times the locations.
+# The most numbers of a trace, which is held in memory: the steps of a sequence times the locations.
 _LARGEST_TRACE = 1 << 24
 
 
@@ -40,7 +40,7 @@ def evaluate(
         Option(
             metavar="TASK",
             help="A task of the paper, or FILE.py:CLASS, which runs the file.",
-            show_default="what the model was trained on",
+            show_default="the task of the training",
         ),
     ] = None,
     option: Annotated[
@@ -51,23 +51,14 @@ def evaluate(
         Option(
             metavar="NAME=NUMBER",
             help="A size of the sequences, e.g. items=20 or length=10,repeats=3; may be given several times.",
-            show_default="those of the task",
+            show_default="the evaluation sizes of the task",
         ),
     ] = [],  # noqa: B006
     lengths: Annotated[
-        str | None, Option(metavar="L,...", help="Several sizes at once, for a task with a length alone.")
+        str | None, Option(metavar="L,...", help="Several lengths at once, for a task whose only size is the length.")
     ] = None,
     sequences: Annotated[int, Option(min=1, max=1 << 24, metavar="COUNT", help="Sequences of each size.")] = 100,
-    memory_locations: Annotated[
-        int | None,
-        Option(
-            min=1,
-            max=LARGEST_SIZE,
-            metavar="N",
-            help="Memory locations.",
-            show_default="what the size needs, at least 128",
-        ),
-    ] = None,
+    memory_locations: Annotated[int | None, options.memory_locations("what the size needs, at least 128")] = None,
     batch_size: Annotated[
         int | None,
         Option(min=1, max=1 << 16, metavar="B", help="Sequences that run side by side.", show_default="the fastest"),
@@ -78,16 +69,16 @@ def evaluate(
         pathlib.Path | None,
         Option(
             metavar="[FILE]",
-            help="Draw input, target, output and error for each size, of its worst sequence. "
-            f"FILE ends in {_FORMATS}; without one: {PICTURES['--plot']}.",
+            help="Draw input, target, output and error of the worst sequence of each size. "
+            f"FILE ends in {_FORMATS}; its default is {PICTURES['--plot']}.",
         ),
     ] = None,
     trace: Annotated[
         pathlib.Path | None,
         Option(
             metavar="[FILE]",
-            help="Draw what the heads do with the memory, for the worst sequence of the first size. "
-            f"FILE ends in {_FORMATS}; without one: {PICTURES['--trace']}.",
+            help="Draw how the heads use the memory in the worst sequence of the first size. "
+            f"FILE ends in {_FORMATS}; its default is {PICTURES['--trace']}.",
         ),
     ] = None,
     force: Annotated[bool, Option("--force", "-f", help="Replace pictures that exist.")] = False,
@@ -95,13 +86,13 @@ def evaluate(
     quiet: console.Quiet = False,
     version: console.Version = False,  # noqa: ARG001  (its callback acts on it)
 ) -> int:
-    """Run a Neural Turing Machine on sequences that it has never seen, and count the wrong bits by size.
+    """Run a Neural Turing Machine on new sequences, and count the wrong bits by size.
 
     A bit is wrong if the output, thresholded at 0.5, is not the target. The cost is the cross-entropy in bits per
     sequence, as the paper plots it.
 
-    The exit code is 0 if no bit is wrong, 1 if some are, 2 for trouble. For a task whose next bit nobody can know
-    (dynamic-ngrams) it is never 1.
+    The exit code is 0 if no bit is wrong, 1 if some are, 2 for trouble. It is never 1 for a task whose next bit is
+    uncertain (dynamic-ngrams).
     """
     if as_json or not quiet:
         console.check_stdout()
@@ -109,18 +100,14 @@ def evaluate(
         raise console.CommandError("give either --size or --lengths")
     _check_pictures(plot, trace, force=force)
     files = folder.read(model)
-    from ntm.runtime import evaluate as evaluation  # noqa: PLC0415  (as all below: it imports numpy)
-    from ntm.runtime.model import Model  # noqa: PLC0415
+    from ntm.runtime import evaluate as evaluation  # noqa: PLC0415  (it imports NumPy)
     from ntm.tasks import notation  # noqa: PLC0415
 
     wanted = [notation.parse_size(text) for text in size] if size else None
     if lengths is not None:
         wanted = [{"length": length} for length in parse_lengths(lengths)]
     learned = evaluation.task_of(files.metadata, task, notation.parse_options(option))
-    try:
-        network = Model(files, memory_locations, batch_size=batch_size, own_process=True)
-    except ValueError as error:
-        raise console.CommandError(str(error)) from error
+    network = options.make_model(files, memory_locations, batch_size=batch_size)
     if trace:
         network.check_heads()
     cases = evaluation.cases_of(
@@ -143,7 +130,7 @@ def evaluate(
     try:
         if as_json or not quiet:
             console.show(json.dumps(summary) if as_json else evaluation.table(scores))
-    finally:  # the figures may have nowhere to go, and the pictures do
+    finally:  # even if stdout cannot be written
         _draw(network, scores, plot, trace, force=force, quiet=quiet)
     return console.OK if all(score.perfect for score in scores) else console.WRONG
 
@@ -152,7 +139,7 @@ def parse_lengths(text: str) -> list[int]:
     """Read ``20,120,1000``.
 
     Raises:
-        CommandError: it is something else.
+        CommandError: the text is something else.
     """
     longest = LARGEST_SIZE - 2
     parts = [part.strip() for part in text.split(",")]
@@ -162,7 +149,7 @@ def parse_lengths(text: str) -> list[int]:
 
 
 def _check_pictures(plot: pathlib.Path | None, trace: pathlib.Path | None, *, force: bool) -> None:
-    """Refuse a picture that cannot be drawn, before the counting, which takes its time."""
+    """Refuse a picture that cannot be drawn, before the evaluation begins."""
     pictures = [path for path in (plot, trace) if path is not None]
     if pictures:
         require("plot", "matplotlib")
@@ -175,7 +162,7 @@ def _check_pictures(plot: pathlib.Path | None, trace: pathlib.Path | None, *, fo
 
 
 def _scores(network: "Model", task: "Task", cases: "list[Case]", threads: int, *, quiet: bool) -> "Iterable[Score]":
-    """Evaluate, under a progress bar."""
+    """Evaluate with a progress bar."""
     from ntm.runtime import evaluate as evaluation  # noqa: PLC0415
     from ntm.tasks.task import describe  # noqa: PLC0415
 
@@ -186,7 +173,7 @@ def _scores(network: "Model", task: "Task", cases: "list[Case]", threads: int, *
                 f"{describe(case.size)} needs {needed:,} memory locations, and there are {case.memory_locations:,}: "
                 "expect wrong bits"
             )
-    # What a case takes grows with its steps and with its locations.
+    # The time of a case grows with its steps and with its locations.
     efforts = [case.sequences * task.steps(case.size) * case.memory_locations for case in cases]
     with console.Progress(sum(efforts), quiet=quiet) as progress:
         for i, case in enumerate(cases):
@@ -207,7 +194,7 @@ def _draw(
     force: bool,
     quiet: bool,
 ) -> None:
-    """Draw the pictures that are asked for, and say where they are."""
+    """Draw the requested pictures, and print their paths."""
     if not plot and not trace:
         return
     from ntm.runtime import pictures  # noqa: PLC0415  (it imports matplotlib)
@@ -223,7 +210,7 @@ def _draw(
 
 
 def with_default_files(arguments: list[str]) -> list[str]:
-    """The arguments, with a name after each ``--plot`` and ``--trace`` that has none: typer's options must have one."""
+    """The arguments, with the default file after each ``--plot`` and ``--trace`` without one: typer needs a value."""
     completed = []
     for argument, following in zip(arguments, [*arguments, "-"][1:], strict=True):
         completed.append(argument)

@@ -1,10 +1,9 @@
-"""Evaluation: how many bits a model gets wrong, and its cost, by the size of a task's sequences."""
+"""Evaluation: the wrong bits of a model, and its cost, by the size of a task's sequences."""
 
-import contextlib
 import dataclasses
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor, wait
 from typing import Any, NamedTuple
 
@@ -20,13 +19,13 @@ from ntm.runtime.model import Model
 from ntm.runtime.session import Floats
 from ntm.tasks import metrics
 from ntm.tasks.catalogue import build, find_class, recorded_class, title
-from ntm.tasks.task import Batch, Size, Task, check, check_fits, check_size, draw, optimal_output
+from ntm.tasks.task import Batch, Size, Task, check, check_fits, check_size, draw, naming_errors, optimal_output
 
-# N is at least this, as in the paper, unless another is asked for.
+# The smallest default of N, as in the paper.
 LEAST_LOCATIONS = 128
 
 _REPORT_SECONDS = 0.1
-# Sequences that are drawn from one seed: the same ones, however they are divided into batches.
+# The sequences that one seed draws. So the sequences do not depend on the size of the batches.
 _BLOCK = 16
 
 
@@ -40,7 +39,7 @@ class Case(NamedTuple):
 
 
 class Output(NamedTuple):
-    """A sequence of a task, and what the network output."""
+    """A sequence of a task, and the output of the network."""
 
     x: Floats  # [T, I]
     target: Floats  # [T, O]
@@ -56,13 +55,13 @@ class Output(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Score:
-    """How well a network has done on the sequences of a case.
+    """The wrong bits and the cost of a network on the sequences of a case.
 
     Attributes:
-        case: which sequences.
-        wrong_bits: of each sequence, ``[sequences]``; thresholded at 0.5, over the output phase.
-        cost: of each sequence in bits, ``[sequences]``: the cross-entropy over the output phase, as the paper plots it.
-        optimal_cost: that of the best possible predictor, ``[sequences]``; None where it makes no mistake.
+        case: the case.
+        wrong_bits: the wrong bits of each sequence, ``[sequences]``; thresholded at 0.5, over the output phase.
+        cost: the cross-entropy of each sequence in bits, ``[sequences]``, over the output phase, as the paper plots it.
+        optimal_cost: the cost of the best possible predictor, ``[sequences]``; None if that predictor makes no mistake.
         worst: the first of the sequences with the most wrong bits.
     """
 
@@ -74,11 +73,11 @@ class Score:
 
     @property
     def perfect(self) -> bool:
-        """Whether no bit is wrong. No prediction is certain where there is an optimal predictor: then it is True."""
+        """Whether no bit is wrong; always True with an optimal predictor, since then no prediction is certain."""
         return self.optimal_cost is not None or not self.wrong_bits.any()
 
     def as_dict(self) -> dict[str, int | float]:
-        """The figures by name, those of the size among them."""
+        """The figures and the numbers of the size, by name."""
         figures: dict[str, int | float] = {
             **self.case.size,
             "memory_locations": self.case.memory_locations,
@@ -122,9 +121,9 @@ def task_of(metadata: Metadata, given: Task | str | None, options: Mapping[str, 
     """The task that a model is to be evaluated on.
 
     Args:
-        metadata: of the model.
-        given: a task, or what ``ntm.tasks.find`` takes; by default the task that the model was trained on.
-        options: of the task, that are to differ from the model's.
+        metadata: the metadata of the model.
+        given: a task, or the text that ``ntm.tasks.find`` takes; by default the task that the model was trained on.
+        options: the options of the task that differ from the model's.
 
     Raises:
         TaskError: there is no such task, or its sequences are not of the model's sizes.
@@ -136,7 +135,7 @@ def task_of(metadata: Metadata, given: Task | str | None, options: Mapping[str, 
         kind = recorded_class(name) if given is None else find_class(given)
         task = build(kind, (trained if title(kind) == name else {}) | changes)
     check_fits(task, f"the model {metadata.model_name}", metadata.input_size, metadata.output_size)
-    check(task)  # not before: what a model file says of its task may be too large to be drawn
+    check(task)  # last: the options in a foreign file may ask for sequences that do not fit the memory
     return task
 
 
@@ -151,10 +150,10 @@ def cases_of(
 ) -> list[Case]:
     """A case for each size, by default those of the task.
 
-    N is what the size needs, and at least 128 unless the network is for one N.
+    N is the need of the size, and at least 128 unless the network works with its own N only.
 
     Raises:
-        TaskError: a size is not the task's, or there is none.
+        TaskError: a size does not fit the task, or there is no size.
     """
     if sizes is None:
         sizes = task.evaluation_sizes
@@ -166,7 +165,7 @@ def cases_of(
         check_size(task, size)
         locations = memory_locations
         if locations is None:
-            with _errors_of(task, "memory_locations"):
+            with naming_errors(f"the task {task.name}, memory_locations"):
                 locations = max(task.memory_locations(size), least)
         cases.append(Case(size, locations, sequences, seed))
     return cases
@@ -178,11 +177,11 @@ def run_case(
     """Run a network on the sequences of a case, and compare.
 
     Args:
-        model: the network, whose ``batch_size`` bounds the memory that this takes.
-        task: what makes the sequences.
-        case: which.
-        threads: batches that are computed at a time; the sequences do not depend on the batches.
-        report: called now and then with the sequences done, of which some may be half done.
+        model: the network; its ``batch_size`` limits the memory of the evaluation.
+        task: the task that makes the sequences.
+        case: the case.
+        threads: the batches that are computed at a time; the sequences do not depend on the batches.
+        report: called several times a second with the number of finished sequences, which may be a fraction.
 
     Raises:
         ModelError: the model cannot be run.
@@ -191,7 +190,7 @@ def run_case(
     """
     size = min(model.batch_size(case.memory_locations), -(-case.sequences // threads))
     batches = [range(start, min(start + size, case.sequences)) for start in range(0, case.sequences, size)]
-    done = [0.0] * len(batches)  # sequences of each
+    done = [0.0] * len(batches)  # the finished sequences of each batch
     stopped = threading.Event()
 
     def run(index: int) -> Score:
@@ -205,7 +204,7 @@ def run_case(
             done[index] += count * len(chunk) / steps
         return _score(task, case, batch, np.concatenate(y))
 
-    # onnxruntime gives up the interpreter's lock while it computes, so threads suffice.
+    # onnxruntime releases the interpreter's lock while it computes, so threads suffice.
     pool = ThreadPoolExecutor(threads)
     scores: list[Score] = []
     try:
@@ -222,7 +221,7 @@ def run_case(
 
 
 def table(scores: Sequence[Score]) -> str:
-    """The figures, for people: a row for each case, and what the columns mean; Markdown."""
+    """The figures for people: a Markdown table with a row for each case, and a legend."""
     figures = [score.as_dict() for score in scores]
     columns = {
         **{name: name for name in scores[0].case.size},
@@ -244,7 +243,7 @@ def table(scores: Sequence[Score]) -> str:
 
 
 def readable(value: float) -> str:
-    """A figure as people read it: three digits, or all before the point."""
+    """A figure for people: three digits, or all digits before the point."""
     return f"{value:.3g}" if isinstance(value, float) and value < 100 else f"{value:,.0f}"
 
 
@@ -267,17 +266,6 @@ def _score(task: Task, case: Case, batch: Batch, y: Floats) -> Score:
     optimal = optimal_output(task, batch)
     optimal_cost = None if optimal is None else metrics.cost(batch, optimal)
     return Score(case, wrong, metrics.cost(batch, y), optimal_cost, worst)
-
-
-@contextlib.contextmanager
-def _errors_of(task: Task, method: str) -> Iterator[None]:
-    """Say whose error it is, where a method of a task raises one."""
-    try:
-        yield
-    except TaskError:
-        raise
-    except Exception as error:
-        raise TaskError(f"the task {task.name}, {method}: {type(error).__name__}: {error}") from error
 
 
 def _joined(*scores: Score) -> Score:

@@ -1,4 +1,4 @@
-"""The folder of an exported model: files that describe themselves, checked before anything runs."""
+"""The folder of an exported model: files with metadata, which are checked before anything runs."""
 
 import contextlib
 import dataclasses
@@ -10,18 +10,18 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from ntm.errors import ModelError
-from ntm.runtime import metadata, native_library, onnx_file, tflite_file
+from ntm.runtime import metadata, native_file, onnx_file, tflite_file
 from ntm.runtime.metadata import STEP, Metadata
 from ntm.text import DISTRIBUTION
 
 _PRETRAINED = pathlib.Path(__file__).parent / "pretrained"
-DEFAULT = "copy-8bit"  # the bundled model that is taken where none is named
+DEFAULT = "copy-8bit"  # the bundled model that is loaded by default
 
-# A limit on what a damaged or foreign file can make the runtime read; exported models take well under a megabyte.
+# The largest file that the runtime reads, in bytes, as a protection from foreign files; exported models take well under
+# a megabyte.
 LARGEST_FILE = 1 << 28
 
-
-# What runs a model.
+# The backends.
 ONNXRUNTIME, LITERT, NATIVE = "onnxruntime", "litert", "native"
 
 
@@ -31,8 +31,8 @@ class Graph(NamedTuple):
     Attributes:
         path: the file.
         content: its bytes.
-        metadata: what it says of itself.
-        sizes: B and N, if it takes no others and says so; N is 1 where there is no memory.
+        metadata: its metadata.
+        sizes: B and N of a native library; N is 1 without a memory.
     """
 
     path: pathlib.Path
@@ -42,10 +42,10 @@ class Graph(NamedTuple):
 
 
 class ModelFolder(NamedTuple):
-    """The graphs of one model, which agree in all but the steps they take; that of one step is the first.
+    """The graphs of one model, which differ only in their number of steps; the graph of one step is the first.
 
-    Pickled, a bundled model is its name and its checksum, and any other is the content of its files. So another machine
-    needs no copy of the folder, and a model never becomes another one on the way.
+    A pickle holds the name and the checksum of a bundled model, or else the content of the files. So another machine
+    needs no copy of the folder, and unpickling gives the same model or an error.
     """
 
     graphs: tuple[Graph, ...]
@@ -58,12 +58,12 @@ class ModelFolder(NamedTuple):
 
     @property
     def metadata(self) -> Metadata:
-        """What the files say of the model."""
+        """The metadata of the graph of one step."""
         return self.step.metadata
 
     @property
     def checksum(self) -> str:
-        """The SHA-256 of the files, 64 hexadecimal digits; a model that differs in one bit has another."""
+        """The SHA-256 of all files together, 64 hexadecimal digits."""
         return hashlib.sha256(b"".join(graph.content for graph in self.graphs)).hexdigest()
 
     def __reduce__(self) -> tuple[Callable[..., "ModelFolder"], tuple[Any, ...]]:
@@ -84,7 +84,7 @@ def find(model: str | os.PathLike[str]) -> pathlib.Path:
     path = pathlib.Path(model)
     try:
         is_there = path.exists()
-    except (OSError, ValueError):  # as ``read`` will tell
+    except (OSError, ValueError):  # ``read`` will report the error
         is_there = True
     return _PRETRAINED / str(model) if not is_there and str(model) in bundled() else path
 
@@ -94,11 +94,11 @@ def read(model: str | os.PathLike[str], backend: str = ONNXRUNTIME) -> ModelFold
 
     Args:
         model: its folder, or the name of a bundled model.
-        backend: what shall run it.
+        backend: the name of the backend.
 
     Raises:
-        ModelError: a file is missing, damaged, foreign or of another schema, they are not of one model, or the backend
-            is not installed.
+        ModelError: a file is missing, damaged, foreign or of another schema, the files belong to different models, or
+            the backend is not installed.
         ValueError: there is no such backend.
     """
     if backend not in _FORMATS:
@@ -106,7 +106,7 @@ def read(model: str | os.PathLike[str], backend: str = ONNXRUNTIME) -> ModelFold
     folder = find(model)
     try:
         mode = folder.stat().st_mode
-    except (FileNotFoundError, NotADirectoryError, ValueError) as error:  # the last of a name that none can have
+    except (FileNotFoundError, NotADirectoryError, ValueError) as error:  # ValueError: the name is impossible
         raise ModelError(f"there is no model folder {folder}; bundled models: {', '.join(bundled())}") from error
     except OSError as error:
         raise ModelError(f"cannot load the model {folder}: {str(error.strerror).lower()}") from error
@@ -120,31 +120,21 @@ def read(model: str | os.PathLike[str], backend: str = ONNXRUNTIME) -> ModelFold
 
 def shapes(data: Metadata, batch: int | None = None, locations: int | None = None) -> dict[str, tuple[int | None, ...]]:
     """The shapes of the inputs and outputs of a graph by name; None where B or N is not given."""
-    time = () if data.graph == STEP else (data.unroll,)
-    state: dict[str, tuple[int | None, ...]] = {
-        name: (batch, *(locations if isinstance(size, str) else size for size in tensor.shape))
-        for name, tensor in data.state.items()
-    }
-    return {
-        metadata.X: (*time, batch, data.input_size),
-        **state,
-        metadata.Y: (*time, batch, data.output_size),
-        **{metadata.next_name(name): shape for name, shape in state.items()},
-        **({metadata.ADDS: (batch, *data.adds_shape)} if metadata.ADDS in data.outputs else {}),
-    }
+    inputs, outputs = data.shapes
+    return {name: metadata.sized(shape, batch, locations) for name, shape in (inputs | outputs).items()}
 
 
 def fixed_shapes(graph: Graph) -> dict[str, tuple[int, ...]]:
     """The shapes of the inputs and outputs of a graph of fixed sizes, by name."""
-    found = shapes(graph.metadata, *(graph.sizes or (1, 1)))
-    return {name: tuple(size or 0 for size in shape) for name, shape in found.items()}
+    inputs, outputs = graph.metadata.shapes
+    return {name: metadata.sized(shape, *(graph.sizes or (1, 1))) for name, shape in (inputs | outputs).items()}
 
 
 def _read_bundled(name: str, checksum: str, backend: str) -> ModelFolder:
-    """A bundled model that was pickled.
+    """A bundled model, from its pickle.
 
     Raises:
-        ModelError: this release has no such model, or another one of this name.
+        ModelError: this release has no such model, or another model of this name.
     """
     if name not in bundled():
         raise ModelError(
@@ -160,10 +150,10 @@ def _read_bundled(name: str, checksum: str, backend: str) -> ModelFolder:
 
 
 def _checked_contents(folder: str, contents: Iterable[bytes], backend: str) -> ModelFolder:
-    """A model that was pickled; the folder, which may be on another machine, is for messages alone.
+    """A model that is not bundled, from its pickle. Only messages use the folder, which may be on another machine.
 
     Raises:
-        ModelError: a file is damaged or of another schema, or they are not of one model.
+        ModelError: a file is damaged or of another schema, or the files belong to different models.
     """
     path, form = pathlib.Path(folder), _FORMATS[backend]
     first, *others = contents
@@ -174,10 +164,10 @@ def _checked_contents(folder: str, contents: Iterable[bytes], backend: str) -> M
 
 
 def checked_folder(folder: pathlib.Path, graphs: Iterable[Graph], backend: str = ONNXRUNTIME) -> ModelFolder:
-    """The files of a model, that of one step first.
+    """The files of a model, the graph of one step first.
 
     Raises:
-        ModelError: they are not of one model.
+        ModelError: the files belong to different models.
     """
     files = ModelFolder(tuple(graphs), backend)
     for graph in files.graphs[1:]:
@@ -191,12 +181,12 @@ def read_graph(path: pathlib.Path, kind: str, batch: int | None = None, location
 
     Args:
         path: the file.
-        kind: of the graph.
-        batch: B, of a graph that takes no other.
-        locations: N, likewise.
+        kind: the kind of the graph.
+        batch: B of a graph of fixed sizes.
+        locations: N of a graph of fixed sizes.
 
     Raises:
-        ModelError: it is missing, damaged, foreign or of another schema, or of another kind or other sizes.
+        ModelError: the file is missing, damaged, foreign or of another schema, kind or size.
     """
     return checked_graph(path, kind, read_bytes(path), batch, locations)
 
@@ -205,7 +195,7 @@ def read_bytes(path: pathlib.Path) -> bytes:
     """The content of a file of a model.
 
     Raises:
-        ModelError: it cannot be read, or is too large to be one.
+        ModelError: the file cannot be read, or is too large.
     """
     try:
         return _read_bytes(path)
@@ -217,7 +207,7 @@ def read_bytes(path: pathlib.Path) -> bytes:
 def checked_graph(
     path: pathlib.Path, kind: str, content: bytes, batch: int | None = None, locations: int | None = None
 ) -> Graph:
-    """An ONNX file of a model of which the content is known; see ``read_graph``."""
+    """An ONNX file of a model, from its content; see ``read_graph``."""
     with _refusing(path):
         return _onnx_graph(path, content, kind, batch, locations)
 
@@ -226,7 +216,7 @@ def read_native(path: pathlib.Path) -> Graph:
     """Read and check a native library; nothing of it runs.
 
     Raises:
-        ModelError: it is missing, damaged, foreign or of another schema.
+        ModelError: the library is missing, damaged, foreign or of another schema.
     """
     content = read_bytes(path)
     with _refusing(path):
@@ -245,7 +235,7 @@ def _checked(folder: pathlib.Path, kind: str, form: "_Format", content: bytes) -
 
 @contextlib.contextmanager
 def _refusing(path: pathlib.Path) -> Iterator[None]:
-    """Name the file in the error of a check."""
+    """Add the path of the file to the error of a check."""
     try:
         yield
     except (ModelError, onnx_file.OnnxFileError, metadata.MetadataError) as error:
@@ -274,7 +264,7 @@ def _tflite_graph(path: pathlib.Path, content: bytes, kind: str) -> Graph:
 
 def _native_graph(path: pathlib.Path, content: bytes, kind: str) -> Graph:
     onnx_file.check_seal(content)
-    data, sizes = native_library.read_metadata(content)
+    data, sizes = native_file.read_metadata(content)
     _check_kind(data, kind)
     return Graph(path, content, data, sizes)
 
@@ -285,30 +275,30 @@ def _check_kind(data: Metadata, kind: str) -> None:
 
 
 class _Format(NamedTuple):
-    """The files that a backend runs: their names by graph; and the check of a file's content, for a kind of graph."""
+    """The files that a backend runs: their names by graph, and the function that checks a file's content."""
 
     files: Mapping[str, str]
     check: Callable[[pathlib.Path, bytes, str], Graph]
 
     def graphs_of(self, data: Metadata) -> list[str]:
-        """The graphs of a model that the backend runs, that of one step first."""
+        """The graphs of a model that the backend runs, ``"step"`` first."""
         return [graph for graph in data.graphs if graph in self.files]
 
 
 _FORMATS = {
     ONNXRUNTIME: _Format(metadata.FILES, _onnx_graph),
     LITERT: _Format({STEP: tflite_file.STEP}, _tflite_graph),
-    NATIVE: _Format({STEP: f"{native_library.FOLDER}/{native_library.shared_name()}"}, _native_graph),
+    NATIVE: _Format({STEP: f"{native_file.FOLDER}/{native_file.shared_name()}"}, _native_graph),
 }
 
 
 def _check_early_schema(content: bytes) -> None:
-    """Refuse a file of an early release, which did not seal what it wrote.
+    """Refuse a file of an early release, which wrote no seals.
 
     Raises:
-        MetadataError: it is of another schema.
+        MetadataError: the file is of another schema.
     """
-    with contextlib.suppress(onnx_file.OnnxFileError):  # it is no such file
+    with contextlib.suppress(onnx_file.OnnxFileError):  # the file is not ONNX
         props = onnx_file.read_header(content).metadata
         if "schema_version" in props:
             Metadata.from_props(props)
@@ -324,7 +314,7 @@ def _read_bytes(path: pathlib.Path) -> bytes:
 
 
 def _check_interface(header: onnx_file.Header, data: Metadata, shapes: Mapping[str, tuple[int | None, ...]]) -> None:
-    """Names, types and shapes as the contract has them; an output may leave a size open, which then shows at run."""
+    """Check names, types and shapes. An output may leave a size open; the session checks it at run time."""
     for what, tensors, names in (
         ("inputs", header.inputs, data.inputs),
         ("outputs", header.outputs, data.outputs),

@@ -17,12 +17,11 @@ Sizes = tuple[int, int]  # B and N
 class LiteRTSession(Session):
     """A TF-Lite graph in LiteRT.
 
-    An interpreter computes one thing at a time, for the sizes that it was last given. So each thread takes an
-    interpreter that is idle, of its own sizes if there is one; there are no more of them than there ever were calls at
-    the same time.
+    An interpreter computes one step at a time, of the sizes that it was last resized to. So each thread takes an idle
+    interpreter, of the right sizes if there is one. There are as many interpreters as there were simultaneous calls.
     """
 
-    _engine: "list[_Interpreter]"  # those that are idle
+    _engine: "list[_Interpreter]"  # the idle interpreters
 
     def _make(self) -> "list[_Interpreter]":
         return [self._interpreter()]
@@ -34,7 +33,7 @@ class LiteRTSession(Session):
             return [np.zeros([size or 0 for size in shapes[name]], np.float32) for name in self._outputs]
         interpreter = self._taken(sizes)
         outputs = interpreter.compute(inputs, self._outputs)
-        self._engine.append(interpreter)  # unless it has failed
+        self._engine.append(interpreter)
         return outputs
 
     def _taken(self, sizes: Sizes) -> "_Interpreter":
@@ -68,7 +67,7 @@ class LiteRTSession(Session):
 
 
 class _Interpreter:
-    """An interpreter, the numbers of its inputs and outputs by name, and the sizes that it computes for."""
+    """An interpreter, the indices of its inputs and outputs by name, and its present sizes."""
 
     def __init__(self, interpreter: Any, inputs: Mapping[str, int], outputs: Mapping[str, int]) -> None:
         self._interpreter = interpreter
@@ -76,7 +75,7 @@ class _Interpreter:
         self.sizes: Sizes | None = None
 
     def resize(self, sizes: Sizes, shapes: Mapping[str, tuple[int | None, ...]]) -> None:
-        """Compute for other sizes."""
+        """Change the sizes."""
         for name, index in self._inputs.items():
             self._interpreter.resize_tensor_input(index, shapes[name])
         self._interpreter.allocate_tensors()

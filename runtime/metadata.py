@@ -1,36 +1,41 @@
-"""The metadata of an exported graph: all that the runtime knows of a model, and the one definition of its schema.
+"""The metadata of an exported graph, and its schema. The runtime knows nothing else of a model.
 
-An ONNX file carries strings by name (``metadata_props``). The exporter writes ``Metadata(...).to_props()`` there,
-and the runtime reads it with ``Metadata.from_props``; both ways the same checks hold. B, N, M, I, O, R, K and U are
-those of the legend in ``ntm.models``.
+An ONNX file carries strings by name (``metadata_props``). The export writes ``Metadata(...).to_props()``, and the
+runtime reads it with ``Metadata.from_props``; both make the same checks. The legend of the letters is in
+``ntm.models``; U is the number of steps in a graph.
 """
 
 import dataclasses
 import json
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 SCHEMA_VERSION = "7"
 
-# The files of a model folder by the kind of their graph; a model need not have all. A graph takes x and the state by
-# the names of its tensors, and gives y and the next state, as ``next_`` and the name. A graph of one step of a network
-# with heads has one output more: what the write heads add to the memory, for those who look inside.
+# The files of a model folder by the kind of their graph; a model may lack some. The inputs of a graph are x and the
+# state, by the names of its tensors. The outputs are y and the next state, by ``next_`` and the name. A graph of one
+# step of a network with heads has one more output, for a look inside: the vectors that the write heads add.
 STEP, UNROLLED, SPARSE, BATCHED = "step", "unrolled", "sparse", "batched"
 FILES = {STEP: "step.onnx", UNROLLED: "unrolled.onnx", SPARSE: "sparse.onnx", BATCHED: "batched.onnx"}
 X, Y, ADDS = "x", "y", "adds"
-MEMORY, WEIGHTS, READS = "memory", "weights", "reads"  # of the state of a network with heads
+MEMORY, WEIGHTS, READS = "memory", "weights", "reads"  # the state of a network with heads
 
-# The graph for large memories leaves out what heads look at with so small a weight; export/sparse.py says why it may.
+# The graph for large memories leaves out locations with smaller weights; export/sparse.py explains why it may.
 NEGLIGIBLE = 2.0**-28
 
-# No network has a size beyond this; a damaged file may claim one, and must not make the runtime allocate it.
+# The largest size that the runtime allocates: a damaged file may claim any.
 LARGEST_SIZE = 1 << 20
 
-# The axis of a shape that stands for the memory locations, and what each of N locations holds where that is 1/N.
+# The axis of the memory locations in a shape; and the initial value of a tensor whose N locations hold 1/N each.
 LOCATIONS, UNIFORM = "N", "1/N"
-# The most axes of a tensor of the state beside B, and the most tensors.
+# The most axes of a tensor of the state without B, and the most tensors.
 _MOST_AXES, _MOST_TENSORS = 2, 16
+
+Size = TypeVar("Size")
+
+
+Shape = tuple[int | str, ...]  # the sizes of the axes; "B" and "N" where a size is open
 
 
 class MetadataError(ValueError):
@@ -38,22 +43,54 @@ class MetadataError(ValueError):
 
 
 def next_name(name: str) -> str:
-    """What the output is called that holds a tensor of the next state."""
+    """The name of the output that holds a tensor of the next state."""
     return f"next_{name}"
+
+
+def input_shapes(input_size: int, state: Mapping[str, Shape], time: tuple[int, ...] = ()) -> dict[str, Shape]:
+    """The shapes of the inputs of a graph, by name and in order.
+
+    Args:
+        input_size: I.
+        state: the shapes of the state, B included.
+        time: U for a graph of several steps; nothing for a graph of one step.
+    """
+    return {X: (*time, "B", input_size), **state}
+
+
+def output_shapes(
+    output_size: int, state: Mapping[str, Shape], adds: tuple[int, int] | None, time: tuple[int, ...] = ()
+) -> dict[str, Shape]:
+    """The shapes of the outputs of a graph, by name and in order.
+
+    Args:
+        output_size: O.
+        state: the shapes of the state, B included.
+        adds: K and M; None for a graph without this output.
+        time: U for a graph of several steps; nothing for a graph of one step.
+    """
+    next_state = {next_name(name): shape for name, shape in state.items()}
+    return {Y: (*time, "B", output_size), **next_state, **({} if adds is None else {ADDS: ("B", *adds)})}
+
+
+def sized(shape: Shape, batch: Size, locations: Size) -> tuple[int | Size, ...]:
+    """A shape with these sizes in the place of ``"B"`` and ``"N"``."""
+    sizes = {"B": batch, LOCATIONS: locations}
+    return tuple(sizes[size] if isinstance(size, str) else size for size in shape)
 
 
 @dataclasses.dataclass(frozen=True)
 class StateTensor:
-    """One tensor of the state: its shape, and what it holds before the first step, for any N.
+    """One tensor of the state: its shape, and its initial values for any N.
 
     Attributes:
-        shape: the sizes of its axes but B, ``"N"`` for that of the locations, which is the last.
-        first: its numbers, of this shape but with P in the place of N: those of the first P locations, P <= N.
-        beyond: what every location beyond them holds, a number for each of the other axis, or ``"1/N"``; None where
-            the tensor has no axis of locations.
+        shape: the sizes of its axes without B; ``"N"``, the size of the axis of the locations, comes last.
+        first: the values of the first P locations, P <= N: an array of this shape with P in the place of N.
+        beyond: the values of every further location, one for each element of the other axis, or ``"1/N"``; None if the
+            tensor has no axis of locations.
 
     Raises:
-        MetadataError: they do not fit together.
+        MetadataError: the values do not fit the shape.
     """
 
     shape: tuple[int | str, ...]
@@ -93,32 +130,32 @@ class StateTensor:
 
     @property
     def first_locations(self) -> int:
-        """P, the locations that have numbers of their own."""
+        """P, the number of locations in ``first``."""
         return len(self.first[0]) if self.by_location else 0
 
 
 @dataclasses.dataclass(frozen=True)
 class Metadata:
-    """What an exported graph says of itself.
+    """The metadata of an exported graph.
 
     Attributes:
-        graph: ``"step"``; ``"unrolled"``, several steps at once; ``"sparse"``, several in a large memory of which they
-            touch few locations; or ``"batched"``, several of many short sequences.
-        graphs: those that the model has, ``"step"`` first.
+        graph: the kind of the graph: ``"step"``, one step; ``"unrolled"``, several steps; ``"sparse"``, several steps
+            that use few locations of a large memory; or ``"batched"``, several steps of many short sequences.
+        graphs: the kinds of all graphs of the model, ``"step"`` first.
         unroll: U, the steps in the graph; 1 for ``"step"``.
-        model_name: what the model is called, e.g. ``copy-8bit``.
-        task: the ``name`` and the ``options`` of the task that it was trained on, of JSON types.
+        model_name: the name of the model, e.g. ``copy-8bit``.
+        task: the ``name`` and the ``options`` of the task that the model was trained on, of JSON types.
         network: ``"ntm"`` or ``"lstm"``, a name of ``ntm.models.NETWORKS``.
-        config: the fields of its configuration, of JSON types.
-        parameters: how many numbers the network has learned.
+        config: the fields of the network's configuration, of JSON types.
+        parameters: the number of parameters that the network has learned.
         content_addressing: whether a head may use content addressing; if not, all use location addressing alone.
         state: the tensors of the state by name, in the order of the graph's inputs.
         least_locations: the fewest memory locations that a state may have.
         training: the summary of the training, of JSON types.
-        checkpoint_sha256: the checksum of the checkpoint the graph was exported from, 64 hexadecimal digits.
+        checkpoint_sha256: the checksum of the checkpoint that the graph was exported from, 64 hexadecimal digits.
 
     Raises:
-        MetadataError: a value is not of the schema, or two of them disagree.
+        MetadataError: a value does not fit the schema, or two values disagree.
     """
 
     graph: str
@@ -136,7 +173,7 @@ class Metadata:
     checkpoint_sha256: str
 
     def __post_init__(self) -> None:
-        # As JSON has them: a tuple becomes a list, so that metadata written and read again is equal.
+        # Through JSON, which turns tuples into lists, so that metadata that is written and read again is equal.
         for name in ("task", "config", "training"):
             object.__setattr__(self, name, _object(_json(getattr(self, name)), name))
         self._check_graph()
@@ -148,7 +185,7 @@ class Metadata:
         for name in ("input_size", "output_size"):
             if not _is_size(self.config.get(name)):
                 raise MetadataError(f"config: {name} must be a whole number from 1 to {LARGEST_SIZE}")
-        for name in ("memory_locations", "read_heads"):  # of a network with heads
+        for name in ("memory_locations", "read_heads"):  # a network with heads has them
             if not _is_size(self.config.get(name, 1)):
                 raise MetadataError(f"config: {name} must be a whole number from 1 to {LARGEST_SIZE}")
         if not isinstance(self.network, str) or not self.network.isprintable():
@@ -159,7 +196,7 @@ class Metadata:
 
     @property
     def task_name(self) -> str:
-        """The name of the task that it was trained on."""
+        """The name of the task that the model was trained on."""
         return str(self.task["name"])
 
     @property
@@ -179,12 +216,12 @@ class Metadata:
 
     @property
     def memory_locations(self) -> int:
-        """N, by default: a state may have another. 1 where there is no memory."""
+        """The default of N; 1 without a memory."""
         return max(int(self.config.get("memory_locations", 1)), self.least_locations)
 
     @property
     def fixed_locations(self) -> bool:
-        """Whether the network is for its own N: its locations are told apart before anything is written."""
+        """Whether the network works with its own N only, since its locations differ before the first step."""
         return not self.has_heads or self.state[MEMORY].first_locations > 0
 
     @property
@@ -199,45 +236,40 @@ class Metadata:
 
     @property
     def adds_shape(self) -> tuple[int, int]:
-        """K and M, of what the write heads add to the memory."""
+        """K and M, the shape of the vectors that the write heads add to the memory."""
         return int(self.state[WEIGHTS].shape[0]) - self.read_heads, int(self.state[MEMORY].shape[0])
+
+    @property
+    def shapes(self) -> tuple[dict[str, Shape], dict[str, Shape]]:
+        """The shapes of the graph's inputs, and those of its outputs, by name and in order."""
+        state: dict[str, Shape] = {name: ("B", *tensor.shape) for name, tensor in self.state.items()}
+        is_step = self.graph == STEP
+        time, adds = () if is_step else (self.unroll,), self.adds_shape if is_step and self.has_heads else None
+        return input_shapes(self.input_size, state, time), output_shapes(self.output_size, state, adds, time)
 
     @property
     def inputs(self) -> tuple[str, ...]:
         """The names of the graph's inputs, in order."""
-        return (X, *self.state)
+        return tuple(self.shapes[0])
 
     @property
     def outputs(self) -> tuple[str, ...]:
         """The names of the graph's outputs, in order."""
-        adds = (ADDS,) if self.graph == STEP and self.has_heads else ()
-        return (Y, *map(next_name, self.state), *adds)
+        return tuple(self.shapes[1])
 
     def to_props(self) -> dict[str, str]:
         """The ``metadata_props`` of an ONNX file."""
-        return {
-            "schema_version": SCHEMA_VERSION,
-            "graph": self.graph,
-            "graphs": json.dumps(self.graphs),
-            "unroll": str(self.unroll),
-            "model_name": self.model_name,
-            "task": json.dumps(self.task),
-            "network": self.network,
-            "config": json.dumps(self.config),
-            "parameters": str(self.parameters),
-            "content_addressing": json.dumps(self.content_addressing),
-            "state": json.dumps({name: dataclasses.asdict(tensor) for name, tensor in self.state.items()}),
-            "least_locations": str(self.least_locations),
-            "training": json.dumps(self.training),
-            "checkpoint_sha256": self.checkpoint_sha256,
-        }
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        values["state"] = {name: dataclasses.asdict(tensor) for name, tensor in self.state.items()}
+        texts = {name: value if isinstance(value, str) else json.dumps(value) for name, value in values.items()}
+        return {"schema_version": SCHEMA_VERSION, **texts}
 
     @classmethod
     def from_props(cls, props: Mapping[str, str]) -> "Metadata":
-        """Read the ``metadata_props`` of an ONNX file; names beyond the schema's are ignored.
+        """Read the ``metadata_props`` of an ONNX file; unknown names are ignored.
 
         Raises:
-            MetadataError: a name is missing, the schema is of another version, or a value is not of it.
+            MetadataError: a name is missing, the schema has another version, or a value does not fit the schema.
         """
         if "schema_version" not in props:
             raise MetadataError("it has no schema version, so ntm-export did not write it")
@@ -248,29 +280,21 @@ class Metadata:
             raise MetadataError(
                 f"it has schema version {version!r}, and this release reads {SCHEMA_VERSION!r}: {advice}"
             )
-        for name in (field.name for field in dataclasses.fields(cls)):
-            if name not in props:
-                raise MetadataError(f"it has no metadata {name!r}")
-        state = {}
-        for name, parts in _object(_parse(props["state"], "state"), "state").items():
+        values: dict[str, Any] = {}
+        for field in dataclasses.fields(cls):
+            if field.name not in props:
+                raise MetadataError(f"it has no metadata {field.name!r}")
+            text = props[field.name]
+            if field.type is str:
+                values[field.name] = text
+            else:
+                values[field.name] = _whole(text) if field.type is int else _parse(text, field.name)
+        state = _object(values["state"], "state")
+        for name, parts in state.items():
             if set(_object(parts, f"state: {name}")) != {field.name for field in dataclasses.fields(StateTensor)}:
                 raise MetadataError(f"state: {name} must have shape, first and beyond, and nothing else")
             state[name] = StateTensor(**parts)
-        return cls(
-            graph=props["graph"],
-            graphs=_parse(props["graphs"], "graphs"),
-            unroll=_whole(props["unroll"]),
-            model_name=props["model_name"],
-            task=_object(_parse(props["task"], "task"), "task"),
-            network=props["network"],
-            config=_object(_parse(props["config"], "config"), "config"),
-            parameters=_whole(props["parameters"]),
-            content_addressing=_parse(props["content_addressing"], "content_addressing"),
-            state=state,
-            least_locations=_whole(props["least_locations"]),
-            training=_object(_parse(props["training"], "training"), "training"),
-            checkpoint_sha256=props["checkpoint_sha256"],
-        )
+        return cls(**values)
 
     def _check_graph(self) -> None:
         if self.graph not in FILES:
@@ -328,7 +352,7 @@ def _object(value: Any, name: str) -> dict[str, Any]:
 
 
 def _whole(text: str) -> int:
-    """A whole number, 0 where the text is none."""
+    """A whole number; 0 for any other text, which the checks refuse."""
     return int(text) if text.isascii() and text.isdecimal() and len(text) < 10 else 0
 
 
@@ -346,7 +370,7 @@ def _is_sequence(value: Any) -> bool:
 
 def _vector(values: Any, name: str) -> tuple[float, ...]:
     numbers = _is_sequence(values) and all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
-    # Compared, not converted: an integer may be too large for a float.
+    # An integer may be too large for a float, so it is compared before it is converted.
     if not numbers or not all(math.isfinite(v) if isinstance(v, float) else abs(v) < 1 << 100 for v in values):
         raise MetadataError(f"state: {name} holds something other than finite numbers")
     return tuple(float(v) for v in values)

@@ -1,8 +1,8 @@
 """A trained network, run without TensorFlow: Graves et al. (2014, arXiv:1410.5401).
 
-Shapes are those of the legend in ``ntm.models``: B sequences side by side, T steps, I numbers in and O numbers out at
-each, N memory locations of M numbers, R read and K write heads. Everything but B, T and N follows from the metadata of
-the model's files.
+The legend of the shapes is in ``ntm.models``: B sequences side by side; T steps; I inputs and O outputs at a step; N
+memory locations of M numbers; R read heads and K write heads. B, T and N are free; the metadata of the model's files
+has the other sizes.
 """
 
 import itertools
@@ -42,14 +42,14 @@ __all__ = ["Model", "ModelError", "State", "Trace", "load"]
 # Which graph is the fastest was measured (docs/results/runtimes.md), for networks with content addressing and without.
 # Use batched.onnx if N <= _BATCHED_LOCATIONS and B >= _BATCHED_RATIO * N.
 _BATCHED_LOCATIONS, _BATCHED_RATIO = {True: 32, False: 24}, {True: 3, False: 2}
-# Else use sparse.onnx if B * N >= _SPARSE_LOCATIONS or B >= _SPARSE_SEQUENCES, and heads look at no more than a share
-# of the N locations; with content addressing, only write heads count.
+# Else use sparse.onnx if B * N >= _SPARSE_LOCATIONS or B >= _SPARSE_SEQUENCES, and the heads use at most the share
+# _SPARSE_SHARE of the N locations; with content addressing, only write heads count.
 _SPARSE_LOCATIONS, _SPARSE_SEQUENCES = 2048, 32
 _SPARSE_SHARE = {True: 1 / 10, False: 1 / 3}
-# Locations side by side, B * N, in the batched graph and in the others. More run no faster, and take memory.
+# The largest B * N of a run of batched.onnx, and of the other graphs. More sequences at once run no faster.
 _BATCHED_AT_ONCE, _AT_ONCE = 1 << 13, 1 << 15
 
-# How the graphs of each backend are run.
+# The session that runs the graphs, by backend.
 _SESSIONS: dict[str, type[Session]] = {
     folder.ONNXRUNTIME: OnnxruntimeSession,
     folder.LITERT: LiteRTSession,
@@ -61,7 +61,7 @@ GivenState = Mapping[str, npt.ArrayLike]
 
 
 class Trace(NamedTuple):
-    """What the network did at each step of one sequence."""
+    """The inside of the network at each step of one sequence."""
 
     x: Floats  # [T, I]
     y: Floats  # [T, O], probabilities
@@ -69,7 +69,7 @@ class Trace(NamedTuple):
     weights: Floats  # [T, R+K, N], the weightings of the read heads, then those of the write heads
     reads: Floats  # [T, R, M]
     memory: Floats  # [M, N], after the last step whose input is not zero
-    carried: dict[str, Floats]  # [T, units], by name: what the controller carries to the next step
+    carried: dict[str, Floats]  # [T, units], by name: the state of the controller
 
 
 def load(
@@ -82,27 +82,25 @@ def load(
 ) -> "Model":
     """Load an exported model.
 
-    A file that differs in one bit from what was exported is refused. That is no protection from those who mean harm,
-    since onnxruntime can be crashed by a graph that is made for it: load models only of those whom you trust.
+    A file that differs in one bit from the exported file is refused. This is no protection from attacks, since a graph
+    can be made to crash onnxruntime: load only models that you trust.
 
     Args:
         model: its folder, or the name of a bundled model; by default ``copy-8bit``.
-        memory_locations: N. By default that of the training, or more where a sequence needs more; no variable depends
-            on it.
-        batch_size: B, the most sequences that ``Model.run`` and ``Model.copy`` run side by side. By default as many as
-            run fastest; either way they take any number, and cut them.
-        threads: the threads that share the work of one step. Several rarely help: better divide the sequences among
-            calls of ``Model.run`` in several threads, which run at the same time. More than the process may use cores
-            are not started.
-        backend: what runs it. ``onnxruntime`` takes the fastest of its ONNX graphs, and is the faster with many
-            sequences side by side. ``litert`` takes ``step.tflite`` of the folder, and is the faster for single steps
-            of one sequence; it needs the extra ``litert``. ``native`` takes the library of the folder ``native`` in
-            it, the fastest for one sequence, and for the N that it was compiled for alone. A library is a program:
-            what it does is not limited to the network, so take only one of those whom you trust.
+        memory_locations: N. By default that of the training, or more if a sequence needs more; no variable depends
+            on N.
+        batch_size: B, the most sequences that ``Model.run`` and ``Model.copy`` run side by side; by default the fastest
+            number. Both methods take any number of sequences, and run them in batches.
+        threads: the threads that share the work of one step; at most one per core that the process may use. Several
+            rarely help: better divide the sequences among simultaneous calls of ``Model.run`` in several threads.
+        backend: ``onnxruntime`` runs the fastest of the ONNX graphs, and is the fastest backend for many sequences side
+            by side. ``litert`` runs ``step.tflite``, and is faster for single steps of one sequence; it needs the extra
+            ``litert``. ``native`` runs the library in the folder ``native``; it is the fastest backend for one
+            sequence, and has a fixed N. A library is a program and may do anything: load only one that you trust.
 
     Raises:
         ModelError: there is no such model, it is damaged or of another schema, the backend or its file is missing, or
-            its file is for another N; the message is one line.
+            the native library is for another N; the message is one line.
         TypeError: ``model`` is no path, or another argument no whole number.
         ValueError: ``memory_locations``, ``batch_size`` or ``threads`` is too small, or there is no such backend.
     """
@@ -115,16 +113,15 @@ def load(
 class Model:
     """A trained network; made by ``load``. One object may serve several threads at a time.
 
-    It can be pickled and copied, and goes on in a child process after a fork; each of these makes sessions of
-    the backend of its own. A pickle holds the options of ``load``, and either the name and the checksum of a bundled
-    model, in some 200 bytes, or else the content of its files. Unpickling raises ``ModelError`` if the bundled model of
-    that name is another one.
+    A model can be pickled and copied, and works in a child process after a fork; each copy makes its own sessions. A
+    pickle holds the options of ``load``, and the name and the checksum of a bundled model, in some 200 bytes, or else
+    the content of the model's files. Unpickling raises ``ModelError`` if the bundled model of that name is another one.
 
-    With ``own_process``, as a command has it, onnxruntime is also asked for what it does to the whole process: to be
-    silent in all of it, and to take denormal numbers for 0 in every thread from the first session on.
+    With ``own_process``, which the commands set, onnxruntime also changes settings of the whole process: it prints no
+    messages, and treats denormal numbers as 0 in every thread.
 
     Attributes:
-        metadata: what the model's files say of it.
+        metadata: the metadata of the model's files.
     """
 
     def __init__(
@@ -175,19 +172,20 @@ class Model:
 
     @property
     def memory_locations(self) -> int:
-        """N of a state, unless another is asked for."""
+        """The default of N."""
         return self.metadata.memory_locations if self._given_locations is None else self._given_locations
 
     def locations_for(self, steps: int) -> int:
-        """N of a sequence of so many steps: what was asked for, or else enough for one location for each step.
+        """N of a sequence of this many steps.
 
-        A network that is for one N has that.
+        It is the N that ``load`` was given; or else one location for each step or more, except for a network that works
+        with its own N only.
         """
         steps = 0 if self.metadata.fixed_locations else arguments.whole_number("steps", steps, 0)
         return self._given_locations or max(self.memory_locations, steps)
 
     def batch_size(self, memory_locations: int) -> int:
-        """B, the most sequences that run side by side in so many locations."""
+        """B, the most sequences that run side by side with this N."""
         memory_locations = self._checked_locations(memory_locations)
         most = _BATCHED_LOCATIONS[self.metadata.content_addressing]
         at_once = _BATCHED_AT_ONCE if memory_locations <= most else _AT_ONCE
@@ -202,8 +200,7 @@ class Model:
 
         Raises:
             TypeError: B or N is no whole number.
-            ValueError: B is negative, or N smaller than the number of locations that the heads start from, or need to
-                shift over.
+            ValueError: B is negative, or N below ``metadata.least_locations``.
         """
         locations = self._checked_locations(self.memory_locations if memory_locations is None else memory_locations)
         batch_size = arguments.whole_number("batch_size", batch_size, 0)
@@ -259,8 +256,8 @@ class Model:
             at = 0
             while at < steps:
                 session = self._session(state_of_part)
-                if at + session.metadata.unroll > steps:  # more than are left: the state must be that of the last
-                    session = self._step
+                if at + session.metadata.unroll > steps:
+                    session = self._step  # so that the state is the state after the last step
                 end = at + session.metadata.unroll
                 y[at:end, part], state_of_part = session.run_chunk(np.ascontiguousarray(x[at:end, part]), state_of_part)
                 at = end
@@ -269,11 +266,12 @@ class Model:
         return y, after
 
     def run_each(self, sequences: Iterable[npt.ArrayLike]) -> list[Floats]:
-        """Whole sequences of unequal lengths, side by side: the outputs of each are those that ``run`` gives it alone.
+        """Whole sequences of unequal lengths, side by side.
 
-        They are the same to rounding errors. Each sequence has the N that ``run`` would give it alone, so those with
-        more steps than ``memory_locations`` run beside those of their own length only, unless ``load`` was given
-        ``memory_locations``. The others are padded with zeros behind; no output depends on later inputs.
+        The outputs equal those of ``run`` for each sequence alone, but for rounding. Each sequence has the N that
+        ``run`` would choose. So sequences with more steps than ``memory_locations`` run beside sequences of their own
+        length only, unless ``load`` was given ``memory_locations``. Zeros are added behind the shorter sequences of a
+        batch; no output depends on later inputs.
 
         Args:
             sequences: the inputs of each, ``[T, I]``; T differs, and may be 0.
@@ -282,7 +280,7 @@ class Model:
             y of each, ``[T, O]``, in the order of the sequences: the probability of each output bit.
 
         Raises:
-            TypeError: ``sequences`` is nothing to iterate over.
+            TypeError: ``sequences`` is not iterable.
             ValueError: a shape is not the model's, or something else than numbers is given.
             ModelError: onnxruntime cannot run the graph.
         """
@@ -297,7 +295,7 @@ class Model:
         return [outputs[i] for i in range(len(inputs))]
 
     def _run_padded(self, inputs: Sequence[Floats], locations: int) -> list[Floats]:
-        """Run sequences side by side, of which the longest is the first; one that has ended leaves after that chunk."""
+        """Run sequences side by side, the longest first. A sequence that has ended leaves the batch after its chunk."""
         x = np.zeros((len(inputs[0]) + self._most_steps - 1, len(inputs), self.metadata.input_size), np.float32)
         for b, sequence in enumerate(inputs):
             x[: len(sequence), b] = sequence
@@ -312,14 +310,14 @@ class Model:
         return [y[: len(sequence), b].copy() for b, sequence in enumerate(inputs)]
 
     def chunks(self, x: npt.ArrayLike, state: GivenState) -> Iterator[Floats]:
-        """Like ``run``, but the caller gets the output chunk by chunk, can stop, and does not get the state.
+        """Whole sequences like ``run``, but chunk by chunk, so that the caller can stop; without the last state.
 
         Args:
             x: the inputs, ``[T, B, I]``; neither T nor B is 0.
             state: the state to start from.
 
         Returns:
-            An iterator over the outputs of the next n steps, ``[n, B, O]``; n is what suits the graph.
+            An iterator over the outputs of the next n steps, ``[n, B, O]``; n depends on the graph.
 
         Raises:
             TypeError: ``state`` is no ``State``.
@@ -333,7 +331,7 @@ class Model:
         return self._chunks(np.concatenate([x, padding]), len(x), self._checked(state, x.shape[1]))
 
     def _chunks(self, x: Floats, steps: int, state: State) -> Iterator[Floats]:
-        """The outputs of so many steps; x has zeros behind them, to the end of any graph's last chunk."""
+        """The outputs of the first steps; x has zeros behind these steps, enough for the last chunk of any graph."""
         start = 0
         while start < steps:
             session = self._session(state)
@@ -354,7 +352,7 @@ class Model:
         The network sees the words, then the delimiter; then it outputs the words from its memory.
 
         Args:
-            words: ``[B, L, bits]``, an array or lists, of any type of numbers or of booleans; each element is 0 or 1.
+            words: ``[B, L, bits]``, an array or nested lists of numbers or booleans; each element is 0 or 1.
 
         Returns:
             An array of the same shape and dtype: the output bits, thresholded at 0.5.
@@ -364,7 +362,7 @@ class Model:
             ModelError: the model was trained on another task, or the backend cannot run the graph.
 
         Warns:
-            UserWarning: the memory has too few locations for such a sequence.
+            UserWarning: the memory has too few locations for the sequences.
         """
         if self.metadata.task_name != copying.Copy.name:
             model = self.metadata
@@ -392,7 +390,7 @@ class Model:
         return copied
 
     def trace(self, x: npt.ArrayLike, state: GivenState) -> Trace:
-        """Run one sequence step by step, and keep what can be seen inside the network.
+        """Run one sequence step by step, and record the inside of the network.
 
         Args:
             x: the inputs, ``[T, 1, I]``; T is not 0.
@@ -420,7 +418,7 @@ class Model:
         return Trace(x, y, adds, weights, reads, memory[0], carried=rows)
 
     def check_heads(self) -> None:
-        """Refuse a network that ``trace`` cannot look into.
+        """Refuse a network without heads, which ``trace`` cannot record.
 
         Raises:
             ModelError: it has no memory and no heads.
@@ -429,16 +427,16 @@ class Model:
             raise ModelError(f"the model {self.metadata.model_name} has no memory and no heads to trace")
 
     def prepare(self, batch_size: int, memory_locations: int) -> None:
-        """Do now what ``run`` would do first when it is called with so many sequences, or one, and raise its errors.
+        """Load the graphs that ``run`` will use for this many sequences, and for one.
 
         Raises:
-            ModelError: the backend cannot load the graph.
+            ModelError: the backend cannot load a graph.
         """
-        for size in (min(batch_size, self.batch_size(memory_locations)), 1):  # a batch, and the least that may remain
+        for size in (min(batch_size, self.batch_size(memory_locations)), 1):
             self._session(self.initial_state(size, memory_locations)).prepare()
 
     def _session(self, state: State) -> Session:
-        """The graph that is the fastest from this state on."""
+        """The session of the fastest graph for this state."""
         sessions = self._sessions
         if WEIGHTS not in state or len(sessions) == 1:
             return sessions.get(UNROLLED, self._step)
@@ -454,12 +452,12 @@ class Model:
         return sessions.get(UNROLLED, self._step)
 
     def _looked_at(self, weights: Floats) -> int:
-        """The number of locations that heads look at, of all sequences together; see ``_SPARSE_LOCATIONS``."""
+        """The number of locations that the heads of all sequences together use; see ``_SPARSE_SHARE``."""
         looking = weights[:, self.metadata.read_heads :] if self.metadata.content_addressing else weights
         return int(np.count_nonzero(~(looking.sum((0, 1)) <= NEGLIGIBLE)))  # NaN counts, as in the graph
 
     def _checked(self, state: GivenState, batch_size: int) -> State:
-        """A state for so many sequences, as onnxruntime takes it."""
+        """A state of B sequences, checked, as float32 arrays."""
         names = self.metadata.state
         if not isinstance(state, Mapping) or state.keys() != names.keys():
             raise TypeError(f"state must hold arrays by name: {', '.join(names)}")
@@ -495,7 +493,11 @@ class Model:
         return array
 
     def _compiled_locations(self, compiled: int) -> int:
-        """N of a graph that has no other; what was asked for may be no other."""
+        """N of a native library, unless another N was asked for.
+
+        Raises:
+            ModelError: another N was asked for.
+        """
         if self._given_locations not in (None, compiled) and self.metadata.has_heads:
             raise ModelError(
                 f"the model {self._files.step.path} is compiled for N = {compiled}, not {self._given_locations}: "
@@ -510,12 +512,12 @@ class Model:
 def _restored(
     kind: type[Model], files: folder.ModelFolder, memory_locations: int | None, options: dict[str, Any]
 ) -> Model:
-    """A model that was pickled."""
+    """A model, from its pickle."""
     return kind(files, memory_locations, **options)
 
 
 def _initial(tensor: StateTensor, batch_size: int, locations: int) -> Floats:
-    """What a tensor of the state holds before the first step, ``[B, ...]``."""
+    """A tensor of the initial state, ``[B, ...]``."""
     first = np.array(tensor.first, np.float32)
     if tensor.beyond is None:
         return np.tile(first, (batch_size, *[1] * first.ndim))

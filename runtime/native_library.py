@@ -1,15 +1,13 @@
 """A native library: a step of fixed sizes as machine code, which ``ntm-export --format native`` made.
 
-A library is a program. Loading it is running it, and no checksum tells what it does; so only those who ask for the
-backend ``native`` load one. What can be known before that is read from the bytes of the file.
+A library is a program. Loading the library runs it, and a checksum does not tell what the library does. So the runtime
+loads a library only for the backend ``native``; ``ntm.runtime.native_file`` reads the metadata without loading it.
 """
 
 import ctypes
 import hashlib
-import json
 import math
 import os
-import sys
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -17,58 +15,26 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ntm.runtime.metadata import Metadata, MetadataError, X
+from ntm.runtime.metadata import Metadata, X
+from ntm.runtime.native_file import shared_name
+
+__all__ = ["Instance", "NativeLibrary", "shared_name"]
 
 Floats = npt.NDArray[np.float32]
-
-# The folder in that of the model, and what is in it. The library is called as the system has it.
-FOLDER = "native"
-HEADER, SOURCE, STATIC = "ntm.h", "ntm.c", "libntm.a"
-SHARED = (_ELF, _MACH_O, _PE) = ("libntm.so", "libntm.dylib", "ntm.dll")
-
-# Before the metadata, which is JSON: an object of strings, with B and N by these names beside those of an ONNX file.
-MARK = "ntm-metadata:"
-BATCH_SIZE, MEMORY_LOCATIONS = "batch_size", "memory_locations"
 
 _FLOATS = ctypes.POINTER(ctypes.c_float)
 
 
-def shared_name(system: str | None = None) -> str:
-    """What a shared library is called on a system, by ``sys.platform`` or as compilers call it; by default on this."""
-    system = sys.platform if system is None else system
-    if "darwin" in system or "apple" in system:
-        return _MACH_O
-    return _PE if any(name in system for name in ("win32", "windows", "mingw")) else _ELF
-
-
-def read_metadata(content: bytes) -> tuple[Metadata, tuple[int, int]]:
-    """What a library says of itself, and its B and N; 1 for N where there is no memory. Nothing of it runs.
-
-    Raises:
-        MetadataError: there is no metadata, or it is of another schema.
-    """
-    start = content.find(MARK.encode() + b"{") + len(MARK)
-    end = content.find(b"\0", start)
-    if start < len(MARK) or end < 0:
-        raise MetadataError("it has no metadata, so ntm-export did not write it")
-    try:
-        props = json.loads(content[start:end])
-        sizes = int(props[BATCH_SIZE]), int(props[MEMORY_LOCATIONS])
-    except (ValueError, KeyError, TypeError) as error:
-        raise MetadataError("its metadata has no sizes") from error
-    return Metadata.from_props(props), sizes
-
-
 class NativeLibrary:
-    """A library that is loaded. It has no state of its own, so several threads may use it, each with its instance.
+    """A loaded library. It has no state of its own, so several threads may use it, each with its own instance.
 
     Args:
-        content: the bytes of the file. These run, whatever becomes of the file.
-        metadata: what it says of itself.
-        shapes: of its inputs and outputs, by name.
+        content: the bytes of the file. These bytes run, even if the file changes.
+        metadata: the metadata of the library.
+        shapes: the shapes of its inputs and outputs, by name.
 
     Raises:
-        OSError: it is none of this system and processor.
+        OSError: the library is for another system or processor.
         AttributeError: a function is missing.
     """
 
@@ -76,7 +42,7 @@ class NativeLibrary:
         library = _loaded(content)
         self._inputs = {name: shapes[name] for name in metadata.inputs}
         self._state = {name: shapes[name] for name in metadata.state}
-        self._outputs, at = [], 0  # name, shape, and where it begins and ends among the numbers of all outputs
+        self._outputs, at = [], 0  # of each output: name, shape, and start and end in the array of all outputs
         for name in metadata.outputs:
             size = math.prod(shapes[name])
             self._outputs.append((name, shapes[name], at, at + size))
@@ -109,19 +75,19 @@ class NativeLibrary:
         return Instance(pointer, self._free, inputs, outputs, (ctypes.byref(taken), ctypes.byref(given)))
 
     def compute(self, instance: "Instance", inputs: Mapping[str, Floats]) -> dict[str, Floats]:
-        """One step of a state that the caller keeps; the instance lends its memory alone.
+        """One step from a state of the caller; the instance is only working memory.
 
         Args:
-            instance: one that no other thread uses meanwhile.
+            instance: an instance that no other thread uses during the call.
             inputs: x and the state by name.
 
         Returns:
-            Every output by name, in memory of its own.
+            Every output by name, in a new array.
 
         Raises:
-            ValueError: an input is of another shape.
+            ValueError: an input has another shape.
         """
-        for name, own in instance.inputs.items():  # copied: NumPy takes longer to tell where an array is
+        for name, own in instance.inputs.items():  # a copy is faster than the address of an array
             given = inputs[name]
             if given.shape != own.shape:
                 raise ValueError(f"{name} must have the shape {own.shape}, not {given.shape}")
@@ -134,7 +100,7 @@ class NativeLibrary:
         """The next steps of an instance, x ``[T, B, I]``: y, ``[T, B, O]``.
 
         Raises:
-            ValueError: x is of another shape or type.
+            ValueError: x has another shape or type.
         """
         y = np.empty((len(x), *self._outputs[0][1]), np.float32)
         self._run(instance.pointer, _address(x, (len(x), *self._inputs[X])), _address(y, y.shape), len(x))
@@ -148,13 +114,13 @@ class NativeLibrary:
 
 
 class Instance:
-    """A state, and memory for the computation of a step; given back with the object.
+    """A state, and the working memory of a step; the object frees both at its end.
 
     Attributes:
-        pointer: where it is.
-        inputs: arrays that a step takes, by name.
-        outputs: an array of the numbers of all that a step gives.
-        by_name: both, as the library takes them.
+        pointer: the address of the instance.
+        inputs: the arrays of a step's inputs, by name.
+        outputs: one array with the numbers of all outputs of a step.
+        by_name: the structs of pointers to both, which the library takes.
     """
 
     def __init__(
@@ -173,7 +139,7 @@ class Instance:
 
 
 def _loaded(content: bytes) -> ctypes.CDLL:
-    """A library of which these are the bytes, loaded once; its functions are objects of its own."""
+    """The library with these bytes. Each library is loaded once; every call returns new function objects."""
     checksum = hashlib.sha256(content).hexdigest()
     library = _libraries.get(checksum) or _libraries.setdefault(checksum, _load(content))
     return ctypes.CDLL(library._name, handle=library._handle)
@@ -184,8 +150,8 @@ _libraries: dict[str, ctypes.CDLL] = {}
 
 def _load(content: bytes) -> ctypes.CDLL:
     if hasattr(os, "memfd_create"):
-        # A file in memory: the folder for temporary files may be one of which nothing may run. It stays open: the
-        # system knows the library by this name, and would take another file of that name for it.
+        # A file in memory, since the folder for temporary files may forbid execution. The file stays open, since the
+        # system identifies a library by its path and would take the next file with this path for the same library.
         number = os.memfd_create(shared_name())
         try:
             with os.fdopen(number, "wb", closefd=False) as file:
@@ -194,7 +160,7 @@ def _load(content: bytes) -> ctypes.CDLL:
         except BaseException:
             os.close(number)
             raise
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:  # Windows keeps a library that is loaded
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:  # Windows cannot delete a loaded library
         path = os.path.join(folder, shared_name())
         with open(path, "wb") as file:
             file.write(content)
@@ -207,10 +173,10 @@ def _pointers(names: Iterable[str]) -> type[ctypes.Structure]:
 
 
 def _address(array: Floats, shape: tuple[int, ...]) -> int:
-    """Where the numbers of an array are, which the library reads or writes.
+    """The address of an array's numbers.
 
     Raises:
-        ValueError: it is of another shape or type, or its numbers do not lie one after the other.
+        ValueError: the array has another shape or type, or is not contiguous.
     """
     if array.shape != shape or array.dtype != np.float32 or not array.flags.c_contiguous:
         raise ValueError(f"an array must be float32 of the shape {shape}, not {array.dtype} of {array.shape}")

@@ -12,8 +12,8 @@ from ntm.runtime.session import Floats, Session, State, locations_of
 class NativeSession(Session):
     """A step of fixed sizes in a native library.
 
-    Each thread takes an instance that is idle; there are no more of them than there ever were calls at the same time.
-    More sequences than B are computed in parts, fewer with others beside them that nobody looks at.
+    Each thread takes an idle instance; there are as many instances as there were simultaneous calls. A batch of another
+    size than B is computed in parts of B, the last one filled up with zeros.
     """
 
     _engine: "_Engine"
@@ -43,7 +43,7 @@ class NativeSession(Session):
 
 
 class _Engine:
-    """A library, and its instances that are idle."""
+    """A library and its idle instances."""
 
     def __init__(self, graph: folder.Graph) -> None:
         try:
@@ -55,7 +55,7 @@ class _Engine:
     def compute(self, inputs: State) -> dict[str, Floats]:
         """A step of B sequences."""
         try:
-            instance = self._idle.pop()  # which no other thread can do meanwhile
+            instance = self._idle.pop()  # atomic: no other thread takes the same instance
         except IndexError:
             instance = self._library.instance()
         outputs = self._library.compute(instance, inputs)
@@ -64,7 +64,7 @@ class _Engine:
 
 
 def _filled_up(array: Floats, missing: int) -> Floats:
-    """An array with so many sequences of zeros more, its numbers one after the other."""
+    """An array with this many sequences of zeros added, contiguous."""
     if not missing:
         return np.ascontiguousarray(array)
     return np.concatenate([array, np.zeros((missing, *array.shape[1:]), np.float32)])

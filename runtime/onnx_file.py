@@ -1,12 +1,12 @@
-"""What the runtime must know of an ONNX file before it runs it, read without onnxruntime and without onnx.
+"""The header and the seal of an ONNX file, read without onnxruntime and without onnx before the file runs.
 
 An ONNX file is a protocol buffer (https://protobuf.dev/programming-guides/encoding), a list of numbered fields. Only
 a dozen of them matter here, and reading these takes a millisecond, where onnxruntime takes a hundred to prepare the
 graph: ``--version`` is fast, and a file that is no model is refused before anything runs.
 
-The last property of a file's metadata is its seal, the SHA-256 of all bytes before it, and nothing is read before the
-seal is checked: a damaged graph may crash onnxruntime, or compute something else. A seal is no signature. It tells
-damage and not intent, for whoever writes a file can seal it.
+The last property of a file's metadata is its seal, the SHA-256 of all bytes before it. The seal is checked first, since
+a damaged graph may crash onnxruntime or compute something else. A seal is no signature: it detects damage, but anybody
+can seal a file.
 """
 
 import hashlib
@@ -31,7 +31,7 @@ class TensorType(NamedTuple):
 
 
 class Header(NamedTuple):
-    """What an ONNX file says of itself and of its graph."""
+    """The metadata of an ONNX file, and the inputs and outputs of its graph."""
 
     metadata: dict[str, str]
     inputs: list[TensorType]
@@ -39,12 +39,12 @@ class Header(NamedTuple):
 
 
 def sealed(content: bytes) -> bytes:
-    """An ONNX file with its seal as its end; a seal that it had before is but content."""
+    """An ONNX file with a seal at its end; an earlier seal becomes content."""
     return content + _seal(content)
 
 
 def unsealed(content: bytes) -> bytes:
-    """An ONNX file without the seal at its end, if it has one, unbroken or not."""
+    """An ONNX file without the seal at its end, valid or not, if it has one."""
     return content[: -len(_seal(b""))] if has_seal(content) else content
 
 
@@ -52,7 +52,7 @@ def check_seal(content: bytes) -> None:
     """Check that an ONNX file is what was sealed, byte for byte.
 
     Raises:
-        OnnxFileError: it is not, or it was never sealed.
+        OnnxFileError: the file has changed since, or has no seal.
     """
     if not has_seal(content):
         raise OnnxFileError("ntm-export did not write it, or it is cut short")
@@ -62,7 +62,7 @@ def check_seal(content: bytes) -> None:
 
 
 def has_seal(content: bytes) -> bool:
-    """Whether bytes end with a seal, unbroken or not."""
+    """Whether bytes end with a seal, valid or not."""
     return content[-len(_seal(b"")) :].startswith(_SEAL)
 
 
@@ -103,7 +103,7 @@ _EMPTY = memoryview(b"")
 
 
 def _tensor_type(value_info: memoryview) -> TensorType:
-    """Of an onnx.ValueInfoProto, within it a TypeProto, a TypeProto.Tensor, and a TensorShapeProto."""
+    """The type in an onnx.ValueInfoProto, which holds a TypeProto, TypeProto.Tensor and TensorShapeProto."""
     info = dict(_fields(value_info))
     tensor = dict(_fields(_message(dict(_fields(_message(info.get(2, _EMPTY)))).get(1, _EMPTY))))
     element = tensor.get(1, 0)
@@ -137,7 +137,7 @@ def _fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
 
 
 def _varint(message: memoryview, at: int) -> tuple[int, int]:
-    """The number that begins at ``at``, seven bits a byte, the lowest first; and where it ends."""
+    """The number at ``at``, seven bits per byte, the lowest first; and the position behind it."""
     value = 0
     for shift in range(0, 70, 7):
         if at >= len(message):

@@ -7,7 +7,7 @@ from ntm.runtime.cores import available_cores
 from ntm.runtime.metadata import X
 from ntm.runtime.session import Floats, Session, State, first_line, locations_of
 
-_FATAL = 4  # the only messages that onnxruntime may print: what it raises is in our own words
+_FATAL = 4  # onnxruntime prints nothing but fatal messages; the other errors are exceptions
 
 
 class OnnxruntimeSession(Session):
@@ -38,8 +38,8 @@ class OnnxruntimeSession(Session):
         self._run_options = onnxruntime.RunOptions()
         self._run_options.log_severity_level = _FATAL
         try:
-            # From bytes: the file that was checked is the one that runs, and it can name no other file as its data.
-            # Without the fallback, which prints on stdout, where a copy may be going.
+            # From bytes, so that the checked content runs and cannot refer to other files. Without the fallback, which
+            # prints on stdout.
             return onnxruntime.InferenceSession(
                 self._graph.content, options, providers=["CPUExecutionProvider"], enable_fallback=0
             )
@@ -48,13 +48,13 @@ class OnnxruntimeSession(Session):
 
 
 def _import_onnxruntime() -> Any:
-    """Of whatever distribution it is: ``onnxruntime-gpu`` and others hold the same module.
+    """The module ``onnxruntime``, which several distributions such as ``onnxruntime-gpu`` contain.
 
     Raises:
-        ModelError: there is none, or it is not whole.
+        ModelError: the module is missing or incomplete.
     """
     try:
-        import onnxruntime  # noqa: PLC0415  (as slow to import as all else together)
+        import onnxruntime  # noqa: PLC0415  (it is slow to import)
     except ImportError as error:
         raise ModelError(
             f"cannot import onnxruntime ({first_line(error)}): pip install onnxruntime, or another distribution of it "
@@ -62,7 +62,7 @@ def _import_onnxruntime() -> Any:
         ) from error
     if not hasattr(onnxruntime, "InferenceSession"):
         raise ModelError(
-            "onnxruntime is not whole, as it is left when two distributions of it are installed and one is removed: "
-            "pip uninstall all of them, and install one"
+            "onnxruntime is incomplete, as after two distributions of it were installed and one was removed: pip "
+            "uninstall all of them, and install one"
         )
     return onnxruntime

@@ -1,7 +1,7 @@
-"""The pictures of ``ntm-eval``: sequences with their targets, outputs and errors, and what the heads do meanwhile.
+"""The pictures of ``ntm-eval``: sequences with their targets, outputs and errors, and the work of the heads.
 
-Time runs from left to right. What is from 0 to 1, a bit or a weight, is white to black; what has a sign is purple below
-0, white at 0 and orange above.
+Time runs from left to right. Numbers from 0 to 1, such as bits and weights, are white to black; signed numbers are
+purple below 0, white at 0 and orange above.
 """
 
 import logging
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-# It reports on stderr where it keeps its cache, already while it is imported, and that it fills it.
+# Matplotlib reports about its cache on stderr, even during its import.
 logging.getLogger("matplotlib").setLevel(logging.ERROR)
 
 from matplotlib.axes import Axes  # noqa: E402
@@ -30,15 +30,15 @@ from ntm.tasks.task import describe  # noqa: E402
 _UNSIGNED: dict[str, Any] = {"cmap": "gray_r", "vmin": 0.0, "vmax": 1.0}
 _PURPLE_TO_ORANGE = LinearSegmentedColormap.from_list(
     "signed", ["#3f007d", "#807dba", "white", "#fd8d3c", "#8c2d04"], N=257
-)  # of an odd number, so that 0 is white
-_OUTPUT_PHASE = "#0072b2"  # a blue that nobody takes for purple or orange
-_IGNORED = "#dddddd"  # where no output counts
+)  # N is odd, so that 0 is white
+_OUTPUT_PHASE = "#0072b2"  # a blue that differs clearly from purple and orange
+_IGNORED = "#dddddd"  # steps at which no output counts
 _DOTS_PER_INCH = 150
-# A panel is too small for more rows or columns to be told apart.
+# The most rows or columns of a panel: more could not be distinguished.
 _MOST_SHOWN = 500
-# A picture of more heads does not grow.
+# The height of a picture grows with the heads up to this number.
 _MOST_HEADS = 20
-# A weight below this is not to be seen.
+# A weight below this is invisible.
 _FAINT = 0.01
 
 
@@ -46,7 +46,7 @@ def save(figure: Figure, path: str | os.PathLike[str], *, replace: bool) -> None
     """Write a picture in the format that its name ends in; the file appears whole or not at all.
 
     Raises:
-        FileError: it cannot be written, or is there and may not be replaced.
+        FileError: the file cannot be written, or exists and may not be replaced.
     """
     suffix = pathlib.Path(path).suffix.removeprefix(".").lower()
     with explaining(f"cannot write {path}"), atomic_output(path, replace=replace) as file:
@@ -86,12 +86,13 @@ def draw_sequences(scores: Sequence[Score]) -> Figure:
 def draw_trace(trace: Trace, score: Score) -> Figure:
     """Adds, write weights, memory, read weights and reads of one sequence, as in Figure 6 of the paper.
 
-    Panels one above the other share the time, panels side by side the locations, as far as the heads get. Each head has
-    panels of its own, in the same row as those of the other kind's head of its number.
+    Panels above each other have the same time axis, and panels beside each other the same locations, up to the last one
+    that a head uses. Each head has its own panels; the panels of write head i are in the same row as those of read
+    head i.
 
     Args:
-        trace: what the network did.
-        score: that of the case whose worst sequence was traced.
+        trace: the trace of the sequence.
+        score: the score of the case whose worst sequence was traced.
     """
     first = int(np.flatnonzero(score.worst.mask)[0]) + 1  # the first step of the output phase, counted from 1
     read_heads = trace.reads.shape[1]
@@ -170,10 +171,10 @@ def _signed(largest: float) -> dict[str, Any]:
 def _show(
     axes: Axes, values: npt.NDArray[Any], *, first_column: int = 1, keep_extremes: bool = False, **scale: Any
 ) -> Any:
-    """Show ``[rows, columns]``; rows count from 0, and columns from 1 where they are words or time steps.
+    """Show ``[rows, columns]``. Rows count from 0; columns count from ``first_column``, which is 1 for time steps.
 
-    Of more than can be shown some are left out, or with ``keep_extremes`` the ones of smaller magnitude, so that a
-    single error or a narrow weighting does not vanish. What is masked is left blank.
+    If there are too many rows or columns, some are left out; with ``keep_extremes`` those of smaller magnitude, so that
+    a single error or a narrow weighting stays visible. Masked elements are blank.
     """
     rows, columns = values.shape
     if keep_extremes:
@@ -186,7 +187,7 @@ def _show(
 
 
 def _shrunk(values: npt.NDArray[Any], axis: int) -> npt.NDArray[Any]:
-    """No more rows or columns than can be shown, each element the one of largest magnitude of several."""
+    """At most as many rows or columns as can be shown; each element is the largest in magnitude of several."""
     size = values.shape[axis]
     starts = np.arange(0, size, -(-size // _MOST_SHOWN))
     filled = np.ma.filled(values, 0.0)

@@ -1,17 +1,15 @@
 """``ntm-run``: run a Neural Turing Machine on the sequences of a NumPy file."""
 
-import contextlib
 import io
 import sys
 import warnings
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
+from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Argument, Option
 
 from ntm import console
 from ntm.errors import FileError, explaining
-from ntm.files import atomic_output, write_all
+from ntm.files import write_all
 from ntm.runtime import folder, options
 from ntm.runtime.cores import available_cores
 
@@ -21,8 +19,6 @@ if TYPE_CHECKING:
     from ntm.runtime.model import Model
 
 COMMAND = "ntm-run"
-
-_STANDARD = "-"
 
 
 def run(
@@ -35,10 +31,7 @@ def run(
     bits: Annotated[
         bool, Option("--bits", help="Write bits, uint8, thresholded at 0.5; else probabilities, float32.")
     ] = False,
-    memory_locations: Annotated[
-        int | None,
-        Option(min=1, max=1 << 20, metavar="N", help="Memory locations.", show_default="T, at least those of training"),
-    ] = None,
+    memory_locations: Annotated[int | None, options.memory_locations("T, at least those of training")] = None,
     threads: options.Threads = None,
     force: Annotated[bool, Option("--force", "-f", help="Replace Y.npy if it exists.")] = False,
     quiet: console.Quiet = False,
@@ -46,22 +39,20 @@ def run(
 ) -> int:
     """Run a Neural Turing Machine on the sequences of a NumPy file.
 
-    X.npy holds B sequences of T steps of I numbers, of any type of integer, float or truth value; Y.npy gets the
-    output of every step, [B, T, O]. How sequences are encoded is in the card of the model.
+    X.npy holds B sequences of T steps of I numbers: integers, floats or truth values. Y.npy gets the output of every
+    step, [B, T, O]. The model card describes the encoding of the sequences.
     """
-    if output != _STANDARD:
+    if output != options.STANDARD:
         options.check_free(output, options.output_status(output), force=force)
     else:
         console.check_stdout()
         if sys.stdout.isatty():
             raise console.CommandError("standard output is a terminal: use -o FILE")
     files = folder.read(model)
-    import numpy as np  # noqa: PLC0415  (as below: slow to import)
-
-    from ntm.runtime.model import Model  # noqa: PLC0415
+    import numpy as np  # noqa: PLC0415  (it is slow to import)
 
     x = _read(source)
-    name = "standard input" if source == _STANDARD else source
+    name = options.input_name(source)
     if x.dtype.kind not in "biuf":
         raise console.CommandError(f"{name} must hold numbers, not {x.dtype}")
     if x.ndim != 3 or x.shape[2] != files.metadata.input_size:
@@ -73,18 +64,11 @@ def run(
         x = x.astype(np.float32)
     if not np.isfinite(x).all():
         raise console.CommandError(f"{name} holds NaN, infinity, or a number beyond float32")
-    try:
-        network = Model(files, memory_locations, own_process=True)
-    except ValueError as error:
-        raise console.CommandError(str(error)) from error
+    network = options.make_model(files, memory_locations)
     with console.Progress(len(x), quiet=quiet) as progress:
         y = _outputs(network, x, threads or available_cores(), progress)
-    with (
-        explaining(f"cannot write {'standard output' if output == _STANDARD else output}"),
-        _writer(output, force) as file,
-    ):
-        # A file without a name has none that NumPy could look up.
-        buffer = io.BytesIO()
+    with options.open_output(output, force=force) as file:
+        buffer = io.BytesIO()  # NumPy needs the name of a file, and this file may have none
         np.lib.format.write_array(buffer, (y > 0.5).astype(np.uint8) if bits else y, allow_pickle=False)
         write_all(file, buffer.getbuffer())
     return console.OK
@@ -94,22 +78,17 @@ def _read(source: str) -> "np.ndarray[Any, Any]":
     """The array of a file.
 
     Raises:
-        FileError: it cannot be read, or is not a NumPy file.
+        FileError: the file cannot be read, or is not a NumPy file.
     """
     import numpy as np  # noqa: PLC0415
 
-    name = "standard input" if source == _STANDARD else source
-    if source == _STANDARD and sys.stdin is None:
-        raise FileError("standard input is closed")
-    with (
-        explaining(f"cannot read {name}"),
-        open(0, "rb", closefd=False) if source == _STANDARD else open(source, "rb") as file,
-    ):
+    name = options.input_name(source)
+    with options.open_input(source) as file, explaining(f"cannot read {name}"):
         content = file.read()
     try:
-        with warnings.catch_warnings(action="ignore"):  # of a header that is old, or damaged
+        with warnings.catch_warnings(action="ignore"):  # about an old or damaged header
             return np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
-    except Exception as error:  # of many kinds for a damaged file
+    except Exception as error:  # of many classes
         raise FileError(f"cannot read {name}: it is not a .npy file, or is damaged") from error
 
 
@@ -140,16 +119,6 @@ def _outputs(
             done += finished
             progress.update(done, f"{done:,} of {count:,} sequences")
     return y
-
-
-@contextlib.contextmanager
-def _writer(output: str, force: bool) -> Iterator[BinaryIO]:
-    if output == _STANDARD:
-        with open(1, "wb", buffering=0, closefd=False) as file:
-            yield file
-    else:
-        with atomic_output(output, replace=force) as file:
-            yield file
 
 
 def main() -> None:

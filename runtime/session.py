@@ -1,4 +1,4 @@
-"""A graph of a model, ready to run: what the engines have in common."""
+"""A graph of a model that is ready to run: the common part of all backends."""
 
 import abc
 import ctypes
@@ -16,22 +16,22 @@ from ntm.runtime.metadata import MEMORY, STEP, Metadata, X
 
 Floats = npt.NDArray[np.float32]
 
-# What the network carries from one step to the next: arrays by name. Of an NTM that is the ``memory``, ``[B, M, N]``;
-# the ``weights``, ``[B, R+K, N]``, those of the read heads first; and the ``reads``, ``[B, R, M]``. An LSTM adds
-# ``hidden`` and ``cell``, ``[B, units]``.
+# The state of a network: arrays by name. The state of an NTM is the ``memory``, ``[B, M, N]``; the ``weights``,
+# ``[B, R+K, N]``, those of the read heads first; and the ``reads``, ``[B, R, M]``. An LSTM adds ``hidden`` and
+# ``cell``, ``[B, units]``.
 State = dict[str, Floats]
 
 
 class Session(abc.ABC):
-    """A graph, and the engine that runs it, which is made when it is first needed: that takes most of the loading.
+    """A graph, and the engine that runs it. The engine is made at its first use, since this takes most of the loading.
 
-    In a child process after a fork, where the threads of the engine are missing and its locks may be taken for ever, a
-    new engine is made.
+    A child process after a fork makes a new engine, since the threads of the old one are missing there and its locks
+    may be held for ever.
 
     Args:
         graph: the file.
         threads: the threads that share the work of one step.
-        own_process: whether the engine may be asked for what it does to the whole process.
+        own_process: whether the engine may change settings of the whole process.
     """
 
     def __init__(self, graph: folder.Graph, threads: int, *, own_process: bool = False) -> None:
@@ -50,7 +50,7 @@ class Session(abc.ABC):
         """The engine.
 
         Raises:
-            ModelError: it is not installed, or cannot load the graph.
+            ModelError: the engine is not installed, or cannot load the graph.
         """
 
     @abc.abstractmethod
@@ -58,7 +58,7 @@ class Session(abc.ABC):
         """The outputs of the graph, in the order of ``self._outputs``.
 
         Raises:
-            Exception: of any class, where the engine cannot run the graph, or the shape of an output is wrong.
+            Exception: any exception if the engine cannot run the graph, or the shape of an output is wrong.
         """
 
     def prepare(self) -> None:
@@ -70,20 +70,20 @@ class Session(abc.ABC):
     def forget(self) -> None:
         """Begin again in a child process, without the engine of the parent."""
         if self._engine is not None:
-            # For ever: its end would wait for the threads that are missing, or crash.
+            # Keep the engine for ever: its destructor would wait for the missing threads, or crash.
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._engine))
         self._engine = None
         self._lock = threading.Lock()
 
     def shapes(self, batch_size: int, locations: int) -> dict[str, tuple[int | None, ...]]:
-        """The shapes of the graph's inputs and outputs by name; those of the last call are kept."""
+        """The shapes of the graph's inputs and outputs by name; the result of the last call is cached."""
         kept = self._shapes
         if kept is None or kept[0] != (batch_size, locations):
             kept = self._shapes = (batch_size, locations), folder.shapes(self.metadata, batch_size, locations)
         return kept[1]
 
     def run(self, x: Floats, state: State) -> tuple[Floats, State, Floats | None]:
-        """y, the next state, and what the write heads add, where the graph says so."""
+        """One run of the graph: y, the next state, and the vectors that the write heads add, or None."""
         if self._engine is None:
             self.prepare()
         try:
@@ -101,18 +101,18 @@ class Session(abc.ABC):
         return self.run(x, state)[:2]
 
     def _refused(self, error: Exception) -> ModelError:
-        """What to raise where the engine cannot load the graph."""
+        """The error to raise if the engine cannot load the graph."""
         return ModelError(f"cannot load the model {self._graph.path}: {first_line(error)}")
 
 
 def locations_of(state: State) -> int:
-    """N of a state; 1 where it has none."""
+    """N of a state; 1 without a memory."""
     memory = state.get(MEMORY)
     return memory.shape[-1] if memory is not None and memory.ndim else 1
 
 
 def first_line(error: Exception) -> str:
-    """What an error of another library says, on one line."""
+    """The first line of the message of another library's error."""
     return next(iter(str(error).splitlines()), type(error).__name__)[:200]
 
 
@@ -124,5 +124,5 @@ def _after_fork() -> None:
         session.forget()
 
 
-if hasattr(os, "register_at_fork"):  # not on Windows, which knows no fork
+if hasattr(os, "register_at_fork"):  # Windows has no fork
     os.register_at_fork(after_in_child=_after_fork)

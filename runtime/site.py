@@ -1,8 +1,8 @@
-"""The page that shows a network at work: a folder of static files that any web server serves as it lies.
+"""The page that shows a network at work: a folder of static files for any web server.
 
-The page itself is in ``runtime/page``, ES modules without a build step. Beside it the folder holds the step graph and
-``model.json``, which is what the page knows of the model. onnxruntime-web, which runs the graph, comes from the npm
-package of that name if there is one, and else from a public CDN. The browser checks all of them by their hashes.
+The page itself is in ``runtime/page``: ES modules without a build step. The folder also holds the step graph, and
+``model.json`` with the facts of the model. onnxruntime-web runs the graph; it comes from the npm package of that name
+if it is installed, or else from a public CDN. The browser checks the hash of each file.
 """
 
 import base64
@@ -27,9 +27,9 @@ _SOURCE = pathlib.Path(__file__).with_name("page")
 _MODEL = "model.json"
 
 PACKAGE = "onnxruntime-web"
-VERSION = "1.30.0"  # of what the CDN serves, and the one that is tested
+VERSION = "1.30.0"  # the version that is loaded from the CDN, and tested
 CDN = "https://cdn.jsdelivr.net"
-# What the page loads of the package: the script, and the compiled runtime.
+# The files of the package that the page loads: the script, and the compiled runtime.
 _SCRIPT, _WASM = "ort.wasm.bundle.min.mjs", "ort-wasm-simd-threaded.wasm"
 _INTEGRITY = {
     _SCRIPT: "sha384-PLWz+nHEVHpjwBsO0YVdvQj6n5814Iv8E3b8FG0Rp/uIAtjFMCKOpP66iPzedrIG",
@@ -38,7 +38,8 @@ _INTEGRITY = {
 # Where npm installs packages for all users.
 _GLOBAL = ("/usr/local/lib/node_modules", "/usr/lib/node_modules")
 
-# Of a task that the page cannot make sequences of: so many sequences of each of so many sizes, and no longer ones.
+# The page cannot make sequences of a user's task: it gets this many per size, of this many sizes, of up to this many
+# steps.
 _SEQUENCES, _SIZES, _MOST_STEPS = 3, 12, 600
 
 
@@ -47,7 +48,7 @@ class Runtime(NamedTuple):
 
     Attributes:
         version: its version.
-        folder: the folder of the npm package; None where it is to be loaded from the CDN.
+        folder: the folder of the npm package; None for the CDN.
     """
 
     version: str
@@ -79,13 +80,13 @@ def write(folder: pathlib.Path, step: Graph, task: Task, runtime: Runtime) -> No
     """Write the site.
 
     Args:
-        folder: an empty folder, or one without files of these names.
+        folder: a folder without files of these names.
         step: the graph of one step.
-        task: what the network was trained on.
-        runtime: what the page runs the graph with.
+        task: the task that the network was trained on.
+        runtime: the runtime that the page uses.
 
     Raises:
-        FileError: it cannot be written.
+        FileError: the site cannot be written.
         TaskError: the task raised an exception.
     """
     page = folder / PAGE
@@ -109,19 +110,19 @@ def write(folder: pathlib.Path, step: Graph, task: Task, runtime: Runtime) -> No
 
 
 def read_runtime(folder: pathlib.Path) -> str:
-    """A sentence that says where the page of a site has onnxruntime-web from."""
+    """A sentence about the origin of onnxruntime-web in a site."""
     return str(json.loads((folder / PAGE / _MODEL).read_text(encoding="utf-8"))[PACKAGE])
 
 
 def check(folder: pathlib.Path) -> None:
-    """Check that the files of a site are those that its page expects.
+    """Check that the files of a site have the hashes in its ``model.json``.
 
     Raises:
-        ValueError: one is not.
+        ValueError: a file has another hash.
     """
-    for said in json.loads((folder / PAGE / _MODEL).read_text(encoding="utf-8"))["files"].values():
-        if not said["url"].startswith(CDN) and _integrity(folder / said["url"]) != said["integrity"]:
-            raise ValueError(f"{said['url']} is not the file that {_MODEL} names")
+    for file in json.loads((folder / PAGE / _MODEL).read_text(encoding="utf-8"))["files"].values():
+        if not file["url"].startswith(CDN) and _integrity(folder / file["url"]) != file["integrity"]:
+            raise ValueError(f"{file['url']} is not the file that {_MODEL} names")
 
 
 def _file(path: pathlib.Path, folder: pathlib.Path) -> dict[str, str]:
@@ -135,7 +136,7 @@ def _integrity(path: pathlib.Path) -> str:
 
 
 def _model(data: Metadata, task: Task) -> dict[str, Any]:
-    """What the page knows of the model."""
+    """The content of ``model.json``."""
     return {
         "name": data.model_name,
         "about": f"{summary(type(task))}." if summary(type(task)) else f"the task {task.name}.",
@@ -155,7 +156,7 @@ def _model(data: Metadata, task: Task) -> dict[str, Any]:
 
 
 def _recorded(task: Task) -> Iterator[dict[str, Any]]:
-    """Sequences of a task of the user's, which the page cannot make."""
+    """Sequences of a user's task, which the page cannot make."""
     rng = np.random.default_rng(0)
     for size in _sizes(task):
         for _ in range(_SEQUENCES):
@@ -170,7 +171,7 @@ def _recorded(task: Task) -> Iterator[dict[str, Any]]:
 
 
 def _sizes(task: Task) -> list[Size]:
-    """The sizes of the sequences: those of the evaluation, the ends of the training, and some between."""
+    """The sizes of the sequences: the evaluation sizes, the smallest and largest training sizes, and some between."""
     ends = corners(task.training_sizes)
     least, most = ends[0], ends[-1]
     between = [
@@ -183,7 +184,7 @@ def _sizes(task: Task) -> list[Size]:
 
 
 def _numbers(values: Any) -> Any:
-    """Float32 numbers in lists, as the shortest text that is read back as the same float32."""
+    """Float32 numbers in nested lists, each with the fewest digits that give the same float32."""
     if np.ndim(values):
         return [_numbers(value) for value in values]
     return int(values) if float(values).is_integer() else float(str(values))

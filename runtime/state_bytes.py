@@ -1,7 +1,7 @@
-"""A state as bytes: for a wire, a file or a database, and for programs that share no pickles.
+"""A state as bytes, for a network, a file or a database, without pickle.
 
-The bytes are a NumPy file, ``.npz``: an array for each name of the state, not compressed, with a checksum (CRC-32).
-Nothing but NumPy is needed. No pickle is read, so the bytes of a stranger run no code.
+The bytes are a NumPy file, ``.npz``: an uncompressed array for each name of the state, with a checksum (CRC-32).
+Foreign bytes cannot run code, since no pickle is read.
 """
 
 import io
@@ -26,11 +26,11 @@ def state_to_bytes(state: GivenState) -> bytes:
         state: arrays by name, as ``Model.step`` and ``Model.run`` return them.
 
     Returns:
-        Bytes of which ``state_from_bytes`` makes the same arrays, bit for bit.
+        Bytes from which ``state_from_bytes`` makes the same arrays, bit for bit.
 
     Raises:
         TypeError: ``state`` is no ``State``.
-        ValueError: it holds something else than numbers.
+        ValueError: ``state`` holds something other than numbers.
     """
     if not isinstance(state, Mapping):
         raise TypeError(f"state must hold arrays by name, not be a {type(state).__name__}")
@@ -41,9 +41,9 @@ def state_to_bytes(state: GivenState) -> bytes:
 
 
 def state_from_bytes(content: bytes) -> State:
-    """The state of which ``state_to_bytes`` made these bytes.
+    """The state from the bytes of ``state_to_bytes``.
 
-    Whether it is a state of a certain model is checked where the model is given it.
+    A model checks whether a state fits it when the state is used.
 
     Raises:
         TypeError: ``content`` is not bytes.
@@ -55,7 +55,7 @@ def state_from_bytes(content: bytes) -> State:
             entries = archive.infolist()
             if sum(entry.file_size for entry in entries) > len(content):  # a few bytes could fill the memory
                 raise ValueError("they are compressed")
-            if any(entry.comment for entry in entries):  # where one flipped bit can hide the entries behind it
+            if any(entry.comment for entry in entries):  # one flipped bit can turn later entries into a comment
                 raise ValueError("an entry has a comment")
             files = {entry.filename.removesuffix(_SUFFIX): archive.read(entry) for entry in entries}
         state = {name: npy.read_array(io.BytesIO(file), allow_pickle=False) for name, file in files.items()}

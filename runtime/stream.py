@@ -1,4 +1,4 @@
-"""Bytes through the network: cut into blocks, copied side by side in batches, several batches at a time."""
+"""Copying bytes by the network: in blocks, which run side by side in batches, several batches at a time."""
 
 import collections
 from collections.abc import Iterable, Iterator
@@ -15,7 +15,7 @@ _AHEAD = 2
 
 
 class CopiedBatch(NamedTuple):
-    """What the network gave back of one batch."""
+    """The copy of one batch."""
 
     content: bytes
     wrong_bits: int
@@ -23,19 +23,19 @@ class CopiedBatch(NamedTuple):
 
 
 def copy_batches(model: Model, batches: Iterable[bytes], block_length: int, threads: int) -> Iterator[CopiedBatch]:
-    """Copy batches of bytes in order, while later ones are read and computed; only a few are held at a time.
+    """Copy batches of bytes in order, while later batches are read and computed; only a few are in memory at a time.
 
     Args:
-        model: of words of 8 bits.
-        batches: each is run at once, its blocks side by side.
-        block_length: L, the bytes that make one sequence.
-        threads: how many batches are computed at a time.
+        model: a model of the copy task with words of 8 bits.
+        batches: the bytes of each batch, whose blocks run side by side.
+        block_length: L, the bytes of one sequence.
+        threads: the number of batches that are computed at a time.
 
     Raises:
         ModelError: the model cannot be run.
     """
     pending: collections.deque[Future[CopiedBatch]] = collections.deque()
-    # onnxruntime gives up the interpreter's lock while it computes, so threads suffice.
+    # onnxruntime releases the interpreter's lock while it computes, so threads suffice.
     pool = ThreadPoolExecutor(threads)
     try:
         for batch in batches:
@@ -49,7 +49,7 @@ def copy_batches(model: Model, batches: Iterable[bytes], block_length: int, thre
 
 
 def copy_batch(model: Model, batch: bytes, block_length: int) -> CopiedBatch:
-    """Copy bytes as blocks side by side, and a shorter one for what remains; then compare."""
+    """Copy bytes as blocks side by side, the rest as a shorter block, and compare the copy with the bytes."""
     original = np.frombuffer(batch, np.uint8)
     whole = len(original) - len(original) % block_length
     copied = np.concatenate(

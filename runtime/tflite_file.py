@@ -1,4 +1,4 @@
-"""What the runtime must know of a TF-Lite file before it runs it."""
+"""The metadata of a TF-Lite file, which the runtime reads before it runs the file."""
 
 import importlib
 import json
@@ -8,8 +8,8 @@ from ntm.errors import ModelError
 from ntm.runtime.metadata import Metadata, MetadataError
 from ntm.text import DISTRIBUTION
 
-# The files of one step that an export makes, and in them the names of the signature and of the metadata. The second has
-# its large matrices in 8 bits.
+# The two files of an export, of which the second has its large matrices in 8 bits; and the names of their signature and
+# of their metadata.
 STEP, DYNAMIC_RANGE = FILES = ("step.tflite", "step_dynamic_range.tflite")
 SIGNATURE, METADATA = "step", "ntm"
 
@@ -18,7 +18,7 @@ def import_litert(module: str) -> Any:
     """A module of LiteRT, which runs TF-Lite files.
 
     Raises:
-        ModelError: it is not installed.
+        ModelError: LiteRT is not installed.
     """
     try:
         return importlib.import_module(f"ai_edge_litert.{module}")
@@ -29,7 +29,7 @@ def import_litert(module: str) -> Any:
 
 
 def read_metadata(content: bytes) -> Metadata:
-    """The metadata of a file that is whole: its seal was checked.
+    """The metadata of a file whose seal was checked.
 
     Raises:
         ModelError: LiteRT is not installed.

@@ -8,7 +8,7 @@ import webbrowser
 from http import HTTPStatus
 from typing import Annotated, Any
 
-from typer import Argument, Option
+from typer import Option
 
 from ntm import console
 from ntm.errors import explaining
@@ -16,18 +16,11 @@ from ntm.runtime import folder, options
 
 COMMAND = "ntm-view"
 
-_LOOPBACK = "127.0.0.1"  # nobody else in the network sees the page
+_LOOPBACK = "127.0.0.1"  # no other machine sees the page
 
 
 def view(
-    model: Annotated[
-        str,
-        Argument(
-            metavar="[MODEL]",
-            help="A bundled model's name, or the folder of an exported model.",
-            autocompletion=options.bundled,
-        ),
-    ] = folder.DEFAULT,
+    model: options.ModelArgument = folder.DEFAULT,
     *,
     task: Annotated[
         str | None,
@@ -36,7 +29,7 @@ def view(
         ),
     ] = None,
     port: Annotated[
-        int, Option(min=0, max=65_535, metavar="PORT", help="Of the address.", show_default="a free one")
+        int, Option(min=0, max=65_535, metavar="PORT", help="Port of the page.", show_default="a free one")
     ] = 0,
     browser: Annotated[bool, Option(help="Open the page in a browser.")] = True,
     quiet: console.Quiet = False,
@@ -49,7 +42,7 @@ def view(
     """
     console.check_stdout()
     step = folder.read(model).step
-    from ntm.runtime import site  # noqa: PLC0415  (as the next one: it imports numpy)
+    from ntm.runtime import site  # noqa: PLC0415  (it imports NumPy)
     from ntm.runtime.evaluate import task_of  # noqa: PLC0415
 
     learned, runtime = task_of(step.metadata, task), site.find_runtime()
@@ -71,9 +64,9 @@ def view(
 
 
 class Handler(http.server.SimpleHTTPRequestHandler):
-    """The files of the site, with the types that browsers ask for, whatever the system says of their names."""
+    """The files of the site, with the types that browsers need, independent of the system's settings."""
 
-    extensions_map = {  # noqa: RUF012  (as the class that it is of has it)
+    extensions_map = {  # noqa: RUF012  (like the base class)
         ".html": "text/html; charset=utf-8",
         ".css": "text/css",
         ".js": "text/javascript",
@@ -83,11 +76,11 @@ class Handler(http.server.SimpleHTTPRequestHandler):
     }
 
     def list_directory(self, _: Any) -> None:
-        """No folder has a list."""
+        """Refuse to list a folder."""
         self.send_error(HTTPStatus.NOT_FOUND)
 
     def log_message(self, *_: Any) -> None:
-        """Say nothing of requests."""
+        """Print no requests."""
 
 
 def main() -> None:

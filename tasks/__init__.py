@@ -1,7 +1,7 @@
-"""What a network is to learn: the five tasks of the paper, and the class that your own task derives from.
+"""The tasks that a network learns: the five tasks of the paper, and the base class of your own task.
 
 A task makes batches of sequences, in NumPy alone: ``find("copy").batch(rng, batch_size, {"length": 20})``. Training,
-evaluation, export and pictures take a ``Task`` and know nothing else of it.
+evaluation, export and pictures use nothing but the interface of ``Task``.
 """
 
 from ntm.tasks.associative_recall import AssociativeRecall

@@ -50,7 +50,7 @@ class AssociativeRecall(Task):
         return self.bits
 
     def memory_locations(self, size: Size) -> int:
-        """Two for each step: where heads go round the circle, they do not meet what they left."""
+        """Two for each step: heads that go round the circle of locations do not reach what they wrote before."""
         return 2 * self.steps(size)
 
     def steps(self, size: Size) -> int:
@@ -92,14 +92,14 @@ class AssociativeRecall(Task):
         return words[np.arange(batch_size)[:, np.newaxis, np.newaxis], indices]
 
 
-# Vectors of so many bits are never equal by chance.
+# Random vectors of this many bits are never equal in practice.
 _MANY_BITS = 63
-# Of the items that the few vectors of a list of similar ones make, one in so many is in the list.
+# The vectors of similar items can form at least this many times as many items as the list has.
 _SPARE = 4
 
 
 def _distinct(rng: np.random.Generator, batch_size: int, count: int, bits: int) -> Floats:
-    """Vectors of which no two of a sequence are equal, ``[B, count, bits]``."""
+    """Random vectors that differ within each sequence, ``[B, count, bits]``."""
     if bits >= _MANY_BITS:
         return rng.integers(0, 2, (batch_size, count, bits), np.uint8).astype(np.float32)
     numbers = rng.integers(0, 1 << bits, (batch_size, count))

@@ -1,4 +1,4 @@
-"""Finding a task: a built-in one by its name, one of the user's by its file and class."""
+"""Finding a task: a built-in task by its name, a user's task by its file and class."""
 
 import dataclasses
 import importlib.util
@@ -32,7 +32,7 @@ def find(name: str, options: Mapping[str, Any] | None = None) -> Task:
     """A task, checked.
 
     Args:
-        name: of a built-in task; or ``FILE.py:Class``, which runs the file.
+        name: the name of a built-in task; or ``FILE.py:Class``, which runs the file.
         options: fields of the task, of JSON types.
 
     Raises:
@@ -51,7 +51,7 @@ def find_class(name: str) -> type[Task]:
 
 
 def title(kind: type[Task]) -> str:
-    """What the tasks of a class are called."""
+    """The name of the tasks of a class."""
     name = getattr(kind, "name", None)
     return name if isinstance(name, str) else kind.__name__
 
@@ -68,7 +68,7 @@ def make(kind: type[Task], options: Mapping[str, Any]) -> Task:
 
 
 def build(kind: type[Task], options: Mapping[str, Any]) -> Task:
-    """A task of a class, not checked: nothing is drawn from it.
+    """A task of a class, without the check: no sequence is drawn.
 
     Raises:
         TaskError: an option is unknown, missing or of the wrong type.
@@ -78,8 +78,8 @@ def build(kind: type[Task], options: Mapping[str, Any]) -> Task:
     )
     for name, value in options.items():
         if name not in fields:
-            there_is = ", ".join(fields) or "none"
-            raise TaskError(f"the task {title(kind)} has no option {name!r}; its options: {there_is}")
+            known = ", ".join(fields) or "none"
+            raise TaskError(f"the task {title(kind)} has no option {name!r}; its options: {known}")
         default = fields[name].default
         if default is not dataclasses.MISSING and not _is_alike(value, default):
             expected = _KINDS.get(type(default), f"like {default!r}")
@@ -97,13 +97,13 @@ def recorded(name: str, options: Mapping[str, Any], given: "Task | str | None" =
     No file is run unless the caller names it.
 
     Args:
-        name: what is recorded.
-        options: likewise.
-        given: what the caller says the task is: an object, or ``FILE.py:Class`` as for ``find``. By default the
-            built-in task of the recorded name.
+        name: the recorded name.
+        options: the recorded options.
+        given: the task as the caller gives it: an object, or ``FILE.py:Class`` as for ``find``. By default the built-in
+            task of the recorded name.
 
     Raises:
-        TaskError: there is no such task, or the one that is given has another name or other options.
+        TaskError: there is no such task, or ``given`` has another name or other options.
     """
     kind = recorded_class(name) if given is None else type(given) if isinstance(given, Task) else find_class(given)
     if title(kind) != name:
@@ -151,7 +151,7 @@ def _load_class(name: str) -> type[Task]:
     path = pathlib.Path(file)
     if not os.path.isfile(path):  # Path.is_file raises an OSError where the name is too long
         raise TaskError(f"there is no file {file}")
-    # Under one name for one file, so that a class loaded twice is the same.
+    # One module name per file, so that a class that is loaded twice is the same class.
     module_name = f"ntm_task_{os.fsencode(path.resolve()).hex()}"
     module = sys.modules.get(module_name)
     if module is None:
@@ -161,7 +161,7 @@ def _load_class(name: str) -> type[Task]:
         module = importlib.util.module_from_spec(spec)
         sys.modules[module_name] = module  # dataclasses look it up
         folder = os.path.dirname(os.path.abspath(path))
-        sys.path.insert(0, folder)  # so that it can import what lies beside it, as a program can
+        sys.path.insert(0, folder)  # the file may import its neighbours, as a program may
         try:
             spec.loader.exec_module(module)
         except BaseException as error:

@@ -71,7 +71,7 @@ class Copy(Task):
 
 
 def inputs(words: npt.NDArray[np.generic], padding: int = 0) -> Floats:
-    """What a network sees while it copies words.
+    """The inputs of a network that copies words.
 
     Args:
         words: ``[L, B, bits]``, of 0 and 1.

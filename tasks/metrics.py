@@ -1,11 +1,11 @@
-"""What an output is measured by: wrong bits, and the cost in bits that the paper plots."""
+"""The measures of an output: wrong bits, and the cost in bits that the paper plots."""
 
 import numpy as np
 import numpy.typing as npt
 
 from ntm.tasks.task import Batch, Floats
 
-# No number of float32 is nearer to 1: an output that is exactly 0 or 1, and wrong, costs 24 bits.
+# The distance to 1 of the largest float32 below 1. So an output of exactly 0 or 1 that is wrong costs 24 bits.
 _LEAST_CHANCE = 2.0**-24
 
 
@@ -28,7 +28,7 @@ def cost(batch: Batch, y: Floats) -> npt.NDArray[np.float64]:
         batch: the sequences.
         y: the output, probabilities, ``[T, B, O]``.
     """
-    counts = batch.mask > 0  # [T, B]; where no output counts there is nothing to compute
+    counts = batch.mask > 0  # [T, B]
     chance = y[counts].astype(np.float64).clip(_LEAST_CHANCE, 1 - _LEAST_CHANCE)  # [steps that count, O]
     target = batch.target[counts]
     bits = np.zeros(counts.shape)

@@ -71,7 +71,7 @@ def parse_stages(texts: list[str]) -> dict[str, tuple[int, ...]]:
 
 
 def _named(text: str, form: str) -> tuple[str, str]:
-    """The name, and what stands behind the equals sign; ``form`` says how it should be."""
+    """The parts before and after the equals sign; ``form`` begins the message of the error."""
     name, equals, value = text.partition("=")
     name = name.strip()
     if not equals or not name.isidentifier():

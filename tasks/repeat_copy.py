@@ -6,7 +6,7 @@ import numpy as np
 
 from ntm.tasks.task import Batch, Size, Task, check_positive
 
-# Of the repeat counts 1 to 10, each as likely as the others: the paper normalises the count by them.
+# The mean and the deviation of the repeat counts 1 to 10, with which the paper normalises the count.
 MEAN_REPEATS, DEVIATION_OF_REPEATS = 5.5, 8.25**0.5
 
 
@@ -50,7 +50,7 @@ class RepeatCopy(Task):
         return self.bits + 1
 
     def memory_locations(self, size: Size) -> int:
-        """Two for each word, and two to spare: where heads go round the circle, they do not meet what they left."""
+        """Two for each word and two to spare: heads that go round the circle do not reach what they wrote before."""
         return 2 * size["length"] + 2
 
     def batch(self, rng: np.random.Generator, batch_size: int, size: Size) -> Batch:

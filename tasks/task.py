@@ -1,10 +1,11 @@
-"""What a task is: the class to derive from, its batches, and the check that refuses what breaks the contract."""
+"""The base class of the tasks, their batches, and the check of a task's contract."""
 
 import abc
+import contextlib
 import dataclasses
 import inspect
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,7 +28,7 @@ class Batch(NamedTuple):
 
 
 class Task(abc.ABC):
-    """What a network is to learn. One object serves training, evaluation, export and pictures.
+    """A task that a network learns. One object serves training, evaluation, export and pictures.
 
     A subclass is a frozen dataclass whose fields are the options of the task; a field holds a number, a text or a
     truth value. The class docstring should state how a sequence is encoded: model cards print it. A subclass must
@@ -37,7 +38,7 @@ class Task(abc.ABC):
 
     @property
     def name(self) -> str:
-        """What the task is called in a model's metadata; by default the name of the class."""
+        """The name of the task in a model's metadata; by default the name of the class."""
         return type(self).__name__
 
     @property
@@ -53,7 +54,7 @@ class Task(abc.ABC):
     @property
     @abc.abstractmethod
     def training_sizes(self) -> Mapping[str, range]:
-        """What the size of a training batch is drawn from, e.g. ``{"length": range(1, 21)}``."""
+        """The ranges that the size of a training batch is drawn from, e.g. ``{"length": range(1, 21)}``."""
 
     @property
     def evaluation_sizes(self) -> Sequence[Size]:
@@ -112,14 +113,10 @@ def draw(task: Task, rng: np.random.Generator, batch_size: int, size: Size) -> B
     """A batch of a task, checked, as float32.
 
     Raises:
-        TaskError: the task raised an exception, or its batch breaks the contract; says what is wrong with which.
+        TaskError: the task raised an exception, or its batch breaks the contract.
     """
-    try:
+    with naming_errors(_batch_of(task, size)):
         x, target, mask = (np.asarray(values, np.float32) for values in task.batch(rng, batch_size, size))
-    except TaskError:
-        raise
-    except Exception as error:
-        raise TaskError(f"{_batch_of(task, size)}: {type(error).__name__}: {error}") from error
     steps = len(x) if x.ndim else 0
     wanted = {
         "x": (x, (steps, batch_size, task.input_size)),
@@ -145,34 +142,41 @@ def draw(task: Task, rng: np.random.Generator, batch_size: int, size: Size) -> B
 
 
 def optimal_output(task: Task, batch: Batch) -> Floats | None:
-    """What ``task.optimal`` makes of a batch, checked: ``[T, B, O]``, or None where nothing is uncertain.
+    """The result of ``task.optimal`` for a batch, checked: ``[T, B, O]``, or None if every output is certain.
 
     Raises:
         TaskError: the task raised an exception, or the output is not of the target's shape.
     """
-    try:
+    with naming_errors(f"the task {task.name}, optimal"):
         y = task.optimal(batch)
         if y is not None and np.shape(y) != batch.target.shape:
             raise ValueError(f"the shape must be {batch.target.shape}, not {np.shape(y)}")
         return None if y is None else np.asarray(y, np.float32)
-    except TaskError:
-        raise
-    except Exception as error:
-        raise TaskError(f"the task {task.name}, optimal: {type(error).__name__}: {error}") from error
 
 
 def check(task: Task) -> None:
-    """Check that a task keeps the contract, as far as its smallest and its largest batches tell.
+    """Check that a task keeps the contract, with its smallest and its largest batches.
 
     Raises:
-        TaskError: says what is wrong with which.
+        TaskError: the task breaks the contract.
+    """
+    with naming_errors(f"the task {type(task).__name__}"):
+        _check(task)
+
+
+@contextlib.contextmanager
+def naming_errors(where: str) -> Iterator[None]:
+    """Turn an exception of a task's own code into a TaskError that says where it was raised.
+
+    Raises:
+        TaskError: the block raised an exception.
     """
     try:
-        _check(task)
+        yield
     except TaskError:
         raise
     except Exception as error:
-        raise TaskError(f"the task {type(task).__name__}: {type(error).__name__}: {error}") from error
+        raise TaskError(f"{where}: {type(error).__name__}: {error}") from error
 
 
 def _check(task: Task) -> None:
@@ -215,7 +219,7 @@ def check_size(task: Task, size: Size) -> None:
     """Check that a size has the names of the task's sizes, and whole numbers.
 
     Raises:
-        TaskError: says what is wrong.
+        TaskError: the size has other names, or other values than whole numbers.
     """
     names = list(task.training_sizes)
     if not isinstance(size, Mapping) or sorted(size) != sorted(names):
@@ -230,7 +234,7 @@ def check_fits(task: Task, owner: str, input_size: int, output_size: int) -> Non
     """Check that a task has the I and O of a network.
 
     Raises:
-        TaskError: it has not; ``owner`` is what the message calls the network.
+        TaskError: the sizes differ; ``owner`` is the name of the network in the message.
     """
     for what, own, wanted in (("inputs", task.input_size, input_size), ("outputs", task.output_size, output_size)):
         if own != wanted:

@@ -83,7 +83,7 @@ def imported_by(path: pathlib.Path) -> set[str]:
 def test_no_module_but_those_of_the_commands_imports_the_console() -> None:
     importing = {name for name, path in modules().items() if "ntm.console" in imported_by(path)}
     commands = {name for name in modules() if name.rpartition(".")[2].endswith("command")}
-    assert len(commands) == 5
+    assert len(commands) == 6
     assert importing == {*commands, "ntm.runtime.options"}  # the options that commands share
 
 

@@ -1,10 +1,10 @@
-"""Backpropagation through time, written for what a step costs.
+"""Backpropagation through time with little work per step.
 
 Automatic differentiation of a loop saves every intermediate result of every step and sums the gradient of every
-matrix in every step. Here the loops save the state and what every layer outputs before its activation; the way back
-recomputes the rest of a step from them, and leaves the errors of every layer behind, so that the gradient of each
-matrix is one product over all steps and sequences after the loop. The result is the same gradient (tests/training
-compares them), for every network of ``ntm.models``.
+matrix in every step. Here the forward pass saves the state, and the output of every layer before its activation. The
+backward pass recomputes the rest of a step from them, and saves the error of every layer. After the loop, the gradient
+of each matrix is one product over all steps and sequences. The result is the same gradient (tests/training compares
+them), for every network of ``ntm.models``.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,7 +16,7 @@ from ntm.models import Network, State
 
 
 class Unrolled(NamedTuple):
-    """What the network did at each of T steps, B sequences side by side; it means nothing beyond their length."""
+    """The results of each of T steps for B sequences side by side; steps beyond the length have no meaning."""
 
     logits: tf.Tensor  # [T, B, O]
     state: State  # [T, B, ...], the visible tensors of the state after each step; zero beyond the length
@@ -26,12 +26,12 @@ class Unrolled(NamedTuple):
 def unroll(network: Network, x: tf.Tensor, length: tf.Tensor, memory_locations: int | None = None) -> Unrolled:
     """Run the network over the first steps of a sequence; differentiable once by its variables.
 
-    XLA compiles for one T; how many of the steps are taken need not be known before. What is not taken costs nothing.
+    XLA compiles for one T, and any length up to T. Steps beyond the length cost nothing.
 
     Args:
         network: the network.
         x: ``[T, B, I]``, T and B static.
-        length: how many steps to take, at most T, ``[]``.
+        length: the number of steps, at most T, ``[]``.
         memory_locations: N, by default the configuration's.
     """
     steps, batch = x.shape[0], x.shape[1]
@@ -54,9 +54,9 @@ def _recurrence(
 ) -> Callable[..., list[tf.Tensor]]:
     """The part of the network that is a loop: a function of the initial state, the matrices and the biases.
 
-    It returns what all layers output before their activation, ``[T, B, ...]`` side by side, and the visible part of
-    the states after all steps, zero where none was taken; and knows its gradient. The initial state is given in the
-    order of ``names``.
+    The function returns the outputs of all layers before their activation, ``[T, B, ...]`` side by side, and the
+    visible part of the states after all steps, which is zero beyond the length. It has its own gradient. It takes the
+    initial state in the order of ``names``.
     """
     steps, batch, _ = x.shape
     units = [layer.bias.shape[0] for layer in network.layers]
@@ -70,7 +70,7 @@ def _recurrence(
         matrices, biases = arguments[len(names) : -len(units)], arguments[-len(units) :]
 
         def forward(t: tf.Tensor, state: State, states: Any, saved: tf.TensorArray) -> tuple[Any, ...]:
-            layers, state = network.step(x[t], state, lambda i, seen: tf.matmul(seen, matrices[i]) + biases[i])
+            layers, state, _ = network.step(x[t], state, lambda i, seen: tf.matmul(seen, matrices[i]) + biases[i])
             states = {name: array.write(t + 1, state[name]) for name, array in states.items()}
             return t + 1, state, states, saved.write(t, tf.concat(layers, axis=1))
 
@@ -85,7 +85,7 @@ def _recurrence(
         saved = array.stack()
 
         def gradient(saved_error: tf.Tensor, *visible_errors: tf.Tensor) -> tuple[tf.Tensor, ...]:
-            """From the errors of the results to those of all arguments."""
+            """The errors of all arguments, from the errors of the results."""
             errors_of = dict(zip(network.visible, visible_errors, strict=True))
 
             def backward(t: tf.Tensor, error: State, deltas: tf.TensorArray) -> tuple[Any, ...]:
@@ -94,7 +94,7 @@ def _recurrence(
                 probes = [tf.zeros_like(layer) for layer in known]
                 with tf.GradientTape() as tape:
                     tape.watch([before, probes])
-                    layers, after = network.step(x[t], before, _recalled(known, probes, matrices))
+                    layers, after, _ = network.step(x[t], before, _recalled(known, probes, matrices))
                 error = {name: error[name] + errors_of[name][t] if name in errors_of else error[name] for name in names}
                 targets = [*layers, *(after[name] for name in names)]
                 given = [*tf.split(saved_error[t], units, axis=1), *(error[name] for name in names)]
@@ -124,7 +124,7 @@ def _recurrence(
 def _recalled(
     known: Sequence[tf.Tensor], probes: Sequence[tf.Tensor], matrices: Sequence[tf.Tensor]
 ) -> Callable[[int, tf.Tensor], tf.Tensor]:
-    """The layers on the way back: what they output is known, and the gradient by a probe is the error of its layer."""
+    """The layers in the backward pass, whose outputs are known. The gradient by a probe is the error of its layer."""
 
     def apply(i: int, seen: tf.Tensor) -> tf.Tensor:
         @tf.custom_gradient  # type: ignore[untyped-decorator]
@@ -137,13 +137,13 @@ def _recalled(
 
 
 def _seen(network: Network, x: tf.Tensor, before: State, saved: tf.Tensor) -> list[tf.Tensor]:
-    """What every layer has seen at all steps, ``[T * B, ...]``, from the states before them and what the layers output.
+    """The input of every layer at all steps, ``[T * B, ...]``.
 
     Args:
         network: the network.
         x: ``[T, B, I]``.
-        before: ``[T, B, ...]``.
-        saved: ``[T, B, ...]``, what all layers output.
+        before: the states before all steps, ``[T, B, ...]``.
+        saved: the outputs of all layers side by side, ``[T, B, ...]``.
     """
     known = [_rows(layer) for layer in _layers(network, saved)]
     seen: list[tf.Tensor] = []
@@ -158,7 +158,7 @@ def _seen(network: Network, x: tf.Tensor, before: State, saved: tf.Tensor) -> li
 
 
 def _layers(network: Network, together: tf.Tensor) -> list[tf.Tensor]:
-    """What each layer outputs, ``[T, B, units]``, of what all do side by side."""
+    """The output of each layer, ``[T, B, units]``, from the outputs of all layers side by side."""
     return tf.split(together, [layer.bias.shape[0] for layer in network.layers], axis=2)  # type: ignore[no-any-return]
 
 

@@ -1,4 +1,4 @@
-"""A quick look at a converged network beyond the sizes of its training: up to which size it was seen to be right."""
+"""A quick test of a converged network beyond the sizes of its training: the largest size without an error."""
 
 import contextlib
 import math
@@ -10,26 +10,26 @@ from ntm.models import NetworkConfig
 from ntm.tasks.task import Size, Task, describe, largest
 from ntm.training.trainer import Trainer, state_numbers
 
-# What the look may take: sequences side by side, steps of all sizes together, and numbers in the memories. A step takes
-# TensorFlow half a millisecond.
+# The limits of the test: sequences side by side, steps of all sizes together, and numbers in the memories. A step takes
+# half a millisecond.
 _SEQUENCES, _STEPS, _NUMBERS = 8, 600, 1 << 20
 
 
 def look_beyond(trainer: Trainer, task: Task, network: NetworkConfig) -> dict[str, Any]:
-    """Run a converged network on a few sequences of the sizes that ``ntm-eval`` shows, beyond those of the training.
+    """Run a converged network on a few sequences of the evaluation sizes that are beyond those of the training.
 
-    A size that takes too long is left out, and so is one that the task makes no sequences of.
+    Sizes that take too long are left out, and so are sizes of which the task makes no sequences.
 
     Args:
-        trainer: whose network has passed its last check.
-        task: what it was trained on.
-        network: its configuration.
+        trainer: the trainer, whose network has passed its last check.
+        task: the task of the training.
+        network: the configuration of the network.
 
     Returns:
-        Two fields of the summary of a training, of JSON types. ``beyond_training``: what was found, by size in the
-        order of steps, with N as the task needs it, but no fewer than in training. ``right_up_to``: the last size
-        before the first that is not right, or the largest of the training. Right is: no wrong bit; with a goal, a cost
-        within it.
+        Two fields of the summary of a training, of JSON types. ``beyond_training`` has the result of each size, in the
+        order of their steps. N is the need of the task, but at least that of the training. ``right_up_to`` is the last
+        size before the first that is not right, or the largest size of the training. A size is right if no bit is
+        wrong; or with a goal, if the cost is within the goal.
     """
     ranges = trainer.config.ranges
     rows: list[dict[str, Any]] = []
@@ -56,18 +56,18 @@ def look_beyond(trainer: Trainer, task: Task, network: NetworkConfig) -> dict[st
 
 
 def sentence(summary: Mapping[str, Any], goal: float) -> str:
-    """What a look beyond the training has found; empty if there was none, as of a network that has not converged.
+    """A sentence about the results beyond the sizes of the training; empty for a network that has not converged.
 
     Args:
-        summary: of the training.
-        goal: of the training.
+        summary: the summary of the training.
+        goal: the goal of the training.
     """
     if not summary.get("right_up_to"):
         return ""
     right = f"a cost within {goal:g} bits" if goal else "no wrong bit"
     text = f"{right} seen up to {describe(summary['right_up_to'])}"
     wrong = [_found(row, goal) for row in summary["beyond_training"] if not row["right"]]
-    beyond = "; ".join(wrong) if wrong else "" if summary["beyond_training"] else "larger sizes were not tried"
+    beyond = "; ".join(wrong) if wrong else "" if summary["beyond_training"] else "larger sizes were not tested"
     return f"{text}; {beyond}" if beyond else text
 
 
@@ -78,11 +78,11 @@ def _found(row: Mapping[str, Any], goal: float) -> str:
 
 
 def _sizes(task: Task, ranges: Mapping[str, range], network: NetworkConfig) -> Iterator[tuple[Size, int]]:
-    """The sizes to look at, and their N."""
+    """The sizes to test, and their N."""
     found: list[tuple[int, int, Size]] = []
     for size in task.evaluation_sizes:
         if not all(size[name] in values for name, values in ranges.items()):
-            with contextlib.suppress(Exception):  # of the task, which need not have such sequences
+            with contextlib.suppress(Exception):  # the task need not have such sequences
                 needed = max(task.memory_locations(size), network.memory_locations)
                 found.append((task.steps(size), needed, size))
     left = _STEPS

@@ -1,4 +1,4 @@
-"""What TensorBoard shows of a training: figures with every report, and now and then pictures of one fixed sequence."""
+"""The event files of TensorBoard: figures with every report, and at times pictures of one fixed sequence."""
 
 import json
 import os
@@ -15,11 +15,11 @@ from ntm.tasks.task import Task, draw, largest
 from ntm.training.run import RunConfig
 from ntm.training.trainer import Trainer
 
-# Batches between two pictures, and the size of the largest sequence that is drawn, in steps.
+# The batches between two pictures, and the most steps in a picture.
 _PICTURE_BATCHES, _MOST_STEPS = 500, 200
-_PIXELS = 4  # of a number in a picture, in width and height
+_PIXELS = 4  # the width and height of a number in a picture
 _GAP = 2  # rows between two panels
-# What a line of the history has, and what it is called.
+# The figures of a line of the history, and their tags.
 _FIGURES = {
     "loss": "training/loss",
     "cost": "training/cost",
@@ -37,10 +37,10 @@ class Board:
     """Writes the event files of one training.
 
     Args:
-        folder: where they go; several runs side by side are several folders in one.
-        config: what was asked for, which is shown as a text.
-        task: what makes the sequence that is drawn, of the largest size of training.
-        trainer: the network in training.
+        folder: the folder of the files; TensorBoard compares the runs in several folders of one folder.
+        config: the configuration of the run, which is shown as a text.
+        task: the task of the sequence in the pictures, which has the largest size of the training.
+        trainer: the trainer.
 
     Raises:
         MissingExtraError: TensorBoard is missing.
@@ -57,10 +57,10 @@ class Board:
         self._before = (0, 0.0)
 
     def report(self, line: Mapping[str, Any]) -> None:
-        """Write the figures of a line of the history, what the heads do, and a picture if it is time to.
+        """Write the figures of a line of the history, the state of the heads, and a picture if it is due.
 
         Args:
-            line: as ``history.jsonl`` has it.
+            line: a line of ``history.jsonl``.
 
         Raises:
             FileError: the folder cannot be written.
@@ -83,7 +83,7 @@ class Board:
         writer.flush()
 
     def _begun(self) -> tf.summary.SummaryWriter:
-        """The writer; it is made with the first report, when there is a run folder, where the files may go."""
+        """The writer, which is made with the first report: only then the run folder exists."""
         if self._writer is None:
             with explaining(f"cannot write {self._folder}"):
                 os.makedirs(self._folder, exist_ok=True)
@@ -93,7 +93,7 @@ class Board:
         return self._writer
 
     def _draw(self, network: Network) -> None:
-        """Run the averaged network on the fixed sequence, and show what it does."""
+        """Run the averaged network on the fixed sequence, and write the pictures."""
         state = network.initial_state(1)
         rows: list[dict[str, npt.NDArray[Any]]] = []
         for x in self._x:

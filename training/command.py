@@ -17,27 +17,28 @@ from typer import Option  # noqa: E402
 from ntm import console  # noqa: E402
 from ntm.errors import require  # noqa: E402
 from ntm.training import options_file  # noqa: E402
+from ntm.training.config import ADAM, OPTIMIZERS  # noqa: E402
 
 if TYPE_CHECKING:
     from ntm.training.run import TrainedRun
 
 _COMMAND = "ntm-train"
 
-# Of a controller or an LSTM: layers, and units in each.
+# The most layers of a controller or an LSTM, and the most units in each.
 _MOST_LAYERS, _MOST_UNITS = 16, 1 << 12
 _RECIPE = "by the recipe"
-# Seconds between two lines of progress where there is no terminal: at first, and at last.
+# The shortest and the longest time between two lines of progress without a terminal, in seconds.
 _FIRST_WAIT, _LONGEST_WAIT = 10.0, 60.0
-_LIST = "help"  # the name of a task that lists the tasks instead
+_LIST = "help"  # --task help lists the tasks
 _DEFAULT = "copy"
-# Parameters of the command that are no options of the network, nor of its training.
+# Parameters of the command that are neither options of the network nor of its training.
 _NOT_OF_THE_RECIPE = (
     *("output", "task", "option", "config", "initial", "log_dir", "device", "distribute", "resume", "force"),
     *("as_json", "quiet", "version"),
 )
 
 
-# The groups of the help; the other options are in a group of their own.
+# The groups of the help; all other options are in one further group.
 _LearningOption = functools.partial(Option, rich_help_panel="Learning")
 _NetworkOption = functools.partial(Option, rich_help_panel="Network")
 _ReportOption = functools.partial(Option, rich_help_panel="Reports and checkpoints")
@@ -59,7 +60,7 @@ def train(
         Option(
             metavar="TASK",
             autocompletion=_task_names,
-            help=f"What to learn: a task of the paper, or FILE.py:CLASS; `{_LIST}` lists them.",
+            help=f"The task to learn: a task of the paper, or FILE.py:CLASS; `{_LIST}` lists the tasks.",
             show_default=f"{_DEFAULT}, or the task of a resumed run",
         ),
     ] = None,
@@ -68,13 +69,16 @@ def train(
     ] = [],  # noqa: B006  (typer copies it)
     size: Annotated[
         list[str],
-        Option(metavar="NAME=LEAST-MOST", help="Sizes of the training sequences, e.g. length=1-20; likewise."),
+        Option(
+            metavar="NAME=LEAST-MOST",
+            help="Sizes of the training sequences, e.g. length=1-20; may be given several times.",
+        ),
     ] = [],  # noqa: B006
     curriculum: Annotated[
         list[str],
         Option(
             metavar="NAME=MOST,...",
-            help="The most of a size in each stage, e.g. length=5,10,20: a stage ends once the network has learned it.",
+            help="The largest size of each stage, e.g. length=5,10,20: a stage ends once the network has learned it.",
         ),
     ] = [],  # noqa: B006
     seed: Annotated[
@@ -87,7 +91,7 @@ def train(
             min=1,
             max=(1 << 31) - 1,
             metavar="BATCHES",
-            help="Stop after so many batches, those of a resumed run included.",
+            help="Stop after this many batches, including those before a resume.",
             show_default=_RECIPE,
         ),
     ] = None,
@@ -106,27 +110,29 @@ def train(
         str | None,
         _LearningOption(
             metavar="NAME",
-            autocompletion=console.words("adam", "rmsprop"),
+            autocompletion=console.words(*OPTIMIZERS),
             help="The optimiser: adam, or rmsprop, by default with the settings of the paper.",
-            show_default="adam",
+            show_default=ADAM,
         ),
     ] = None,
     learning_rate: Annotated[
-        float | None, _LearningOption(metavar="RATE", help="Above 0 and at most 1.", show_default=_RECIPE)
+        float | None,
+        _LearningOption(metavar="RATE", help="Learning rate, above 0 and at most 1.", show_default=_RECIPE),
     ] = None,
     momentum: Annotated[
-        float | None, _LearningOption(metavar="SHARE", help="Of rmsprop, from 0 to below 1.", show_default="0.9")
+        float | None,
+        _LearningOption(metavar="SHARE", help="Momentum of rmsprop, from 0 to below 1.", show_default="0.9"),
     ] = None,
     clip_norm: Annotated[
         float | None,
-        _LearningOption(min=0, metavar="NORM", help="The largest norm of the gradient; 0: any.", show_default="1"),
+        _LearningOption(min=0, metavar="NORM", help="The largest norm of the gradient; 0: no limit.", show_default="1"),
     ] = None,
     clip_element: Annotated[
         float | None,
         _LearningOption(
             min=0,
             metavar="MOST",
-            help="The largest magnitude of a number in the gradient; 0: any. The paper has 10.",
+            help="The largest magnitude of a number in the gradient; 0: no limit. The paper has 10.",
             show_default="0",
         ),
     ] = None,
@@ -149,7 +155,8 @@ def train(
         _LearningOption(
             min=0,
             metavar="BITS",
-            help="Converged: a cost of so many bits per sequence above the optimal predictor; 0: no wrong bit.",
+            help="The cost at which the network has converged, in bits per sequence above the optimal predictor; 0: no "
+            "wrong bit.",
             show_default=_RECIPE,
         ),
     ] = None,
@@ -158,8 +165,8 @@ def train(
         _LearningOption(
             min=0,
             metavar="NATS",
-            help="Nats per unit of how much sharper the heads are than they need be. Sharp heads magnify rounding, so "
-            "that ntm-export may refuse the network; try 1e-3.",
+            help="The penalty of heads that are sharper than necessary. Sharp heads magnify rounding, so that "
+            "ntm-export may refuse the network; then try 1e-3.",
             show_default=_RECIPE,
         ),
     ] = None,
@@ -167,7 +174,7 @@ def train(
         str | None,
         _LearningOption(
             metavar="KIND,...",
-            help="What a start prefers, location or content addressing; every restart takes the next one.",
+            help="The addressing that a start prefers: location or content; every restart takes the next one.",
             show_default=_RECIPE,
         ),
     ] = None,
@@ -175,8 +182,8 @@ def train(
         bool | None,
         _LearningOption(
             "--turn-content-off/--keep-content",
-            help="Turn content addressing off at the end, if the last check is passed without it; it is faster to "
-            "serve.",
+            help="Turn content addressing off at the end, if the network passes the last check without it; the export "
+            "is then faster.",
             show_default=_RECIPE,
         ),
     ] = None,
@@ -237,7 +244,7 @@ def train(
         _NetworkOption(
             metavar="KIND",
             autocompletion=console.words("constant", "learned", "random"),
-            help="What the memory holds before the first step: constant, learned or random numbers.",
+            help="The memory before the first step: constant, learned or random numbers.",
             show_default=_RECIPE,
         ),
     ] = None,
@@ -246,7 +253,7 @@ def train(
         _NetworkOption(
             metavar="KIND",
             autocompletion=console.words("first", "uniform", "learned"),
-            help="Where the heads look before the first step: first (location), uniform or learned.",
+            help="The weightings before the first step: first (location), uniform or learned.",
             show_default=_RECIPE,
         ),
     ] = None,
@@ -266,33 +273,33 @@ def train(
         pathlib.Path | None,
         _ReportOption(
             metavar="DIR",
-            help="Write what TensorBoard shows: figures, and pictures of the memory and the heads.",
+            help="Write files for TensorBoard: figures, and pictures of the memory and the heads.",
             show_default="none",
         ),
     ] = None,
     report_batches: Annotated[
         int | None,
-        _ReportOption(min=1, metavar="BATCHES", help="Report the progress every so many.", show_default="25"),
+        _ReportOption(min=1, metavar="BATCHES", help="The batches between two reports.", show_default="25"),
     ] = None,
     keep_checkpoints: Annotated[
         int | None,
         _ReportOption(
             min=0,
             metavar="COUNT",
-            help="Keep so many checkpoints in RUN/checkpoints, the newest ones; each is a run that can be exported.",
+            help="Keep the newest COUNT checkpoints in RUN/checkpoints; each is a run that can be exported.",
             show_default="0",
         ),
     ] = None,
     checkpoint_batches: Annotated[
         int | None,
-        _ReportOption(min=1, metavar="BATCHES", help="Make one of these every so many.", show_default="1000"),
+        _ReportOption(min=1, metavar="BATCHES", help="The batches between two of these.", show_default="1000"),
     ] = None,
     device: Annotated[
         str | None,
         Option(
             metavar="DEVICE",
             autocompletion=console.words("cpu", "gpu"),
-            help="Where to compute: cpu, gpu, or one of several GPUs, e.g. gpu:1.",
+            help="The device of the training: cpu, gpu, or one of several GPUs, e.g. gpu:1.",
             show_default="the first GPU, or else the CPU",
         ),
     ] = None,
@@ -301,8 +308,8 @@ def train(
         Option(
             metavar="KIND",
             autocompletion=console.words("mirrored", "multiworker"),
-            help="Share every batch among all GPUs of this machine: mirrored; or among the processes that the "
-            "environment variable TF_CONFIG names: multiworker.",
+            help="How to share every batch: mirrored, among all GPUs of this machine; or multiworker, among the "
+            "processes that the environment variable TF_CONFIG names.",
             show_default="one device",
         ),
     ] = None,
@@ -328,8 +335,7 @@ def train(
     """Train a Neural Turing Machine on a task.
 
     Every task has a recipe, which sets the options that are not given. The exit code is 0 if the network has
-    converged: no wrong bit in 2,000 fresh sequences of the training sizes, or a cost within the goal. It is 1 if it
-    has not.
+    converged: no wrong bit in 2,000 new sequences of the training sizes, or a cost within the goal. Else it is 1.
     """
     given = {name: value for name, value in locals().items() if name not in _NOT_OF_THE_RECIPE and value is not None}
     if as_json or task == _LIST:
@@ -349,7 +355,7 @@ def train(
     if config is not None:
         console.import_tensorflow()
         task, task_options, options = _as_run(config, task, task_options, options)
-    learned: Any = task  # of a resumed run: its options are those of the run
+    learned: Any = task  # a resumed run has its own options of the task
     if not resume or task_options:
         learned = find(task or _DEFAULT, task_options)
     console.import_tensorflow()
@@ -389,7 +395,7 @@ def train(
                 **options,
             )
         except BaseException:
-            if interrupted() and (went_on or resume or is_new):  # it did not end in the time that a command has
+            if interrupted() and (went_on or resume or is_new):  # the training did not end within a second
                 tell_how_to_go_on()
             raise
         if interrupted() and _can_go_on(trained):
@@ -402,8 +408,8 @@ def train(
 
 
 def _trainer(device: str | None) -> Callable[..., "TrainedRun"]:
-    """The function that trains; for the CPU alone, no GPU is taken."""
-    from ntm.training import devices  # noqa: PLC0415  (as the next one: it imports TensorFlow)
+    """The function that trains; for the device ``cpu`` all GPUs are hidden."""
+    from ntm.training import devices  # noqa: PLC0415  (it imports TensorFlow)
     from ntm.training.train import train as train_on  # noqa: PLC0415
 
     if device == "cpu":
@@ -412,7 +418,7 @@ def _trainer(device: str | None) -> Callable[..., "TrainedRun"]:
 
 
 def _tell_the_device(asked: str | None, device: str, *, quiet: bool) -> None:
-    """Say at the beginning where TensorFlow computes, where there is a choice; the last line says it anyway."""
+    """Print the device at the beginning, if it was chosen or is no CPU."""
     if not quiet and (asked is not None or not device.startswith("cpu")):
         console.say(f"{_COMMAND}: training on {device}")
 
@@ -420,7 +426,7 @@ def _tell_the_device(asked: str | None, device: str, *, quiet: bool) -> None:
 def _as_run(
     config: pathlib.Path, task: str | None, task_options: dict[str, Any], options: dict[str, Any]
 ) -> tuple[str | None, dict[str, Any], dict[str, Any]]:
-    """The task, its options and the training's: those of a run, where others are not given."""
+    """The task, its options and those of the training: the given ones, or else those of a run."""
     from ntm.training.run import CONFIG, load_config  # noqa: PLC0415  (it imports TensorFlow)
 
     run = load_config(config.parent if config.name == CONFIG else config)
@@ -430,7 +436,7 @@ def _as_run(
 
 
 def _parsed(given: dict[str, Any]) -> dict[str, Any]:
-    """The options of a recipe as ``ntm.train`` takes them."""
+    """The options in the form that ``ntm.train`` takes."""
     from ntm.tasks import notation  # noqa: PLC0415  (it imports NumPy)
 
     parse: dict[str, Callable[[Any], Any]] = {
@@ -449,15 +455,15 @@ def _parsed(given: dict[str, Any]) -> dict[str, Any]:
 
 
 class _Lines:
-    """Progress as lines, for where no terminal shows a bar: one now and then, less often the longer it takes."""
+    """Progress as lines, without a terminal for a bar; their distance grows with the time."""
 
     def __init__(self, *, enabled: bool) -> None:
         self._enabled = enabled
-        self._begun: float | None = None  # with the first update: before, TensorFlow compiles
+        self._begun: float | None = None  # the time of the first update, after the compilation
         self._next = _FIRST_WAIT
 
     def update(self, text: str) -> None:
-        """Print the progress if it is time to."""
+        """Print the progress if a line is due."""
         now = time.monotonic()
         self._begun = now if self._begun is None else self._begun
         elapsed = now - self._begun
@@ -467,7 +473,7 @@ class _Lines:
 
 
 def _can_go_on(trained: "TrainedRun") -> bool:
-    """Whether a training was ended before its end."""
+    """Whether a training has ended early, so that it can be resumed."""
     return not trained.converged and trained.summary["batches"] < trained.config.training.max_batches
 
 
@@ -482,7 +488,7 @@ def parse_sizes(option: str, text: str) -> tuple[int, ...]:
     """Read ``100,100,100``, the value of an option.
 
     Raises:
-        CommandError: it is something else.
+        CommandError: the text is something else.
     """
     sizes = [size.strip() for size in text.split(",")]
     if len(sizes) > _MOST_LAYERS or not all(
@@ -495,7 +501,7 @@ def parse_sizes(option: str, text: str) -> tuple[int, ...]:
 
 
 def _tasks() -> str:
-    """The built-in tasks, a line each."""
+    """The built-in tasks, one per line."""
     from ntm.tasks import BUILT_IN  # noqa: PLC0415  (it imports NumPy)
     from ntm.tasks.catalogue import summary  # noqa: PLC0415
 
@@ -508,7 +514,7 @@ def _sentence(trained: "TrainedRun") -> str:
     from ntm.training import beyond  # noqa: PLC0415  (it imports TensorFlow)
 
     summary = trained.summary
-    device = summary.get("device", "an unknown device")  # of an older run
+    device = summary.get("device", "an unknown device")  # older runs do not record it
     if not summary["converged"]:
         return (
             f"not converged after {summary['sequences']:,} sequences in {summary['seconds']:.1f} s on {device}; "

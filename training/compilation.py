@@ -1,11 +1,11 @@
-"""What has to stand in the environment before TensorFlow compiles a training, and the cache of compiled trainings.
+"""The environment variables for XLA, and the cache of compiled trainings.
 
-XLA keeps what it has compiled as files in a folder, and uses what it finds there unseen. So this module
+XLA stores compiled code as files in a folder, and later uses these files unchecked. So this module
 
-- gives every processor, GPU, version of TensorFlow and setting of XLA a folder of its own: the files hold native code;
-- keeps a checksum beside every file, and deletes a file that has none, or another, before TensorFlow sees it;
-- deletes the oldest files where all are too large together;
-- lets XLA keep nothing where the folder cannot be written.
+- gives every processor, GPU, version of TensorFlow and setting of XLA its own folder, since the files hold native code;
+- stores a checksum beside every file, and deletes a file without a valid checksum before TensorFlow reads it;
+- deletes the oldest files if all files together are too large;
+- turns the cache off if the folder cannot be written.
 
 TensorFlow is not imported here.
 """
@@ -22,24 +22,24 @@ import time
 from ntm.files import atomic_output
 from ntm.text import DISTRIBUTION
 
-# What the cache may take, and what one compiled training takes at the most, in bytes.
+# The largest size of the cache, and of one compiled training, in bytes.
 _CACHE_BYTES, _ENTRY_BYTES = 1 << 26, 1 << 23
 _ENTRIES, _CHECKSUM = "xla_compile_cache_*", ".sha256"
-# XLA writes a file under another name first. What it has not finished in so many seconds it never will.
+# XLA first writes a file under a temporary name. After this many seconds the process that wrote it must have ended.
 _TEMPORARY, _WRITING_SECONDS = ".tmp", 600.0
-# Of /proc/cpuinfo: the lines that tell what code a processor can run.
+# The lines of /proc/cpuinfo that determine which code a processor can run.
 _OF_A_PROCESSOR = ("vendor_id", "cpu family", "model", "flags", "Features", "CPU implementer", "CPU part", "isa")
 
-# Where NVIDIA's driver tells its version and what GPUs there are, and the lines that say what code a GPU can run.
+# The files of NVIDIA's driver about its version and the GPUs, and their lines that determine which code a GPU can run.
 _DRIVER, _OF_A_GPU = pathlib.Path("/proc/driver/nvidia"), ("NVRM version", "Model")
 
-_folder: pathlib.Path | None = None  # which this process's TensorFlow uses
+_folder: pathlib.Path | None = None  # the folder that TensorFlow uses in this process
 
 
 def set_up() -> None:
-    """Choose how XLA compiles, and where it keeps what it has compiled; what the user has set stays."""
-    global _folder  # noqa: PLW0603  (as the environment is: the process has one)
-    # The kernels of so small a network compile faster at level 1, and run no slower.
+    """Set the options of XLA and the folder of its cache; variables that the user has set stay."""
+    global _folder  # noqa: PLW0603  (the environment is global too)
+    # The kernels of a small network compile faster at level 1, and run no slower.
     flags = os.environ.get("XLA_FLAGS", "")
     if "xla_backend_optimization_level" not in flags:
         os.environ["XLA_FLAGS"] = f"{flags} --xla_backend_optimization_level=1".strip()
@@ -52,10 +52,10 @@ def set_up() -> None:
 
 
 def keep() -> None:
-    """Make what has been compiled so far last: without a checksum it would be deleted when the next training begins."""
+    """Write the checksums of the files so far; without a checksum the next training would delete them."""
     if _folder is None:
         return
-    with contextlib.suppress(OSError):  # somebody else may delete the file
+    with contextlib.suppress(OSError):  # another process may delete a file
         for path in _folder.glob(_ENTRIES):
             if path.suffix not in (_CHECKSUM, _TEMPORARY) and not _checksum_of(path).exists():
                 with atomic_output(_checksum_of(path)) as file:
@@ -64,7 +64,7 @@ def keep() -> None:
 
 
 def discard() -> bool:
-    """Delete all that this process's TensorFlow might read or has left; returns whether it uses the cache at all."""
+    """Delete all files of this process's cache; returns whether the process uses the cache."""
     if _folder is None:
         return False
     for path in _folder.glob(_ENTRIES):
@@ -78,41 +78,41 @@ def is_to_blame(message: str) -> bool:
 
 
 def _usable_folder() -> pathlib.Path | None:
-    """The folder of the cache; None where XLA could not write it, which would be an error of its."""
+    """The folder of the cache; None if XLA could not write to it, which would be an error."""
     try:
         cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache").absolute()
         folder = cache / DISTRIBUTION / "xla" / _key()
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder, buffering=0) as file:  # a quota shows only so
+        with tempfile.TemporaryFile(dir=folder, buffering=0) as file:  # a test that finds a quota too
             room = file.write(bytes(_ENTRY_BYTES)) == _ENTRY_BYTES
-    except (OSError, RuntimeError, importlib.metadata.PackageNotFoundError):  # the second where there is no home
+    except (OSError, RuntimeError, importlib.metadata.PackageNotFoundError):  # RuntimeError: there is no home
         return None
     return folder if room else None
 
 
 def _key() -> str:
-    """What compiled code depends on, but for the network: the name of a folder."""
-    import numpy as np  # noqa: PLC0415  (whoever trains imports it anyway)
+    """The name of a folder, from all that compiled code depends on except the network."""
+    import numpy as np  # noqa: PLC0415  (it is slow to import)
 
     processor = [platform.machine(), os.environ["XLA_FLAGS"], repr(np.show_config(mode="dicts")["SIMD Extensions"])]
     try:
         with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
             lines = {line.strip() for line in file if line.partition("\t")[0].strip() in _OF_A_PROCESSOR}
         processor += sorted(lines)
-    except OSError:  # as on macOS, where the machine must stand for its processor
+    except OSError:  # macOS has no such file: use the name of the machine
         processor.append(platform.node())
-    with contextlib.suppress(OSError):  # without a GPU there is nothing to tell
-        told = [
+    with contextlib.suppress(OSError):  # there is no GPU
+        texts = [
             path.read_text("utf-8", "replace") for path in (_DRIVER / "version", *_DRIVER.glob("gpus/*/information"))
         ]
-        lines = {line.strip() for line in "\n".join(told).splitlines() if line.partition(":")[0] in _OF_A_GPU}
+        lines = {line.strip() for line in "\n".join(texts).splitlines() if line.partition(":")[0] in _OF_A_GPU}
         processor += sorted(lines)
     digest = hashlib.sha256("\n".join(processor).encode()).hexdigest()
     return f"tensorflow-{importlib.metadata.version('tensorflow')}-{digest[:16]}"
 
 
 def _flag(folder: pathlib.Path) -> str:
-    """What tells TensorFlow of the folder, of whatever name."""
+    """The option of TensorFlow for the folder; special characters are escaped."""
     escaped = str(folder).replace("\\", "\\\\").replace('"', '\\"')
     return f'--tf_xla_persistent_cache_directory="{escaped}"'
 
@@ -133,10 +133,10 @@ def _delete_damaged(folder: pathlib.Path) -> None:
 
 
 def _prune(cache: pathlib.Path) -> None:
-    """Delete the oldest files until all of them, whatever they are keyed by, take no more than they may."""
+    """Delete the oldest files of all folders until the cache is small enough."""
     found = []
     for path in cache.rglob(_ENTRIES):
-        with contextlib.suppress(OSError):  # somebody else has deleted it
+        with contextlib.suppress(OSError):  # another process has deleted the file
             status = path.stat()
             found.append((status.st_mtime, status.st_size, path))
     total = sum(size for _, size, _ in found)

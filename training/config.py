@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-# What options must be: their names, whether a value fits, and how it is said.
+# The ranges of the options: their names, the check of a value, and the range in words.
 _RANGES: tuple[tuple[tuple[str, ...], Callable[[float], bool], str], ...] = (
     (
         (
@@ -57,7 +57,7 @@ _RANGES: tuple[tuple[tuple[str, ...], Callable[[float], bool], str], ...] = (
 # The names of ``ntm.training.optimizer.OPTIMIZERS``.
 OPTIMIZERS = ADAM, RMSPROP = "adam", "rmsprop"
 
-# What a start begins with, and is held to: see ``TrainingConfig.addressing``.
+# The addressing that a start prefers: see ``TrainingConfig.addressing``.
 LOCATION, CONTENT = "location", "content"
 
 
@@ -66,12 +66,14 @@ class Lesson:
     """Easier sequences, which a start learns before those of the task itself.
 
     Attributes:
-        batches: how many batches are drawn from them.
-        loss: if above 0, the lesson ends as soon as the average loss is below this, as in ``learned_loss``; and the
-            network restarts if it is not so after all batches. Every restart gets as many more.
-        clean_sequences: if above 0, the lesson ends after so many in a row without a wrong bit, likewise.
-        sizes: the least and the most of sizes, where they differ from the training's.
-        options: of the task, where they differ.
+        batches: the number of batches of the lesson.
+        loss: if above 0, the lesson ends as soon as the average loss is below this number, in the unit of
+            ``learned_loss``. The network restarts if this does not happen in ``batches`` batches; every restart allows
+            as many batches more.
+        clean_sequences: if above 0, the lesson ends after this many sequences in a row without a wrong bit, with the
+            same rule of restarts.
+        sizes: the least and the most of the sizes that differ from those of the training.
+        options: the options of the task that differ.
 
     Raises:
         ValueError: an option is out of its range.
@@ -98,59 +100,61 @@ class TrainingConfig:
     """How a network is trained. The defaults are the general recipe; ``ntm.training.recipes`` has those of tasks.
 
     Attributes:
-        sizes: the least and the most of each size that the network is to learn, and is checked on.
-        practice: the sizes that batches are drawn from, where they differ.
-        lessons: what every start learns first, one after the other.
-        seed: of the network and of the data.
+        sizes: the least and the most of each size that the network learns and is checked on.
+        practice: the least and the most of the sizes of the batches that differ from ``sizes``.
+        lessons: the lessons that every start learns first, in order.
+        seed: the seed of the network and of the data.
         batch_size: B.
-        max_batches: after so many the training ends, whatever it has reached.
-        early_stopping: end the training once the network has converged and annealing is over; if not, it ends after
-            ``max_batches``, and the learning rate goes on falling.
-        optimizer: ``"adam"``, or ``"rmsprop"`` as the paper has it.
-        learning_rate: where a start prefers location addressing.
-        content_learning_rate: where it prefers content addressing.
-        momentum: of RMSProp.
-        learned_loss: while the average loss is below this, the learning rate falls. In nats per output number, above
-            that of the optimal predictor; likewise ``begun_loss``.
-        halving_batches: then it falls as 1/t, to its half after so many batches; 0: it does not.
-        setback: once the average loss is so many times the lowest, the network goes back to where the loss was lowest,
-            and the learning rate is halved; 0: never.
-        clip_norm: the largest global norm of the gradient; it is also held to three times what is usual. 0: any.
-        clip_element: the largest magnitude of a number in the gradient; 0: any.
-        average_decay: a batch, of the averaged variables that are the result.
-        addressing: what a start prefers, ``"location"`` or ``"content"``; every restart takes the next one. A start
-            that prefers location addressing begins with gates almost closed, the other with gates half open or more.
-            Each has penalties of its own.
-        gate_bias: where location addressing is preferred, the initial bias of the logit of g.
-        content_penalty: there, nats per unit of g. This and the next two are less for more than 8 outputs.
-        writing_penalty: there, nats per unit of what is written in the output phase.
-        blur_penalty: there, nats per unit of blur, while annealing.
-        sharpness_penalty: where content addressing is preferred, nats per unit of the squares by which gamma is above 3
-            and beta above 6. Sharper heads magnify rounding, so that another runtime differs from TensorFlow.
-        drift_penalty: of an LSTM, nats per unit of the squares by which its cells change from step to step. An LSTM
-            that counts the steps in its cells errs where there are more of them than in training.
-        content_gate_bias: where content addressing is preferred, the initial bias of the logit of g.
-        key_bias: there, the standard deviation of the initial biases of the keys.
-        strength_bias: there, the initial bias of beta before its softplus.
+        max_batches: the training ends after this many batches, converged or not.
+        early_stopping: end the training once the network has converged and annealing is over; else the training ends
+            after ``max_batches``, and the learning rate goes on falling.
+        optimizer: ``"adam"``, or ``"rmsprop"`` as in the paper.
+        learning_rate: the learning rate of a start that prefers location addressing.
+        content_learning_rate: the learning rate of a start that prefers content addressing.
+        momentum: the momentum of RMSProp.
+        learned_loss: the learning rate falls while the average loss is below this number. The unit of this and of
+            ``begun_loss`` is nats per output number, above the loss of the optimal predictor.
+        halving_batches: then the learning rate falls as 1/t, to its half after this many batches; 0: it does not fall.
+        setback: if the average loss exceeds the lowest one by this factor, the network goes back to the variables with
+            the lowest loss, and the learning rate is halved; 0: never.
+        clip_norm: the largest global norm of the gradient, which is also limited to three times its moving average; 0:
+            no limit.
+        clip_element: the largest magnitude of a number in the gradient; 0: no limit.
+        average_decay: the decay per batch of the averaged variables, which are the result.
+        addressing: the addressing that a start prefers, ``"location"`` or ``"content"``; every restart takes the next
+            one. With location addressing, g is almost 0 at the beginning; with content addressing, it is 0.5 or more.
+            Each has its own penalties.
+        gate_bias: the initial bias of the logit of g, of a start that prefers location addressing.
+        content_penalty: for such a start, nats per unit of g. This penalty and the next two are smaller for more than
+            8 outputs.
+        writing_penalty: for such a start, nats per unit of writing in the output phase.
+        blur_penalty: for such a start, nats per unit of blur, while annealing.
+        sharpness_penalty: nats per unit of the squares by which gamma exceeds 3 and beta exceeds 6, for a start that
+            prefers content addressing. Sharper heads magnify rounding, so that another runtime differs from TensorFlow.
+        drift_penalty: nats per unit of the squared changes of an LSTM's cells from step to step. An LSTM that counts
+            steps in its cells errs if there are more steps than in training.
+        content_gate_bias: the initial bias of the logit of g, of a start that prefers content addressing.
+        key_bias: for such a start, the standard deviation of the initial biases of the keys.
+        strength_bias: for such a start, the initial bias of beta before its softplus.
         shift_bias: the initial bias of the logit of the shift forward.
-        train_locations: further N; the N of a batch is drawn from the network's and these.
-        variant: other options of the task, which make sequences that are hard and rare.
-        variant_every: one training sequence in so many is of the variant; 0: none.
-        clean_sequences: the network is checked after so many in a row without a wrong bit.
+        train_locations: further N; the N of a batch is drawn from these and the network's own.
+        variant: other options of the task, which make hard and rare sequences.
+        variant_every: one of this many training sequences is of the variant; 0: none.
+        clean_sequences: the network is checked after this many sequences in a row without a wrong bit.
         goal: the cost to reach at the largest size, in bits per sequence above the optimal predictor; 0: no wrong bit.
-        restart_batches: restart if the average loss is above ``begun_loss`` after so many batches. Every restart gets
-            as many more.
-        begun_loss: chance is 0.69 where every output is certain.
-        unsolved_batches: restart if the network has not converged after so many, likewise; three times as many while
-            the average loss is below ``learned_loss``.
-        content_restarts: restart a converged network that relies on content addressing, so many times at most.
-        annealing_batches: of a falling learning rate, once the network has converged.
-        annealing_learning_rate: at the beginning of annealing.
-        turn_content_off: turn content addressing off at the end, if the last check is passed without it.
+        restart_batches: restart if the average loss is above ``begun_loss`` after this many batches. Every restart
+            allows as many batches more.
+        begun_loss: a network below this loss has begun to learn; the loss of chance is 0.69 if every output is certain.
+        unsolved_batches: restart if the network has not converged after this many batches, or three times as many while
+            the average loss is below ``learned_loss``. Every restart allows as many batches more.
+        content_restarts: the most restarts of a converged network that relies on content addressing.
+        annealing_batches: the batches with a falling learning rate, once the network has converged.
+        annealing_learning_rate: the learning rate at the beginning of annealing.
+        turn_content_off: turn content addressing off at the end, if the network passes the last check without it.
         xla: compile the training step with XLA.
-        report_batches: a progress report is made after so many.
-        keep_checkpoints: how many checkpoints are kept as runs of their own, the newest ones.
-        checkpoint_batches: one of these is made after so many.
+        report_batches: the batches between two progress reports.
+        keep_checkpoints: the number of newest checkpoints that are kept, each as a run of its own.
+        checkpoint_batches: the batches between two of these checkpoints.
 
     Raises:
         ValueError: an option is out of its range.

@@ -12,7 +12,7 @@ from ntm.tasks.catalogue import make
 from ntm.tasks.task import Batch, Floats, Size, Task, check_fits, corners, describe, draw, largest, optimal_output
 from ntm.training.config import TrainingConfig, as_ranges
 
-# No training batch and no check are the same sequences: each has a stream of random numbers of its own.
+# Training batches, checks and others have their own streams of random numbers, and so different sequences.
 _TRAINING, _CHECKS, _LOCATIONS, _OF_A_SIZE = 0, 1, 2, 3
 # Sequences of one size in a check.
 _GROUP = 20
@@ -24,13 +24,13 @@ class Padded(NamedTuple):
     x: Floats  # [T, B, I]
     target: Floats  # [T, B, O]
     mask: Floats  # [T, B]
-    steps: int  # of the longest sequence
-    own: int  # how many are of the task and the sizes to learn; behind them the others
-    optimal: float  # the cost of the task's optimal predictor in bits per sequence; 0 where it makes no mistake
+    steps: int  # the steps of the longest sequence
+    own: int  # the number of sequences of the task itself and its sizes; the others come behind them
+    optimal: float  # the cost of the task's optimal predictor in bits per sequence; 0 if it makes no mistake
 
 
 class _Lesson(NamedTuple):
-    """What training batches are drawn from."""
+    """The source of training batches."""
 
     task: Task
     ranges: dict[str, range]
@@ -38,11 +38,11 @@ class _Lesson(NamedTuple):
 
 
 class Data:
-    """What a network is trained and checked on.
+    """The sequences of a training and of its checks.
 
     Args:
-        task: what makes the sequences.
-        config: the seed, the sizes, B, and which share of the sequences is drawn from a variant of the task.
+        task: the task.
+        config: the seed, the sizes, B, the lessons, and the share of the sequences that are of the variant.
 
     Raises:
         TaskError: the variant has unknown options, or the task breaks its contract.
@@ -66,11 +66,11 @@ class Data:
         self._pool = ThreadPoolExecutor(1)
 
     def training(self, number: int, lesson: int = 0) -> Padded:
-        """The training batch of a number: sequences of one size. The next one of the lesson is made meanwhile.
+        """A training batch: sequences of one size. Another thread already makes the next batch of the lesson.
 
         Args:
-            number: of the batch.
-            lesson: which lesson it is of; the lesson after the last one is the task itself.
+            number: the number of the batch.
+            lesson: the number of the lesson; the number after the last lesson is the task itself.
         """
         ahead, self._ahead = self._ahead, None
         this, following = (number, lesson), (number + 1, lesson)
@@ -79,11 +79,11 @@ class Data:
         return batch
 
     def locations(self, number: int, choices: Sequence[int]) -> int:
-        """N of the training batch of a number, drawn from several."""
+        """N of a training batch, drawn from several."""
         return choices[int(self._rng(_LOCATIONS, number).integers(len(choices)))] if len(choices) > 1 else choices[0]
 
     def check(self, number: int, sequences: int) -> Padded:
-        """The sequences of the check of a number, of all sizes; with a goal, of the largest."""
+        """The sequences of a check, of all sizes; with a goal, of the largest size."""
         rng = self._rng(_CHECKS, number)
         ranges = self._config.ranges
         hardest = largest(ranges) if self._config.goal else None
@@ -95,7 +95,7 @@ class Data:
         return self._padded(self._task, groups, sequences)
 
     def of_size(self, size: Size, sequences: int) -> Padded:
-        """Sequences of any size, always the same; T is theirs.
+        """Sequences of any size, without padding; equal arguments give equal sequences.
 
         Raises:
             TaskError: the task raised an exception, or its batch breaks the contract.

@@ -1,4 +1,4 @@
-"""Where TensorFlow computes: the device of a training, and full float32 on the CPU for what has to be exact."""
+"""The devices of TensorFlow: the device of a training, and full float32 on the CPU for exact results."""
 
 import contextlib
 import re
@@ -14,13 +14,13 @@ _KINDS = ("CPU", "GPU")
 
 @contextlib.contextmanager
 def on(name: str | None) -> Iterator[str]:
-    """Compute a block on a device; without a name on TensorFlow's choice, the first GPU or else the CPU.
+    """Compute a block on a device.
 
     Args:
-        name: ``"cpu"``, ``"gpu"``, or one of several: ``"gpu:1"``.
+        name: ``"cpu"``, ``"gpu"``, or one of several GPUs: ``"gpu:1"``; by default the first GPU, or else the CPU.
 
     Yields:
-        The device, with the name of its maker where that is known: ``"cpu:0"``, ``"gpu:1 (NVIDIA A100)"``.
+        The device, and its product name if that is known: ``"cpu:0"``, ``"gpu:1 (NVIDIA A100)"``.
 
     Raises:
         RunError: there is no such device.
@@ -38,14 +38,14 @@ def _found(name: str) -> str:
     if parts is None:
         raise RunError(f"a device is cpu, gpu, or one of several such as gpu:1, not {name}")
     device = f"{parts[1]}:{int(parts[2] or 0)}"
-    there_are = [f"{kind.lower()}:{i}" for kind in _KINDS for i, _ in enumerate(tf.config.list_logical_devices(kind))]
-    if device not in there_are:
-        raise RunError(f"there is no device {device}: TensorFlow sees {', '.join(there_are)}")
+    known = [f"{kind.lower()}:{i}" for kind in _KINDS for i, _ in enumerate(tf.config.list_logical_devices(kind))]
+    if device not in known:
+        raise RunError(f"there is no device {device}: TensorFlow sees {', '.join(known)}")
     return device
 
 
 def describe(device: str) -> str:
-    """A device as users know it, e.g. ``"gpu:1 (NVIDIA A100)"``."""
+    """A device with its product name, e.g. ``"gpu:1 (NVIDIA A100)"``."""
     kind, _, number = device.partition(":")
     physical = tf.config.list_physical_devices(kind.upper())
     if kind != "gpu" or int(number) >= len(physical):
@@ -55,14 +55,14 @@ def describe(device: str) -> str:
 
 
 def hide_gpus() -> None:
-    """Let this process use no GPU, and take none of its memory; without effect once TensorFlow has begun to compute."""
+    """Hide the GPUs from TensorFlow, which then takes none of their memory; without effect once TensorFlow computes."""
     with contextlib.suppress(RuntimeError):
         tf.config.set_visible_devices([], "GPU")
 
 
 @contextlib.contextmanager
 def full_float32() -> Iterator[None]:
-    """Compute a block, or a function that this decorates, on the CPU and in full float32.
+    """Compute a block, or a decorated function, on the CPU and in full float32.
 
     A GPU rounds the factors of a float32 product to TF32, 10 bits of mantissa, unless told otherwise.
     """

@@ -6,7 +6,7 @@ calls collectives. Here XLA compiles what a replica computes alone, its gradient
 of operations on one vector, follow outside of XLA, the optimiser once in each process.
 
 All processes draw the same batches, which are pure functions of the seed and a number, and go through the same
-schedule: whatever decides about it is summed over all replicas, or is the chief's.
+schedule: its decisions depend on sums over all replicas, or on the numbers of the chief.
 """
 
 import json
@@ -25,28 +25,28 @@ MIRRORED, MULTIWORKER = KINDS = "mirrored", "multiworker"
 _CONFIG = "TF_CONFIG"
 _CHIEF, _WORKER = "chief", "worker"
 
-# What a replica computes of its share: the gradient as one vector [P] that ends with the loss, both weighted by the
-# share; and of each sequence the wrong bits and the cost, [B', 2].
+# The computation of a replica: it returns the gradient and the loss behind it as one vector [P], both weighted by the
+# share of the replica; and the wrong bits and the cost of each of its sequences, [B', 2].
 Learn = Callable[..., tuple[tf.Tensor, tf.Tensor]]
 
 
 class Replicas:
     """The replicas that share a training.
 
-    Make it before TensorFlow computes anything: then the processes find each other.
+    Make it before TensorFlow computes anything, so that the processes find each other.
 
     Args:
         kind: ``"mirrored"`` for all GPUs of this machine, or else its logical CPUs; ``"multiworker"`` for all devices
             of all processes that the environment variable ``TF_CONFIG`` names.
-        interrupted: asked before every batch whether this process is to stop; then all do.
+        interrupted: called before every batch; if it returns True in one process, all processes stop.
 
     Attributes:
-        strategy: of ``tf.distribute``.
+        strategy: the strategy of ``tf.distribute``.
         is_chief: whether this process writes the run folder.
-        stopping: whether a process was to stop at the last batch.
+        stopping: whether a process had to stop at the last batch.
 
     Raises:
-        RunError: there is no such kind, ``TF_CONFIG`` is missing or wrong, or TensorFlow has computed something.
+        RunError: there is no such kind, ``TF_CONFIG`` is missing or wrong, or TensorFlow has already computed.
     """
 
     def __init__(self, kind: str, interrupted: Callable[[], bool] = lambda: False) -> None:
@@ -67,7 +67,7 @@ class Replicas:
 
     @property
     def count(self) -> int:
-        """How many replicas there are."""
+        """The number of replicas."""
         return int(self.strategy.num_replicas_in_sync)
 
     def check_divides(self, batch_size: int) -> None:
@@ -83,14 +83,13 @@ class Replicas:
         """A training step over all replicas.
 
         Args:
-            learn: what each replica computes of its share; called with the tensors of ``_share``, the penalties'
-                weights and N.
-            apply: takes a step down the gradient, ``[P - 1]``, with the learning rate, ``[]``.
+            learn: the computation of a replica; called with the tensors of ``_share`` and N.
+            apply: the step of the optimiser, with the gradient, ``[P - 1]``, and the learning rate, ``[]``.
             xla: whether to compile ``learn`` with XLA.
 
         Returns:
             A function of a batch, the learning rate, the weights of the penalties ``[5]`` and N. It returns the loss,
-            and of each sequence the wrong bits and the cost ``[B]``, as the step of a single device does.
+            and the wrong bits and the cost of each sequence, ``[B]``, like the step of a single device.
         """
         compiled = tf.function(learn, jit_compile=xla, autograph=False)
 
@@ -134,7 +133,7 @@ class Replicas:
         return tuple(map(tf.constant, parts))
 
     def of_chief(self, numbers: Sequence[float]) -> list[float]:
-        """The numbers that the chief has, in every process: rounding may differ between processors."""
+        """The numbers of the chief, in every process, since rounding may differ between processors."""
         own = self.strategy.experimental_distribute_values_from_function(
             lambda context: tf.constant(numbers, tf.float64) * float(context.replica_id_in_sync_group == 0)
         )
@@ -142,7 +141,7 @@ class Replicas:
         return found
 
     def check_alike(self, what: str) -> None:
-        """Refuse to train where another process begins with something else than the chief.
+        """Refuse to train if this process begins differently from the chief.
 
         Args:
             what: the options and the progress of this process.
@@ -155,7 +154,7 @@ class Replicas:
             raise RunError("this worker has other options than the chief, or resumes another checkpoint")
 
     def wait(self) -> None:
-        """Wait until all processes have come here."""
+        """Wait until all processes have made this call."""
         self.of_chief([0.0])
 
 

@@ -1,4 +1,4 @@
-"""What training minimises and counts: the loss, the penalties of a recipe, wrong bits and cost."""
+"""The quantities of training: the loss, the penalties of a recipe, wrong bits and cost."""
 
 import math
 from typing import NamedTuple
@@ -7,17 +7,17 @@ import tensorflow as tf
 
 from ntm.training.backpropagation import Unrolled
 
-# A head needs no larger beta and gamma to look at one location.
+# A head needs no larger beta and gamma to concentrate on one location.
 _STRONG, _SHARP = 6.0, 3.0
 
 
 class Sequences(NamedTuple):
-    """A batch of a task as tensors, padded to the T steps of the longest sequences there may be."""
+    """A batch of a task as tensors, padded to the T steps of the longest sequences of the training."""
 
     x: tf.Tensor  # [T, B, I]
     target: tf.Tensor  # [T, B, O]
     mask: tf.Tensor  # [T, B], 1 in the output phase
-    steps: tf.Tensor  # [], how many of the T steps the longest of these sequences takes
+    steps: tf.Tensor  # [], the steps of the longest sequence in the batch
 
 
 def loss(logits: tf.Tensor, batch: Sequences) -> tf.Tensor:
@@ -37,7 +37,7 @@ def wrong_bits(logits: tf.Tensor, batch: Sequences) -> tf.Tensor:
 
 
 def penalties(unrolled: Unrolled, batch: Sequences) -> tf.Tensor:
-    """Of content addressing, of writing in the output phase, of blur, of sharpness and of drift, ``[5]``.
+    """The penalties of content addressing, writing in the output phase, blur, sharpness and drift, ``[5]``.
 
     A penalty is 0 if the network lacks the heads or the LSTM cells that the penalty measures.
     """
@@ -79,7 +79,7 @@ def content_addressing(gate: tf.Tensor, batch: Sequences) -> tf.Tensor:
 
 
 def writing(erase: tf.Tensor, add: tf.Tensor, batch: Sequences) -> tf.Tensor:
-    """How much is written in the output phase, the mean of e and of a^2, ``[]``; 0 is nothing.
+    """The amount of writing in the output phase, the mean of e + a^2, ``[]``; 0 is nothing.
 
     Args:
         erase: e, ``[T, B, M, K]``.
@@ -91,7 +91,7 @@ def writing(erase: tf.Tensor, add: tf.Tensor, batch: Sequences) -> tf.Tensor:
 
 
 def sharpness(strength: tf.Tensor, sharpening: tf.Tensor, batch: Sequences) -> tf.Tensor:
-    """How far heads are sharper than they need be, the mean of max(beta - 6, 0)^2 + max(gamma - 3, 0)^2, ``[]``.
+    """The excess sharpness of heads, the mean of max(beta - 6, 0)^2 + max(gamma - 3, 0)^2, ``[]``.
 
     Args:
         strength: beta, ``[T, B, R+K, 1]``.
@@ -116,12 +116,12 @@ def drift(cell: tf.Tensor, batch: Sequences) -> tf.Tensor:
 
 
 def relies_on_content(gate: tf.Tensor, batch: Sequences) -> tf.Tensor:
-    """Whether a head uses content rather than location addressing, g > 0.5, to output: of each sequence, ``[B]``.
+    """Whether the output of each sequence relies on content addressing, ``[B]``.
 
-    That is in the output phase, or at the step before it.
+    It does if g > 0.5 for a head in the output phase, or at the step before it.
 
     Args:
-        gate: g, ``[T, B, heads, 1]``, of the heads in question.
+        gate: g of the read heads, ``[T, B, R, 1]``.
         batch: what the network has seen.
     """
     before = tf.concat([batch.mask[1:], tf.zeros_like(batch.mask[:1])], axis=0)

@@ -1,7 +1,6 @@
 """The optimisers, with gradient clipping and averaged weights: Adam, and RMSProp as in Graves (2013).
 
-All variables are one vector here: a handful of operations, however many variables there are, is what keeps tracing
-and compiling short.
+All variables are one vector here. So a few operations update all of them, which makes tracing and compiling fast.
 """
 
 import abc
@@ -10,8 +9,8 @@ import tensorflow as tf
 
 from ntm.training.config import ADAM, RMSPROP
 
-# Of a gradient clipped by its norm: no larger than so many times what is usual at the time either. Once the task is
-# learned gradients are tiny; the first large one after a long calm would otherwise move every variable far.
+# If gradients are clipped by their norm, the norm is also limited to _OUTLIER times its moving average. Once the task
+# is learned, gradients are tiny, and the first large one would otherwise move every variable far.
 _OUTLIER, _NORM_DECAY = 3.0, 0.99
 
 
@@ -19,14 +18,14 @@ class Optimizer(tf.Module, abc.ABC):
     """The optimiser of a list of variables, and the exponential moving average of their values.
 
     Args:
-        variables: what to train.
-        clip_norm: the largest global norm of a gradient (Pascanu et al. 2013, arXiv:1211.5063); 0: any.
-        clip_element: the largest magnitude of a number in a gradient, which is clipped before the norm; 0: any.
-        average_decay: of the moving average, a step.
-        momentum: for those that have it as an option.
+        variables: the variables to train.
+        clip_norm: the largest global norm of a gradient (Pascanu et al. 2013, arXiv:1211.5063); 0: no limit.
+        clip_element: the largest magnitude of a number in a gradient, clipped before the norm; 0: no limit.
+        average_decay: the decay of the moving average per step.
+        momentum: the momentum of RMSProp.
     """
 
-    moments: tuple[str, ...]  # the names of what is kept for each number of the variables
+    moments: tuple[str, ...]  # the names of the moments, each of which has a number for each parameter
 
     def __init__(
         self,
@@ -49,21 +48,21 @@ class Optimizer(tf.Module, abc.ABC):
 
     @abc.abstractmethod
     def _change(self, gradient: tf.Tensor, step: tf.Tensor, learning_rate: tf.Tensor) -> tf.Tensor:
-        """What to subtract from the variables, ``[all their numbers]``; moves the moments on."""
+        """Update the moments; returns the vector to subtract from the variables."""
 
     @property
     def state(self) -> list[tf.Variable]:
-        """What the optimiser carries from step to step, the variables aside."""
+        """The state of the optimiser, without the trained variables."""
         return [self.step, *self._moments, self.average, self.usual_norm]
 
     def reset(self) -> None:
-        """Forget all steps; the average is that of the variables as they are."""
+        """Begin anew with the present variables, which become the average."""
         for variable in self.state:
             variable.assign(tf.zeros_like(variable))
         self.average.assign(flatten(self._variables))
 
     def apply(self, gradients: list[tf.Tensor], learning_rate: tf.Tensor) -> None:
-        """One step down the gradients."""
+        """One step of gradient descent."""
         gradient = flatten(gradients)
         step = tf.cast(self.step.assign_add(1), tf.float32)
         gradient = self._clip(gradient, step)
@@ -91,8 +90,8 @@ class Optimizer(tf.Module, abc.ABC):
 class Adam(Optimizer):
     """Adam: Algorithm 1 of Kingma & Ba (2015, arXiv:1412.6980).
 
-    The second moment forgets ten times faster than is usual, for the same reason as gradients are clipped by what is
-    usual.
+    The second moment decays ten times faster than usual, since the first large gradient after tiny ones must not move
+    every variable far.
     """
 
     moments = ("first_moment", "second_moment")
@@ -110,8 +109,8 @@ class Adam(Optimizer):
 class RMSProp(Optimizer):
     """RMSProp with the variance of the gradient and momentum: Graves (2013, arXiv:1308.0850), Eq. (38) to (45).
 
-    It is what the paper trains with (section 4.6): momentum 0.9, a learning rate of 1e-4 or less, and numbers of the
-    gradient clipped to (-10, 10).
+    The optimiser of the paper (section 4.6): momentum 0.9, a learning rate of 1e-4 or less, and numbers of the gradient
+    clipped to (-10, 10).
     """
 
     moments = ("square", "mean", "velocity")
@@ -130,7 +129,7 @@ OPTIMIZERS: dict[str, type[Optimizer]] = {ADAM: Adam, RMSPROP: RMSProp}
 
 
 def _moving_mean(mean: tf.Tensor, value: tf.Tensor, decay: float, step: tf.Tensor) -> tf.Tensor:
-    """The mean of the first steps, then an exponentially moving one: what was before the first does not linger."""
+    """The mean of the values so far, then an exponential moving average; the value before step 1 has no weight."""
     return value + tf.minimum(decay, 1.0 - 1.0 / step) * (mean - value)
 
 

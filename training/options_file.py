@@ -19,19 +19,19 @@ from typing import Any
 from ntm.errors import RunError, explaining
 
 SUFFIX = ".toml"
-_BETWEEN = {"size": "-"}  # the numbers of a list, where there is no comma
+_BETWEEN = {"size": "-"}  # the sign between the numbers of a list, if it is no comma
 
 
 def use(context: Any, path: pathlib.Path | None) -> pathlib.Path | None:
-    """Take the options of a TOML file where the command line gives none; any other path is returned as it is.
+    """Make the options in a TOML file the defaults of the command. Any other path is returned.
 
     Args:
-        context: of the command, ``typer.Context``.
+        context: the ``typer.Context`` of the command.
         path: the file.
 
     Raises:
         FileError: the file cannot be read.
-        RunError: it is not TOML, or has an option that the command does not have.
+        RunError: the file is not TOML, or has an unknown option.
     """
     if path is None or path.suffix != SUFFIX:
         return path
@@ -50,7 +50,7 @@ def _read(path: pathlib.Path, command: Any) -> dict[str, Any]:
         name.lstrip("-"): parameter
         for parameter in command.params
         for name in parameter.opts
-        if not parameter.is_eager  # as --config and --version are
+        if not parameter.is_eager  # --config and --version are eager
     }
     found = {}
     for key, value in values.items():
@@ -65,10 +65,10 @@ def _read(path: pathlib.Path, command: Any) -> dict[str, Any]:
 
 
 def _as_given(key: str, value: Any, *, several: bool) -> Any:
-    """A value as the command line has it.
+    """A value in the form of the command line.
 
     Raises:
-        ValueError: it is a table, or a date.
+        ValueError: the value is a table, or a date.
     """
     if isinstance(value, Mapping):
         if not several:

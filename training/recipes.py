@@ -1,4 +1,4 @@
-"""The recipes: what differs from the defaults, by task and network, and the evidence for it."""
+"""The recipes: the options that differ from the defaults, by task and network, and the evidence for them."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -9,15 +9,15 @@ from ntm.models.config import LEARNED, UNIFORM
 from ntm.tasks.task import Task, describe, largest
 from ntm.training.config import CONTENT, LOCATION, RMSPROP, Lesson, TrainingConfig, as_ends
 
-# The networks of the paper, as their configurations call their kind.
+# The networks of the paper, by the ``kind`` of their configurations.
 FEEDFORWARD, LSTM_CONTROLLER, LSTM = "ntm-feedforward", "ntm-lstm", "lstm"
-# Numbers of a memory vector beside those that will be output: what a network needs to find it again.
+# The numbers of a memory vector beyond those of an output, which a network needs to address it.
 _BESIDE_THE_OUTPUT = 11
-# Batches, more than there ever are.
+# More batches than any training has.
 _NEVER = 10**9
-# For a network that is trained already: nothing is to begin anew.
+# For a network that is already trained: no lessons and no restarts.
 FURTHER: Mapping[str, Any] = {"lessons": (), "restart_batches": _NEVER, "unsolved_batches": _NEVER}
-# With the paper's optimiser: its settings (section 4.6), and the time that they take.
+# For the paper's optimiser: its settings (section 4.6), and the batches that they need.
 _OF_RMSPROP: dict[str, Any] = {
     "learning_rate": 1e-4,
     "content_learning_rate": 1e-4,
@@ -28,18 +28,18 @@ _OF_RMSPROP: dict[str, Any] = {
     "unsolved_batches": _NEVER,
     "max_batches": 125_000,
 }
-# One training sequence in so many is of the task's variant.
+# One of this many training sequences is of the task's variant.
 _VARIANT_EVERY = 8
-# Outputs of so many numbers are learned in short sequences first.
+# A network with more outputs than this learns short sequences first.
 _WIDE = 16
 
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """How a task is learned best with one kind of network.
+    """The best options for a task and a kind of network.
 
     Attributes:
-        evidence: where it was measured.
+        evidence: the place of the measurement.
         network: fields of the network's configuration that differ from its defaults.
         training: fields of ``TrainingConfig`` that differ from its defaults.
         locations: the network's own N, as a share of the N that the task needs. Below 1, the N of a batch is drawn from
@@ -52,25 +52,25 @@ class Recipe:
     locations: float = 1.0
 
     def own_locations(self, needed: int) -> int:
-        """N of the network, where the task needs so many."""
+        """N of the network, if the task needs a number of locations."""
         return int(self.locations * needed)
 
 
-# A network that is trained with one N may bind itself to the length of the circle of locations, or to how few locations
-# are empty. So half of the batches have the N that models are served with.
+# A network that is trained with one N may depend on the length of the circle of locations, or on the number of empty
+# locations. So half of the batches have the default N of the runtime.
 _SERVED = {"train_locations": (128,)}
 
 _BY_CONTENT = {"addressing": (CONTENT,), "batch_size": 16, "turn_content_off": False}
 
 _OWN_TASKS = Recipe(
     evidence="docs/results/own_tasks.md, Own tasks",
-    # Heads that may skip a location learn rules such as "every second word" twenty times as fast.
+    # Heads that can skip a location learn rules such as "every second word" twenty times as fast.
     network={"read_heads": 2, "shifts": 5},
-    # Some starts come close again and again before one is right.
+    # Some tasks need several restarts.
     training={**_SERVED, "sharpness_penalty": 1e-3, "max_batches": 100_000},
 )
 
-# For tasks that have no recipe of their own.
+# For tasks without their own recipe; the first recipe is also that of any further kind of controller.
 GENERAL: dict[str, Recipe] = {
     FEEDFORWARD: _OWN_TASKS,
     LSTM_CONTROLLER: dataclasses.replace(
@@ -93,7 +93,7 @@ GENERAL: dict[str, Recipe] = {
             "learning_rate": 1e-3,
             "turn_content_off": False,
             "variant_every": 0,
-            # It learns slowly, and no start is better than another.
+            # This network learns slowly, and a restart does not help.
             "restart_batches": _NEVER,
             "unsolved_batches": _NEVER,
             "max_batches": 12_500,
@@ -103,7 +103,7 @@ GENERAL: dict[str, Recipe] = {
 
 _OF_FEEDFORWARD: dict[str, Recipe] = {
     "copy": Recipe(
-        evidence="docs/results/recipe.md, The recipe: each choice was taken away and missed",
+        evidence="docs/results/recipe.md, The recipe: every choice is better than its absence",
         training={
             "addressing": (LOCATION,),
             "learned_loss": 0.0,
@@ -128,9 +128,9 @@ _OF_FEEDFORWARD: dict[str, Recipe] = {
             "restart_batches": 3_000,
             "unsolved_batches": 20_000,
             "max_batches": 20_000,
-            # It is the largest counts that a network learns last.
+            # A network learns the largest counts last.
             "practice": {"repeats": (1, 13)},
-            # With fewer kinds of N, networks count wrongly with any other.
+            # A network that is trained with fewer N counts wrongly with other N.
             "train_locations": (44, 128),
         },
     ),
@@ -164,7 +164,7 @@ _OF_FEEDFORWARD: dict[str, Recipe] = {
             "learned_loss": 0.02,
             "halving_batches": 4_000,
             "setback": 1.5,
-            # A plateau of a quarter of the training comes before the table.
+            # The loss stays on a plateau for a quarter of the training before the network uses the table.
             "restart_batches": _NEVER,
             "unsolved_batches": _NEVER,
             "max_batches": 12_000,
@@ -192,9 +192,9 @@ _OF_FEEDFORWARD: dict[str, Recipe] = {
 }
 
 
-# What differs with an LSTM controller.
+# The options that differ with an LSTM controller.
 _OF_LSTM: dict[str, dict[str, Any]] = {
-    # An LSTM that counts in its cells errs beyond the training, and one that is slow to begin needs no restart.
+    # An LSTM that counts in its cells errs beyond the training, and an LSTM that begins slowly needs no restart.
     "copy": {"drift_penalty": 0.3, "restart_batches": 2_000, "unsolved_batches": 4_000},
     "associative-recall": {
         "lessons": (Lesson(6_000, loss=0.02, sizes={"items": (2, 3)}),),
@@ -214,7 +214,7 @@ RECIPES: dict[tuple[str, str], Recipe] = {
 
 
 def _wide(sizes: Mapping[str, tuple[int, int]]) -> dict[str, Any]:
-    """What many outputs need beyond a recipe: the shorter quarter of the sequences first, and more time."""
+    """The additions to a recipe for many outputs: first the shortest quarter of the sizes, and more time."""
     quarter = {name: (least, least + (most - least) // 4) for name, (least, most) in sizes.items()}
     return {
         "lessons": (Lesson(1_500, loss=0.1, sizes=quarter),),
@@ -230,7 +230,7 @@ def _stages(curriculum: Mapping[str, Sequence[int]], training: TrainingConfig) -
     """The stages of a curriculum before the last, which is the task itself.
 
     Raises:
-        ValueError: the stages do not grow, or do not end where the sizes of the training end.
+        ValueError: the stages do not grow, or the last stage differs from the sizes of the training.
     """
     lengths = {len(most) for most in curriculum.values()}
     for name, most in curriculum.items():
@@ -254,9 +254,9 @@ def configure(task: Task, options: Mapping[str, Any] | None = None) -> tuple[Net
     """The network and the training for a task, by its recipe.
 
     Args:
-        task: what to learn.
-        options: the ``model``, a name of ``ntm.models.NETWORKS``; the ``curriculum``, by the name of a size the most of
-            it in each stage; and fields of either configuration that are to differ from the recipe.
+        task: the task to learn.
+        options: the ``model``, a name of ``ntm.models.NETWORKS``; the ``curriculum``, the largest size of each stage by
+            the name of the size; and fields of both configurations that differ from the recipe.
 
     Raises:
         ValueError: an option is out of its range, or unknown.
@@ -303,7 +303,7 @@ def configure(task: Task, options: Mapping[str, Any] | None = None) -> tuple[Net
     }
     needed = {name: size for name, size in needed.items() if name in names[network_config]}
     network = network_config(**own | needed | dict(recipe.network) | of_network)
-    if "train_locations" not in options:  # the recipe's, where they are as many as the task needs
+    if "train_locations" not in options:  # those of the recipe, unless the task needs more
         wanted = sorted({of_task, *training.train_locations} if recipe.locations < 1 else training.train_locations)
         enough = tuple(n for n in wanted if n > network.memory_locations)
         training = dataclasses.replace(training, train_locations=enough)
@@ -312,11 +312,11 @@ def configure(task: Task, options: Mapping[str, Any] | None = None) -> tuple[Net
 
 def _recipe(task: Task, kind: str) -> Recipe:
     """The recipe of a task for a kind of network."""
-    return RECIPES.get((task.name, kind), GENERAL[kind])
+    return RECIPES.get((task.name, kind)) or GENERAL.get(kind, _OWN_TASKS)
 
 
 def misfits(task: Task, network: NetworkConfig, training: TrainingConfig) -> list[str]:
-    """What of a network is too small for the sequences that it is to learn, a line each, with the option to change."""
+    """Warnings about sizes of the network that are too small for the task, each with the option to change."""
     if not isinstance(network, NTMConfig):
         return []
     size, found = largest(training.ranges), []

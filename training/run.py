@@ -1,10 +1,10 @@
-"""The run folder: the configuration, the history and the checkpoint that a training leaves behind.
+"""The run folder of a training: its configuration, its history and its checkpoint.
 
-``config.json``     what was asked for: the task, the network's configuration and the training's options
-``history.jsonl``   one line a progress report
-``checkpoint.npz``  the network's variables by name, the optimiser's, and a summary of the training so far
-``checkpoints/``    the newest checkpoints on the way, each a run of its own, where they were asked for
-``.lock``           while a process trains the run, which no other process may do at the same time
+``config.json``     the task, the configuration of the network and the options of the training
+``history.jsonl``   one line per progress report
+``checkpoint.npz``  the variables of the network and of the optimiser, and a summary of the training so far
+``checkpoints/``    the newest earlier checkpoints, each as a run of its own, with ``keep_checkpoints``
+``.lock``           exists while a process trains the run; no other process may train it at the same time
 
 A run without a checkpoint has not been trained yet.
 """
@@ -39,14 +39,14 @@ except ImportError:  # on Windows
 
 CONFIG, HISTORY, CHECKPOINT, LOCK = "config.json", "history.jsonl", "checkpoint.npz", ".lock"
 CHECKPOINTS = "checkpoints"
-_ATTEMPTS = 10  # to lock a file that others lock and delete
+_ATTEMPTS = 10  # the attempts to lock a file that other processes lock and delete
 _MODEL, _STATE, _SUMMARY = "model/", "state/", "summary"
-_KIND = "model"  # of the network: a name of ``NETWORKS``
+_KIND = "model"  # the key of the kind of network, a name of ``NETWORKS``
 
 
 @dataclasses.dataclass(frozen=True)
 class RunConfig:
-    """What a training was asked for."""
+    """The configuration of a run."""
 
     task: str  # its name
     task_options: Mapping[str, Any]  # of JSON types
@@ -64,11 +64,11 @@ class RunConfig:
 
 @dataclasses.dataclass(frozen=True)
 class TrainedRun:
-    """A trained network: what a run folder holds."""
+    """A trained network, as a run folder holds it."""
 
     network: Network
     config: RunConfig
-    summary: dict[str, Any]  # of JSON types: what the training has reached
+    summary: dict[str, Any]  # the results of the training, of JSON types
     checkpoint_sha256: str
 
     @property
@@ -78,11 +78,11 @@ class TrainedRun:
 
 
 def check_free(folder: pathlib.Path, *, replace: bool) -> None:
-    """Refuse a folder that cannot be made or written, or is not empty, unless it is a run that is to be replaced.
+    """Refuse a folder that cannot be made or written, or that is not empty, unless it is a run to be replaced.
 
     Raises:
-        RunError: says which.
-        FileError: the system says why.
+        RunError: the folder is not empty.
+        FileError: the folder cannot be made or written.
     """
     with explaining(f"cannot make {folder}"):
         existing = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
@@ -95,10 +95,10 @@ def check_free(folder: pathlib.Path, *, replace: bool) -> None:
 
 
 class Lock:
-    """The right to write a run folder: one holder at a time, on this machine and on others that share the folder.
+    """The lock of a run folder: one process at a time, on this machine and on others that share the folder.
 
-    It is a lock on a file in the folder, which the system takes back when the process ends, however it ends. A folder
-    whose file system knows no locks, or that cannot be written, is not locked. A context manager, which releases it.
+    It is a lock on a file in the folder, which the system releases at the end of the process. A folder that cannot be
+    written, or whose file system has no locks, is not locked. The lock is a context manager, which releases it.
 
     Args:
         folder: the run folder.
@@ -136,24 +136,24 @@ class Lock:
             return
 
     def release(self) -> None:
-        """Let others take it."""
+        """Release the lock."""
         file, self._file = self._file, None
         if file is None:
             return
         ends: list[Callable[[], None]] = [self._path.unlink, functools.partial(os.close, file)]
-        for end in ends if fcntl else ends[::-1]:  # on Windows a file cannot go before it is closed
+        for end in ends if fcntl else ends[::-1]:  # Windows cannot delete an open file
             with contextlib.suppress(OSError):
                 end()
 
 
 def _opened_and_locked(path: pathlib.Path) -> int | None:
-    """The descriptor of a lock; None if its holder has released it meanwhile, and the file is gone.
+    """The descriptor of a lock; None if its holder has just released the lock and deleted the file.
 
     Raises:
-        BlockingIOError, FileExistsError: it is held.
-        OSError: there can be no lock.
+        BlockingIOError, FileExistsError: another process holds the lock.
+        OSError: the folder cannot be locked.
     """
-    if not fcntl:  # on Windows the file goes with the process
+    if not fcntl:  # Windows deletes the file at the end of the process
         return os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_TEMPORARY", 0))
     file = os.open(path, os.O_CREAT | os.O_RDWR, 0o666)
     try:
@@ -170,25 +170,25 @@ def _opened_and_locked(path: pathlib.Path) -> int | None:
 
 
 def begin(folder: pathlib.Path, config: RunConfig, lock: Lock, *, replace: bool) -> None:
-    """Make the run folder, over a run only where that is asked for; all else that is in it stays.
+    """Make the run folder, and take its lock. Other files in the folder stay.
 
     Args:
         folder: the run folder.
-        config: what the training was asked for.
-        lock: of the folder; it is taken.
-        replace: whether a run that is there may be replaced.
+        config: the configuration of the run.
+        lock: the lock of the folder.
+        replace: whether an existing run may be replaced.
 
     Raises:
-        RunError: there is something, or another process has begun to train there.
-        FileError: it cannot be made.
+        RunError: the folder is not free, or another process trains there.
+        FileError: the folder cannot be made.
     """
     check_free(folder, replace=replace)
     with explaining(f"cannot make {folder}"):
         folder.mkdir(parents=True, exist_ok=True)
     lock.take()
-    check_free(folder, replace=replace)  # once more: another process may have been there first
+    check_free(folder, replace=replace)  # again: another process may have been faster
     with explaining(f"cannot make {folder}"):
-        for name in (CHECKPOINT, HISTORY):  # before the configuration, to which they would not belong
+        for name in (CHECKPOINT, HISTORY):  # before the new configuration, which they do not fit
             (folder / name).unlink(missing_ok=True)
         if (folder / CHECKPOINTS).exists():
             shutil.rmtree(folder / CHECKPOINTS)
@@ -196,10 +196,10 @@ def begin(folder: pathlib.Path, config: RunConfig, lock: Lock, *, replace: bool)
 
 
 def save_config(folder: pathlib.Path, config: RunConfig) -> None:
-    """Write what was asked for.
+    """Write the configuration of a run.
 
     Raises:
-        FileError: it cannot be written.
+        FileError: the file cannot be written.
     """
     text = json.dumps(config.as_dict(), indent=2, allow_nan=False)
     with explaining(f"cannot write {folder / CONFIG}"), atomic_output(folder / CONFIG) as file:
@@ -207,10 +207,10 @@ def save_config(folder: pathlib.Path, config: RunConfig) -> None:
 
 
 def load_config(folder: pathlib.Path) -> RunConfig:
-    """Read what was asked for.
+    """Read the configuration of a run.
 
     Raises:
-        RunError: the folder is not a run, or its configuration is not one that this release knows.
+        RunError: the folder is not a run, or this release cannot read its configuration.
     """
     with _reading(folder / CONFIG):
         config = _parsed((folder / CONFIG).read_bytes())
@@ -230,7 +230,7 @@ def add_to_history(folder: pathlib.Path, line: dict[str, Any]) -> None:
 
 
 def rewind_history(folder: pathlib.Path, batches: int) -> None:
-    """Forget what was reported after so many batches: a kill leaves reports behind that no checkpoint knows of.
+    """Delete the reports after this many batches: a killed training leaves reports that are newer than its checkpoint.
 
     Raises:
         FileError: it cannot be read or written.
@@ -244,7 +244,7 @@ def rewind_history(folder: pathlib.Path, batches: int) -> None:
 
 
 def _reported_at(line: bytes) -> float:
-    """The batches that a line of the history tells of, infinitely many if it was cut short."""
+    """The number of batches in a line of the history; infinity for an incomplete line."""
     try:
         return float(json.loads(line)["batches"]) if line.endswith(b"\n") else math.inf
     except (ValueError, KeyError, TypeError):
@@ -254,13 +254,13 @@ def _reported_at(line: bytes) -> float:
 def save_checkpoint(
     folder: pathlib.Path, variables: dict[str, np.ndarray], state: dict[str, np.ndarray], summary: dict[str, Any]
 ) -> None:
-    """Replace the checkpoint in one step: a kill at any moment leaves the old one or the new one, whole.
+    """Replace the checkpoint: a kill at any moment leaves the whole old checkpoint or the whole new one.
 
     Args:
         folder: the run folder.
         variables: the network's variables by name.
-        state: what else training needs to go on.
-        summary: what the training has reached, of JSON types.
+        state: the further arrays that a resumed training needs.
+        summary: the results of the training, of JSON types.
 
     Raises:
         FileError: it cannot be written.
@@ -274,15 +274,15 @@ def save_checkpoint(
 
 @contextlib.contextmanager
 def kept_checkpoint(folder: pathlib.Path, config: RunConfig, batches: int) -> Iterator[pathlib.Path]:
-    """A folder to save a checkpoint in, which joins the kept ones at the end, of which the oldest go.
+    """A folder for a checkpoint, which joins the kept ones at the end of the block; the oldest are deleted.
 
     Args:
         folder: the run folder.
-        config: what was asked for; it says how many are kept.
-        batches: how many there have been.
+        config: the configuration of the run.
+        batches: the number of batches so far.
 
     Raises:
-        FileError: it cannot be written.
+        FileError: the folder cannot be written.
     """
     kept, name = folder / CHECKPOINTS, f"batch-{batches:09}"
     with explaining(f"cannot write {kept / name}"):
@@ -292,7 +292,7 @@ def kept_checkpoint(folder: pathlib.Path, config: RunConfig, batches: int) -> It
             made.mkdir()
             save_config(made, config)
             yield made
-            if (kept / name).exists():  # of before a kill
+            if (kept / name).exists():  # from before a kill
                 shutil.rmtree(kept / name)
             made.rename(kept / name)
         for old in sorted(kept.glob("batch-*"))[: -config.training.keep_checkpoints]:
@@ -300,7 +300,7 @@ def kept_checkpoint(folder: pathlib.Path, config: RunConfig, batches: int) -> It
 
 
 def load_state(folder: pathlib.Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """Read what training needs to go on: its state, and the summary.
+    """Read the state and the summary that a resumed training needs.
 
     Raises:
         RunError: the folder is not a run, or its checkpoint is damaged.
@@ -329,10 +329,10 @@ def load_run(folder: pathlib.Path) -> TrainedRun:
 
 
 def _parsed(content: bytes) -> dict[str, Any]:
-    """The configuration in ``CONFIG``: its parts by name, their options by name, each of its type.
+    """The configuration in ``CONFIG``: its parts by name, each with checked options by name.
 
     Raises:
-        ValueError: says what is wrong.
+        ValueError: the content is no configuration.
     """
     try:
         config = json.loads(content)
@@ -358,10 +358,10 @@ def _parsed(content: bytes) -> dict[str, Any]:
 
 
 def check_fields(part: str, kind: type, values: Mapping[str, Any]) -> None:
-    """Check values of JSON that are to be the fields of a dataclass.
+    """Check values of JSON for the fields of a dataclass.
 
     Raises:
-        ValueError: one is unknown, missing or of another type; ``part`` is what the message calls them all.
+        ValueError: a value is unknown, missing or of another type; ``part`` is the name of all values in the message.
     """
     hints = _field_types(kind)
     for name, value in values.items():
@@ -377,7 +377,7 @@ def check_fields(part: str, kind: type, values: Mapping[str, Any]) -> None:
 
 @dataclasses.dataclass
 class _Task:
-    """What ``CONFIG`` says of the task."""
+    """The task in ``CONFIG``."""
 
     name: str
     options: Mapping[str, Any]
@@ -425,7 +425,7 @@ def _is_lesson(value: Any) -> bool:
     return known and all(_KINDS[hints[name]][1](field) for name, field in value.items())
 
 
-# By the type of a field: what a value of JSON must be, and whether it is.
+# By the type of a field: the requirement for a JSON value in words, and its check.
 _KINDS: dict[Any, tuple[str, Callable[[Any], bool]]] = {
     bool: ("true or false", lambda value: isinstance(value, bool)),
     int: ("a whole number", _is_whole),
@@ -450,19 +450,19 @@ def _load_checkpoint(folder: pathlib.Path) -> tuple[dict[str, np.ndarray], dict[
         with np.load(io.BytesIO(content), allow_pickle=False) as file:
             arrays = dict(file)
         summary = dict(json.loads(str(arrays[_SUMMARY])))
-    except Exception as error:  # zipfile, zlib and numpy have many for a damaged file
+    except Exception as error:  # zipfile, zlib and NumPy raise many classes for a damaged file
         raise RunError(f"cannot read {path}: it is damaged, or is not a checkpoint") from error
     return arrays, summary, hashlib.sha256(content).hexdigest()
 
 
 def _of(arrays: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
-    """The arrays of one kind by their own names."""
+    """The arrays whose names have this prefix, by their names without it."""
     return {name.removeprefix(prefix): value for name, value in arrays.items() if name.startswith(prefix)}
 
 
 @contextlib.contextmanager
 def _reading(path: pathlib.Path) -> Iterator[None]:
-    """Turn whatever a missing, damaged or foreign file can raise into a RunError that names it."""
+    """Turn the errors of a missing, damaged or foreign file into a RunError with the path of the file."""
     try:
         yield
     except FileNotFoundError as error:

@@ -31,10 +31,10 @@ from ntm.training.run import RunConfig, TrainedRun
 from ntm.training.trainer import Progress, Step, Trainer, least_bytes
 
 _CHECKPOINT_SECONDS = 5.0
-_LARGE_SIZE = 1 << 10  # a number of a size beyond which sequences are drawn with care: one may not fit the memory
-_STEPS = "steps"  # in the checkpoint: what each batch since the last line of the history has told
+_LARGE_SIZE = 1 << 10  # beyond this size, the memory of a sequence is estimated before it is drawn
+_STEPS = "steps"  # the figures of each batch since the last line of the history, in the checkpoint
 
-# What a sum over all workers raises once one of them is gone.
+# The errors of a sum over all workers if one of them has ended.
 _LOST = (
     *(tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError, tf.errors.DeadlineExceededError),
     *(tf.errors.InternalError, tf.errors.FailedPreconditionError),
@@ -59,30 +59,28 @@ def train(
     started: float | None = None,
     **options: Any,
 ) -> TrainedRun:
-    """Train a network on a task, and leave a run folder behind; see ``ntm.train``.
+    """Train a network on a task, and write a run folder; see ``ntm.train``.
 
-    The folder appears with the first batch: until then there is nothing to keep, and much that can go wrong.
+    The folder appears with the first batch. An earlier error leaves no folder behind.
 
     Args:
-        task: what to learn; None where a run is resumed that was trained on a built-in task.
-        output: the run folder; None for one that is deleted at the end.
-        resume: go on from the checkpoint that is in the folder, or begin if there is none yet.
-        replace: replace a run that is in the folder.
-        initial: a run, or its folder, to begin with its network: what it has learned is learned further, on sequences
-            of this task and by these options. The network is of the run's configuration, has no lessons and does not
-            restart.
+        task: the task to learn; None for a resumed run whose task is built in.
+        output: the run folder; None for a folder that is deleted at the end.
+        resume: go on from the checkpoint in the folder; begin if there is no checkpoint yet.
+        replace: replace a run in the folder.
+        initial: a run, or its folder. The training begins with the network of this run, with sequences of this task and
+            with these options. The network has the run's configuration; there are no lessons and no restarts.
         log_dir: a folder for the event files of TensorBoard; needs the extra ``tensorboard``.
-        device: where to compute: ``"cpu"``, ``"gpu"``, or one of several such as ``"gpu:1"``; by default the first GPU,
-            or else the CPU. It is no part of the run: another one may resume it.
+        device: ``"cpu"``, ``"gpu"``, or one of several GPUs such as ``"gpu:1"``; by default the first GPU, or else the
+            CPU. The device does not belong to the run: another device may resume it.
         distribute: share every batch among devices: ``"mirrored"``, all GPUs of this machine; or ``"multiworker"``, all
             devices of the processes in ``TF_CONFIG``, each of which makes this call. Only the chief writes the folder;
-            all of them read the one that is resumed. It is no part of the run either.
+            all processes read the folder of a resumed run. This does not belong to the run either.
         began: called with the name of the device, before TensorFlow compiles.
         report: called with every line of the history.
-        interrupted: asked after every batch whether to stop; what was trained is saved then.
-        started: when the process started, as ``time.monotonic`` counts; by default now.
-        **options: the ``model``, and fields of its configuration and of ``TrainingConfig`` that are to differ from the
-            recipe.
+        interrupted: called after every batch; if it returns True, the training saves a checkpoint and ends.
+        started: the start of the process by ``time.monotonic``; by default now.
+        **options: the ``model``, and fields of its configuration and of ``TrainingConfig`` that differ from the recipe.
 
     Returns:
         The trained network.
@@ -92,7 +90,7 @@ def train(
         RunError: an option cannot be used; the folder is not free, not a run, or trained by another process; or another
             process that shares the training has ended.
         FileError: the folder cannot be read, made or written.
-        MissingExtraError: TensorBoard is missing, and asked for.
+        MissingExtraError: ``log_dir`` is given, and TensorBoard is missing.
         MemoryError: the network or a batch is too large.
 
     Warns:
@@ -132,16 +130,16 @@ def train(
             stopping = interrupted if replicas is None else lambda: replicas.stopping
             _train(training, resume, replace, report, stopping)
             if replicas is not None:
-                replicas.wait()  # for the chief's last checkpoint, which may be resumed from next
+                replicas.wait()  # until the chief has written the last checkpoint, which the next call may resume
             return run.load_run(folder)
 
 
 @contextlib.contextmanager
 def _folder(output: str | os.PathLike[str] | None, resume: bool, replicas: Replicas | None) -> Iterator[pathlib.Path]:
-    """The run folder; a temporary one where none is asked for, and in a process that is not the chief.
+    """The run folder; a temporary one if ``output`` is None, and in a process that is not the chief.
 
     Raises:
-        RunError: another process is to resume what is not a run.
+        RunError: the folder to resume is not a run.
     """
     if output is not None and (replicas is None or replicas.is_chief):
         yield pathlib.Path(output)
@@ -164,15 +162,15 @@ def _both(first: Report, second: Report) -> Report:
 
 
 def configured(task: Task, options: dict[str, Any]) -> RunConfig:
-    """What a training on a task is asked for: the recipe of the task, and options that differ.
+    """The configuration of a run: the recipe of the task, and the options that differ.
 
     Raises:
         RunError: an option is unknown, or out of its range.
-        MemoryError: the sequences are so large that not even one should be drawn.
+        MemoryError: the sequences are too large for the memory.
     """
     try:
         for smaller in _smaller_sizes(options.get("sizes") or {}):
-            with contextlib.suppress(TaskError):  # of a task that has no such sizes
+            with contextlib.suppress(TaskError):  # the task has no such sizes
                 _demand_memory(*configure(task, options=options | {"sizes": smaller}), task)
         return RunConfig(task.name, task.options, *configure(task, options=options))
     except (ValueError, TypeError) as error:
@@ -197,7 +195,7 @@ def _further(source: TrainedRun, task: Task, options: Mapping[str, Any]) -> dict
 
 
 def _smaller_sizes(sizes: Mapping[str, Sequence[int]]) -> Iterator[dict[str, tuple[int, int]]]:
-    """The same sizes with no number above 1,024, above twice that, and so on; none where all are smaller."""
+    """The sizes limited to 1,024, to twice that, and so on, up to the sizes themselves, which are left out."""
     most = max((max(ends) for ends in sizes.values()), default=0)
     limit = _LARGE_SIZE
     while limit < most:
@@ -206,10 +204,10 @@ def _smaller_sizes(sizes: Mapping[str, Sequence[int]]) -> Iterator[dict[str, tup
 
 
 def _check_locations(config: RunConfig) -> None:
-    """Refuse an N of a training batch that the network cannot have.
+    """Refuse training batches with fewer memory locations than the network needs.
 
     Raises:
-        RunError: ``train_locations`` has one.
+        RunError: a number in ``train_locations`` is too small.
     """
     network, fewest = config.network, min(config.training.train_locations, default=math.inf)
     if fewest < network.least_locations:
@@ -219,9 +217,10 @@ def _check_locations(config: RunConfig) -> None:
 
 
 def _resumed(folder: pathlib.Path, given: Task | str | None, options: dict[str, Any]) -> tuple[RunConfig, Task]:
-    """The configuration of the run in a folder, and its task; an option may only repeat the run's own.
+    """The configuration of the run in a folder, and its task. Options other than ``max_batches`` may not change.
 
-    All but ``max_batches``: a resumed run may go beyond its limit.
+    Raises:
+        RunError: the run cannot be read, or an option differs.
     """
     config = run.load_config(folder)
     if isinstance(given, str) and given == config.task:
@@ -239,7 +238,7 @@ def _resumed(folder: pathlib.Path, given: Task | str | None, options: dict[str, 
         if name not in own:
             raise RunError(f"there is no option {name}")
         kept = own[name] | value if name == "sizes" else value
-        if json.loads(json.dumps(kept)) != json.loads(json.dumps(own[name])):  # to which lists and tuples are alike
+        if json.loads(json.dumps(kept)) != json.loads(json.dumps(own[name])):  # JSON turns tuples into lists
             raise RunError(f"--resume keeps the options of {folder}: {name} is {own[name]}, not {value}")
     return dataclasses.replace(config, training=dataclasses.replace(config.training, max_batches=most)), task
 
@@ -278,7 +277,7 @@ def _train(training: "_Training", resume: bool, replace: bool, report: Report, i
 
 
 class _Training:
-    """A trainer, what it has reached so far, and the run folder that keeps both."""
+    """A trainer, its results so far, and the run folder."""
 
     _BEGINNING: Final[dict[str, Any]] = {
         "converged": False,
@@ -302,34 +301,34 @@ class _Training:
     ) -> None:
         self._folder, self._lock, self._config, self._task = folder, lock, config, task
         self._started, self._device = started, device
-        self._before = 0.0  # seconds of earlier processes
+        self._before = 0.0  # the seconds of earlier processes
         self._replicas = replicas
         initial = None if source is None else source.network
         self.trainer = Trainer(config.network, config.training, task, initial, replicas)
         self.summary: dict[str, Any] = self._BEGINNING | {"restarts": self.trainer.progress.restarts}
         if source is not None:
             self.summary["from_checkpoint_sha256"] = source.checkpoint_sha256
-        self._checked: dict[str, float | None] = {}  # what a check since the last line has found
-        self._steps: list[Step] = []  # since the last line
+        self._checked: dict[str, float | None] = {}  # the results of a check since the last line
+        self._steps: list[Step] = []  # the steps since the last line
 
     @property
     def exhausted(self) -> bool:
-        """Whether there has been every batch that is allowed."""
+        """Whether the training has reached ``max_batches``."""
         return self.trainer.progress.batches >= self._config.training.max_batches
 
     def begin(self, *, replace: bool) -> None:
-        """Make the run folder, with all that it takes to resume from it, or leave none behind."""
+        """Make the run folder with a checkpoint; an error leaves no folder behind."""
         is_new = not self._folder.exists()
         try:
             run.begin(self._folder, self._config, self._lock, replace=replace)
             self.save()
         except BaseException:
-            if is_new and self._lock.held:  # or it is another's
+            if is_new and self._lock.held:  # else the folder belongs to another process
                 shutil.rmtree(self._folder, ignore_errors=True)
             raise
 
     def resume(self) -> bool:
-        """Go on from the checkpoint in the folder, if there is one; returns whether nothing is left to do."""
+        """Go on from the checkpoint in the folder, if there is one; returns whether the training is complete."""
         if (self._folder / run.CHECKPOINT).exists():
             state, summary = run.load_state(self._folder)
             try:
@@ -340,14 +339,14 @@ class _Training:
                 ) from error
             if self.exhausted or (self.summary["converged"] and self.trainer.annealed):
                 return True
-            # It was another network that passed the check.
+            # A network with other variables has passed the check.
             self.summary |= {"converged": False, "right_up_to": None, "beyond_training": []}
-        run.save_config(self._folder, self._config)  # with the batches that are allowed now
+        run.save_config(self._folder, self._config)  # ``max_batches`` may have changed
         run.rewind_history(self._folder, self.trainer.progress.batches)
         return False
 
     def check_alike(self) -> None:
-        """Refuse to share a training that another process begins differently.
+        """Refuse a shared training if this process begins differently from the chief.
 
         Raises:
             RunError: the chief has other options, or another checkpoint.
@@ -356,10 +355,10 @@ class _Training:
             self._replicas.check_alike(f"{json.dumps(self._config.as_dict())}, {self.trainer.progress}")
 
     def _restore(self, state: dict[str, np.ndarray], summary: dict[str, Any]) -> None:
-        """Go on from what a checkpoint holds.
+        """Go on from the content of a checkpoint.
 
         Raises:
-            KeyError, TypeError, ValueError: it does not fit.
+            KeyError, TypeError, ValueError: the content does not fit.
         """
         steps = state.pop(_STEPS, np.zeros([0, len(Step._fields)]))  # older checkpoints have none
         self._steps = [Step(*figures) for figures in steps.tolist()]
@@ -380,7 +379,7 @@ class _Training:
         compilation.keep()
 
     def keep_checkpoint(self) -> None:
-        """Save a checkpoint as a run of its own, and delete the oldest of those."""
+        """Save a checkpoint as a run of its own, and delete the oldest ones."""
         with run.kept_checkpoint(self._folder, self._config, self.trainer.progress.batches) as folder:
             self._save(folder)
 
@@ -401,29 +400,29 @@ class _Training:
         run.save_checkpoint(folder, trainer.variables(), state, summary | {"progress": progress})
 
     def train(self) -> None:
-        """Train on one batch; once more if a file of the cache of compiled trainings has failed XLA."""
+        """Train on one batch; again, without the cache of compiled trainings, if XLA fails."""
         try:
             step = self.trainer.train()
         except tf.errors.OpError as error:
             out_of_memory = isinstance(error, tf.errors.ResourceExhaustedError)
-            if self._replicas is not None:  # the others would not do it once more
+            if self._replicas is not None:  # the other processes would not repeat the batch
                 raise
             if (out_of_memory and not compilation.is_to_blame(error.message)) or not compilation.discard():
                 raise
-            self.trainer.recompile()  # or XLA would remember the failure
+            self.trainer.recompile()  # else XLA would remember the failure
             step = self.trainer.train()
         self._steps.append(step)
 
     def follow(self) -> bool:
-        """Note what the last batch has changed; returns whether it was the last of all."""
-        if self.summary["restarts"] != self.trainer.progress.restarts:  # the network that had converged is gone
+        """Update the summary after a batch; returns whether it was the last batch of the training."""
+        if self.summary["restarts"] != self.trainer.progress.restarts:  # the earlier network is gone
             self.summary |= self._BEGINNING | {"restarts": self.trainer.progress.restarts}
         if self.trainer.annealing:
             self._note_convergence()
         return self.trainer.annealed or self.exhausted
 
     def conclude(self) -> None:
-        """Check the network that is kept: it is what counts, not one on the way to it."""
+        """Check the final network; its result alone decides whether the training has converged."""
         found = self.trainer.conclude()
         cost = found.cost if math.isfinite(found.cost) else None  # JSON has no NaN
         self._checked = {"check_wrong_bits": found.wrong_bits, "check_cost": cost}
@@ -433,7 +432,7 @@ class _Training:
             self.summary |= look_beyond(self.trainer, self._task, self._config.network)
 
     def line(self) -> dict[str, Any]:
-        """The line of the history that tells of the steps since the last line, those before a resume included."""
+        """The line of the history about the steps since the last line, including those before a resume."""
         steps, self._steps = self._steps, []
         checked, self._checked = self._checked, {}
         own = [step for step in steps if step.sequences] or steps
@@ -467,7 +466,7 @@ class _Training:
 
 @contextlib.contextmanager
 def _explaining_lost_workers(distribute: str | None) -> Iterator[None]:
-    """Raise RunError where a process that shares the training cannot be reached."""
+    """Raise RunError if a process that shares the training cannot be reached."""
     try:
         yield
     except _LOST as error:
@@ -478,7 +477,7 @@ def _explaining_lost_workers(distribute: str | None) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _within_memory(config: RunConfig, task: Task) -> Iterator[None]:
-    """Raise MemoryError for a training that is larger than the memory, at once where that can be told at once."""
+    """Raise MemoryError for a training that needs too much memory: by an estimate at once, or during the training."""
     _demand_memory(config.network, config.training, task)
     try:
         yield
@@ -491,11 +490,11 @@ def _within_memory(config: RunConfig, task: Task) -> Iterator[None]:
 
 
 def _demand_memory(network: NetworkConfig, training: TrainingConfig, task: Task) -> None:
-    """Raise MemoryError for a training that takes more memory than there is.
+    """Raise MemoryError for a training that needs more memory than the machine has.
 
-    The system promises more memory than there is, and then kills who uses it.
+    The system grants more memory than the machine has, and later kills the process that uses it.
     """
     if hasattr(os, "sysconf"):
-        there_is = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-        if least_bytes(network, training, task) > there_is:
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        if least_bytes(network, training, task) > memory:
             raise MemoryError

@@ -19,64 +19,65 @@ from ntm.training.distribution import Replicas
 from ntm.training.losses import Sequences
 from ntm.training.optimizer import OPTIMIZERS, flatten
 
-# After a failed check the next one follows so many clean sequences later, more each time: a check takes as long as some
-# hundred batches. Of a task with a goal, every so many batches.
+# After a failed check, the next check needs _MORE_CLEAN_SEQUENCES further clean sequences, or _MORE_EACH_TIME times the
+# number of failed checks if that is more, since a check takes as long as some hundred batches. With a goal, there is a
+# check every _GOAL_CHECK_BATCHES batches.
 _MORE_CLEAN_SEQUENCES, _MORE_EACH_TIME, _GOAL_CHECK_BATCHES = 200, 50, 500
-_PATIENCE = 3  # times as long until the restart of a network that has all but learned the task
-_LOSS_DECAY = 0.97  # of the moving average of the loss, a batch
-# A network is kept to go back to at most every so many batches. A loss that has risen by less than so much has not.
+_PATIENCE = 3  # the factor of the time to a restart for a network that has almost learned the task
+_LOSS_DECAY = 0.97  # the decay of the moving average of the loss per batch
+# The batches between two snapshots of the network; and the rise of the loss that does not count as a setback.
 _SNAPSHOT_BATCHES, _SMALL_LOSS = 100, 0.01
-_LEAST_LESSON_BATCHES = 100  # before, the average loss tells little
-_FEW_OUTPUTS = 8  # up to so many, penalties are what the recipe says
-# While annealing, the learning rate falls as 1/t: to its half after so many batches.
+_LEAST_LESSON_BATCHES = 100  # with fewer batches, the average loss means little
+_FEW_OUTPUTS = 8  # with more outputs, the penalties are smaller than in the recipe
+# While annealing, the learning rate falls as 1/t, to its half after this many batches.
 _HALVING_BATCHES = 200
-# Converged: this many fresh sequences with N as configured, and as many with this times N, pass the check. A network
-# that makes use of the length of the circle of locations passes with one N only. A network that is for one N is checked
-# with it alone.
+# A check has _CHECK_SEQUENCES new sequences with N as configured, and as many with _OTHER_LOCATIONS times N, since a
+# network that depends on the length of the circle of locations passes with one N only. A network that works with its
+# own N only is checked with this N.
 _CHECK_SEQUENCES, _OTHER_LOCATIONS = 1_000, 1.5
-# Numbers in the memories of the sequences that are checked side by side.
+# The most numbers in the memories of the sequences that are checked side by side.
 _CHECKED_AT_ONCE = 1 << 22
 
 
 class Step(NamedTuple):
-    """What one training step tells."""
+    """The figures of one training step."""
 
     loss: float  # nats per output number
-    wrong_bits: float  # per sequence, of those that are to be learned: not of a variant or of larger sizes
-    cost: float  # bits per sequence, likewise
-    sequences: int  # how many those are; where there is none, both figures are 0
+    wrong_bits: float  # wrong bits per sequence of the task itself: not of a variant or of larger sizes
+    cost: float  # bits per sequence of the task itself
+    sequences: int  # the number of these sequences; if it is 0, both figures are 0
 
 
 class Check(NamedTuple):
-    """What a check on fresh sequences tells."""
+    """The result of a check on new sequences."""
 
     passed: bool
     wrong_bits: int
     cost: float  # bits per sequence, above that of the optimal predictor
-    content_users: int  # sequences that a read head has output by content addressing
+    content_users: int  # the sequences whose output relies on content addressing
 
 
 @dataclasses.dataclass
 class Progress:
-    """Where the training stands; saved with every checkpoint."""
+    """The progress of the training, which is saved with every checkpoint."""
 
     batches: int = 0
-    lesson: int = 0  # its number; that after the last one is the task itself
+    lesson: int = 0  # its number; the number after the last lesson is the task itself
     lesson_batches: int = 0  # since the lesson began
     loss: float = 0.0  # nats per output number above the optimal, the moving average of the lesson
-    lowest_loss: float | None = None  # of the lesson, where the network would go back to
+    lowest_loss: float | None = None  # the lowest average loss of the lesson, that of the snapshot
     setbacks: int = 0  # in the lesson
-    clean_sequences: int = 0  # of the lesson in a row, without a wrong bit
-    learned_batches: int = 0  # of the lesson with a small loss, before annealing
-    learning_batches: int = 0  # since the last restart, before annealing
+    clean_sequences: int = 0  # sequences of the lesson in a row without a wrong bit
+    learned_batches: int = 0  # batches of the lesson with a small loss, before annealing
+    learning_batches: int = 0  # batches since the last restart, before annealing
     failed_checks: int = 0  # since the last restart
-    annealing_since: int | None = None  # batches
+    annealing_since: int | None = None  # the number of batches at the beginning of annealing
     restarts: int = 0
     checks: int = 0
-    content_off: bool = False  # in the network that is the result
+    content_off: bool = False  # whether content addressing is turned off in the averaged network
 
     def begin_lesson(self, lesson: int) -> None:
-        """Forget what the lesson before has brought, the network aside."""
+        """Begin a lesson with the present network."""
         self.lesson, self.lesson_batches, self.lowest_loss = lesson, 0, None
         self.setbacks = self.clean_sequences = self.learned_batches = 0
 
@@ -86,14 +87,15 @@ class Trainer:
 
     The schedule: a constant learning rate, which falls slowly once the loss is small, until the network has converged;
     then ``annealing_batches`` with a learning rate that falls as 1/t. The result is the moving average of the
-    variables. The network restarts, with other initial variables, if it has not begun to learn, or not converged,
-    in good time. The variables, the batches and the checks are pure functions of the seed and their number.
+    variables. The network restarts, with other initial variables, if it has not begun to learn, or has not converged,
+    after a number of batches. The initial variables, the batches and the checks are pure functions of the seed and
+    their number.
 
     Args:
         network: the network's configuration.
         config: the recipe.
-        task: what to learn.
-        initial: a network of the same variables, to begin with what it has learned.
+        task: the task to learn.
+        initial: a network with variables of the same shapes, to begin with its variables.
         replicas: the devices or machines that share every batch; None for one device.
 
     Raises:
@@ -131,19 +133,19 @@ class Trainer:
             average_decay=config.average_decay,
             momentum=config.momentum,
         )
-        # Where the loss was lowest.
+        # The variables with the lowest loss.
         self._snapshot = [tf.Variable(value, trainable=False) for value in self._tensors()] if config.setback else []
         self.recompile()
         self._examine = tf.function(self._run, self._signature(network), autograph=False)
 
     @property
     def parameters(self) -> int:
-        """How many numbers the network learns."""
+        """The number of parameters that the network learns."""
         return self._network.parameters
 
     @property
     def sequences(self) -> int:
-        """How many sequences the network has seen."""
+        """The number of training sequences so far."""
         return self.progress.batches * self.config.batch_size
 
     @property
@@ -161,7 +163,7 @@ class Trainer:
 
     @property
     def learning_rate(self) -> float:
-        """Of the next step."""
+        """The learning rate of the next step."""
         since, config = self.progress.annealing_since, self.config
         halvings = self.progress.learned_batches / config.halving_batches if config.halving_batches else 0.0
         full = config.learning_rate if self._addressing == LOCATION else config.content_learning_rate
@@ -176,13 +178,13 @@ class Trainer:
         return float(self._optimizer.usual_norm)
 
     def recompile(self) -> None:
-        """Compile the training step anew when it is needed next."""
+        """Compile the training step again at its next use."""
         self._step = tf.function(self._train_step, jit_compile=self.config.xla, autograph=False)
         if self._replicas is not None:
             self._shared_step = self._replicas.step(self._learn_share, self._apply, xla=self.config.xla)
 
     def train(self) -> Step:
-        """Train on one batch, and move the schedule on."""
+        """Train on one batch, and advance the schedule."""
         number = self.progress.batches
         batch = self._data.training(number, self.progress.lesson)
         learning_rate, penalties = tf.constant(self.learning_rate, tf.float32), self._penalties()
@@ -202,11 +204,11 @@ class Trainer:
 
     @property
     def _addressing(self) -> str:
-        """What this start prefers."""
+        """The addressing that this start prefers."""
         return self.config.addressing[self.progress.restarts % len(self.config.addressing)]
 
     def _penalties(self) -> tuple[float, float, float, float, float]:
-        """As ``losses.penalties`` has them; for the next step."""
+        """The weights of ``losses.penalties`` for the next step."""
         config = self.config
         if self._addressing != LOCATION:
             return 0.0, 0.0, 0.0, config.sharpness_penalty, config.drift_penalty
@@ -216,9 +218,14 @@ class Trainer:
         return share * config.content_penalty, share * config.writing_penalty, share * blur, 0.0, config.drift_penalty
 
     def _advance(self, step: Step, loss: float) -> None:
-        """Count a batch, and begin annealing, go back or restart where it is time to; the loss is above the optimal."""
+        """Count a batch, and begin annealing, go back or restart if it is due.
+
+        Args:
+            step: the figures of the batch.
+            loss: its loss above that of the optimal predictor.
+        """
         progress, config = self.progress, self.config
-        progress.content_off = False  # it was another network that could do without
+        progress.content_off = False  # a network with other variables has passed without content addressing
         progress.batches += 1
         first = progress.lesson_batches == 0
         progress.lesson_batches += 1
@@ -244,7 +251,7 @@ class Trainer:
         if restart or not (math.isfinite(step.loss) or progress.lowest_loss is not None):
             self._restart()
         elif config.setback:
-            self._mind_setbacks()
+            self._go_back_if_worse()
         if self._lesson_is_over():
             self.progress.begin_lesson(self.progress.lesson + 1)
 
@@ -265,8 +272,8 @@ class Trainer:
             return False
         return progress.lesson_batches >= (progress.restarts + 1) * lessons[progress.lesson].batches
 
-    def _mind_setbacks(self) -> None:
-        """Keep the network where its loss is lowest; go back there where it has risen, with half the learning rate."""
+    def _go_back_if_worse(self) -> None:
+        """Take a snapshot of the lowest loss; go back to it if the loss has risen, with half the learning rate."""
         progress = self.progress
         lowest = math.inf if progress.lowest_loss is None else progress.lowest_loss
         limit = self.config.setback * max(lowest, 0.0) + _SMALL_LOSS
@@ -274,7 +281,7 @@ class Trainer:
             for variable, best in zip(self._tensors(), self._snapshot, strict=True):
                 variable.assign(best)
             progress.setbacks += 1
-            progress.loss = progress.lowest_loss = (lowest + limit) / 2  # the lowest average may have been luck
+            progress.loss = progress.lowest_loss = (lowest + limit) / 2  # the lowest average may have been chance
         elif progress.lesson_batches % _SNAPSHOT_BATCHES == 0 and progress.loss < lowest:
             for variable, best in zip(self._tensors(), self._snapshot, strict=True):
                 best.assign(variable)
@@ -288,7 +295,7 @@ class Trainer:
         return self.progress.clean_sequences >= self.config.clean_sequences
 
     def check(self) -> Check:
-        """Run the averaged network on fresh sequences: with N as configured, and if that is passed with another N."""
+        """Run the averaged network on new sequences: with N as configured, and if it passes, with another N."""
         self.result()
         for memory_locations in self._check_locations:
             self.progress.checks += 1
@@ -301,7 +308,7 @@ class Trainer:
         return found
 
     def check_at(self, size: Size, sequences: int, memory_locations: int) -> Check:
-        """Run the network that is the result on sequences of a size, which may be larger than in training.
+        """Run the averaged network on sequences of a size, which may be larger than in training.
 
         Raises:
             TaskError: the task raised an exception, or its batch breaks the contract.
@@ -310,7 +317,7 @@ class Trainer:
         return self._found(self._data.of_size(size, sequences), memory_locations)
 
     def _found(self, batch: Padded, memory_locations: int) -> Check:
-        """What the averaged network makes of sequences."""
+        """The result of the averaged network on sequences."""
         goal = self.config.goal
         examined = self._examined(batch, memory_locations)
         wrong, cost, content = (np.concatenate(parts) for parts in zip(*examined, strict=True))
@@ -319,14 +326,14 @@ class Trainer:
         return Check(passed, int(wrong.sum()), excess, int(content.sum()))
 
     def _examined(self, batch: Padded, memory_locations: int) -> Iterator[list[np.ndarray]]:
-        """Of the sequences, some at a time, wrong bits, cost, and whether they were output by content addressing."""
+        """Wrong bits, cost, and reliance on content addressing of each sequence, for some sequences at a time."""
         size = max(1, _CHECKED_AT_ONCE // state_numbers(self._network.config, memory_locations))
         for start in range(0, batch.x.shape[1], size):
             part = *(array[:, start : start + size] for array in batch[:3]), batch.steps
             yield [tensor.numpy() for tensor in self._examine(*map(tf.constant, part), tf.constant(memory_locations))]
 
     def conclude(self) -> Check:
-        """Check the network that is kept; without content addressing, if the recipe says so and it is passed so."""
+        """Check the averaged network: first without content addressing if the recipe asks for it, else with it."""
         self.progress.content_off = self.config.turn_content_off
         found = self.check()
         if not found.passed and self.progress.content_off:
@@ -337,7 +344,7 @@ class Trainer:
     def result(self) -> Network:
         """The averaged network."""
         for variable, value in zip(self._averaged.variables, self._network.variables, strict=True):
-            variable.assign(value)  # those that are not trained too
+            variable.assign(value)  # including the variables that are not trained
         for variable, value in zip(self._averaged.trainable_variables, self._average(), strict=True):
             variable.assign(value)
         if self.progress.content_off:
@@ -345,7 +352,7 @@ class Trainer:
         return self._averaged
 
     def relearn(self) -> None:
-        """Go back to the full learning rate: the network has failed the check after annealing."""
+        """End annealing, since the network has failed the check after it, and go back to the full learning rate."""
         self.progress.annealing_since = None
         self.progress.clean_sequences = 0
 
@@ -358,9 +365,9 @@ class Trainer:
         self._optimizer.reset()
 
     def _new_network(self, network: NetworkConfig) -> Network:
-        """A network to begin with, or to begin with again."""
+        """A network with the initial variables of this start."""
         restarts, config = self.progress.restarts, self.config
-        # After a restart far from the first variables of the other seeds.
+        # The seeds after a restart differ from all seeds of other trainings.
         seed = config.seed + ((restarts + 1) << 32) if restarts else config.seed
         if self._addressing == LOCATION:
             biases = {"gate_bias": config.gate_bias}
@@ -377,11 +384,11 @@ class Trainer:
         return {v.name.removesuffix(":0"): v.numpy() for v in self.result().variables}
 
     def state(self) -> dict[str, np.ndarray]:
-        """All that training needs to go on, by name."""
+        """The tensors that a resumed training needs, by name."""
         return {f"training/{i}": value.numpy() for i, value in enumerate([*self._tensors(), *self._snapshot])}
 
     def restore(self, state: dict[str, np.ndarray], progress: dict[str, Any]) -> None:
-        """Go on from what ``state`` and ``progress`` were."""
+        """Go on from an earlier ``state`` and ``progress``."""
         for i, variable in enumerate([*self._tensors(), *self._snapshot]):
             variable.assign(state[f"training/{i}"])
         self.progress = Progress(**progress)
@@ -410,7 +417,7 @@ class Trainer:
     def _gradients(
         self, batch: Sequences, penalties: tf.Tensor, memory_locations: int, share: tf.Tensor | None = None
     ) -> tuple[list[tf.Tensor], tf.Tensor, tf.Tensor]:
-        """Of the variables; the loss, weighted by the share of a replica; and the logits ``[T, B, O]``."""
+        """The gradients; the loss, weighted by the share of a replica; and the logits ``[T, B, O]``."""
         with tf.GradientTape() as tape:
             unrolled = unroll(self._network, batch.x, batch.steps, memory_locations)
             value = losses.loss(unrolled.logits, batch)
@@ -429,7 +436,7 @@ class Trainer:
         penalties: tf.Tensor,
         memory_locations: int,
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """What a replica computes, as ``distribution.Learn`` has it."""
+        """The computation of a replica, a ``distribution.Learn``."""
         batch = Sequences(x, target, mask, steps)
         gradients, value, logits = self._gradients(batch, penalties, memory_locations, share)
         figures = tf.stack([losses.wrong_bits(logits, batch), losses.cost(logits, batch)], axis=1)
@@ -439,14 +446,14 @@ class Trainer:
         self._optimizer.apply([gradient], learning_rate)
 
     def _signature(self, network: NetworkConfig) -> list[tf.TensorSpec]:
-        """Of ``_run``: one compiled function for any T, B and N."""
+        """The signature of ``_run``: one traced function for any T, B and N."""
         shapes = [None, None, network.input_size], [None, None, network.output_size], [None, None]
         return [*map(tf.TensorSpec, shapes), *[tf.TensorSpec([], tf.int32)] * 2]
 
     def _run(
         self, x: tf.Tensor, target: tf.Tensor, mask: tf.Tensor, steps: tf.Tensor, memory_locations: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Of the averaged network: wrong bits and cost, and whether it has output by content, each ``[B]``."""
+        """Wrong bits, cost, and reliance on content addressing of the averaged network, each ``[B]``."""
         network, size = self._averaged, tf.shape(x)[1]
         read_heads = network.config.read_heads
 
@@ -455,7 +462,7 @@ class Trainer:
             gate = tf.zeros([size, 0, 1]) if heads is None else heads.gate[:, :read_heads]
             return t + 1, state, logits.write(t, y), gates.write(t, gate)
 
-        # Steps that are not taken stay zero.
+        # The steps beyond the length stay zero.
         arrays = [
             tf.TensorArray(tf.float32, tf.shape(x)[0], element_shape=[None, *shape])
             for shape in ([network.config.output_size], [read_heads, 1])
@@ -471,11 +478,11 @@ class Trainer:
 
 
 def least_bytes(network: NetworkConfig, config: TrainingConfig, task: Task) -> int:
-    """The memory that a training takes at the least: for the states and activations of all steps, and the variables."""
+    """The least memory of a training, in bytes: states and activations of all steps, and the variables."""
     locations = max(network.memory_locations, *config.train_locations, 0)
     kept = state_numbers(network, locations) + sum(outputs for _, outputs in network.matrix_shapes)
     steps = Data(task, config).steps * config.batch_size
-    # The variables, their average, that in the network that is checked, two moments and the gradient.
+    # The variables, their average in the optimiser and in the averaged network, two moments and the gradient.
     variables = 6 * sum(inputs * outputs for inputs, outputs in network.matrix_shapes)
     return 4 * (steps * kept + variables)
 

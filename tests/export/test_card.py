@@ -35,7 +35,7 @@ def test_card_tells_the_shapes_of_every_format(exported: pathlib.Path) -> None:
     text = " ".join((exported / "card.md").read_text().split())
     for onnx in ("x is `[8, B, 6]` and y is `[8, B, 5]`", "`sparse.onnx` has 24 steps", "`batched.onnx` has 11"):
         assert onnx in text
-    for saved_model in ("float32 `[B, T, 6]`", "y, alike `[B, T, 5]`", "[[1.0, 0.0, 0.0, 0.0, 0.0, 0.0],"):
+    for saved_model in ("float32 `[B, T, 6]`", "y, float32 `[B, T, 5]`", "[[1.0, 0.0, 0.0, 0.0, 0.0, 0.0],"):
         assert saved_model in text
     for triton in ("x `[8, B, 6]` and y `[8, B, 5]`", '"shape": [1, 6]', '"data": [0, 0, 0, 0, 0, 0]'):
         assert triton in text
@@ -61,8 +61,8 @@ def test_card_tells_what_the_task_is_and_what_was_compared(exported: pathlib.Pat
     for line in Copy.__doc__.splitlines():
         assert line.strip() in text
     assert 'Options of this model: bits = 5, pattern = "random".' in text
-    assert "A sequence of length=3, as the network outputs it" in text
-    assert "over random sequences of length=1 and length=20. At most 1e-05 is allowed" in text
+    assert "A sequence of length=3, with which a program can check itself." in text
+    assert "over random sequences of length=1 and length=20. A difference\nmay be 1e-05 at most" in text
 
 
 def test_every_section_is_there_once(exported: pathlib.Path) -> None:

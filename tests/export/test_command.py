@@ -15,7 +15,7 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from ntm.export import command, publish
+from ntm.export import options, publish
 from ntm.models import NTMCell
 from ntm.runtime import onnx_file
 from ntm.runtime.model import load
@@ -42,7 +42,7 @@ def test_only_the_formats_asked_for_are_there(
 
 
 def test_the_command_knows_every_format() -> None:
-    assert {wanted.value for wanted in command.Format} == {*publish.FORMATS, "all"}
+    assert {wanted.value for wanted in options.Format} == {*publish.FORMATS, "all"}
 
 
 def test_check_proves_an_export_again(

@@ -13,7 +13,18 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 from onnx import helper, numpy_helper
 
-from ntm.export import batched, compiler, onnx_format, parity, publish, savedmodel, sparse, tflite, unrolled, walking
+from ntm.export import (
+    batched,
+    compiler,
+    location_only,
+    onnx_format,
+    parity,
+    publish,
+    savedmodel,
+    sparse,
+    tflite,
+    unrolled,
+)
 from ntm.export.source import Source
 from ntm.export.step import Sizes
 from ntm.models import NTMCell
@@ -166,7 +177,7 @@ def test_gate_refuses_any_format_that_is_off_by_one_number(  # noqa: PLR0917
         ("unrolled.onnx", unrolled, "heads/addressing/kernel"),
         ("sparse.onnx", sparse, "heads/add_0/kernel"),
         ("batched.onnx", batched, "heads_and_output/kernel"),
-        ("sparse.onnx", walking, "heads_and_output/kernel"),
+        ("sparse.onnx", location_only, "heads_and_output/kernel"),
     ],
 )
 def test_gate_compares_every_step_of_a_graph_of_several(  # noqa: PLR0917  (fixtures)
@@ -192,7 +203,7 @@ def test_gate_compares_every_step_of_a_graph_of_several(  # noqa: PLR0917  (fixt
         return model
 
     monkeypatch.setattr(module, "unroll", write_wrongly)
-    network = run_without_content_addressing if module is walking else run
+    network = run_without_content_addressing if module is location_only else run
     with pytest.raises(publish.DisagreementError, match=rf"^not equal to TensorFlow: {file} "):
         publish.publish(network, tmp_path / "out", ["onnx"], unroll=8)
     assert list(tmp_path.iterdir()) == []
@@ -205,7 +216,7 @@ def test_gate_compares_every_step_of_a_graph_of_several(  # noqa: PLR0917  (fixt
         ("unrolled.onnx", unrolled, "lstm_0/others/kernel"),
         ("sparse.onnx", sparse, "lstm_0/others/kernel"),
         ("batched.onnx", batched, "lstm_0/kernel"),
-        ("sparse.onnx", walking, "lstm_0/kernel"),
+        ("sparse.onnx", location_only, "lstm_0/kernel"),
     ],
 )
 def test_gate_compares_what_an_lstm_controller_carries(  # noqa: PLR0917
@@ -219,7 +230,7 @@ def test_gate_compares_what_an_lstm_controller_carries(  # noqa: PLR0917
 ) -> None:
     """Here the controller carries other numbers, of which the heads and the output see next to nothing."""
     task, write = Copy(bits=5), module.unroll
-    cell = make_cell(task, controller="lstm", controller_sizes=(9,), content_addressing=module is not walking)
+    cell = make_cell(task, controller="lstm", controller_sizes=(9,), content_addressing=module is not location_only)
     for layer, rows in ((cell.heads, slice(None)), (cell.output, slice(9))):
         kernel = layer.kernel.numpy().copy()
         kernel[rows] *= 1e-6

@@ -115,7 +115,7 @@ def use_unknown_operation(graph: onnx.ModelProto) -> None:
         (rename_output, "cannot load the model MODEL/step.onnx: its outputs must be y, "),
         (forget_task, "cannot load the model MODEL/step.onnx: it has no metadata 'task'"),
         (of_another_model, "step.onnx and unrolled.onnx in MODEL are not of the same model"),
-        (use_unknown_operation, "onnxruntime cannot load MODEL/step.onnx: "),
+        (use_unknown_operation, "cannot load the model MODEL/step.onnx: "),
     ],
 )
 def test_what_no_model_can_have_is_not_sealed(

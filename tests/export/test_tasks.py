@@ -150,9 +150,7 @@ def test_the_example_is_a_sequence_of_the_task(case: Case) -> None:
 
 def told_size(section: str) -> list[str]:
     """The parts of a size, of a section that begins with ``A sequence of SIZE``."""
-    return (
-        section.partition("A sequence of ")[2].partition(", as the network")[0].partition(", its first")[0].split(",")
-    )
+    return section.partition("A sequence of ")[2].partition(", with which")[0].partition(", its first")[0].split(",")
 
 
 FILE = '''

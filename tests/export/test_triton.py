@@ -26,6 +26,7 @@ import pytest
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
+from ntm.errors import ModelError
 from ntm.export import triton
 from ntm.export.source import Source
 from ntm.models import NTMCell
@@ -292,5 +293,5 @@ def test_triton_serves_several_steps_of_any_b_and_n(
 def test_a_graph_in_the_folder_of_another_is_refused(repository: pathlib.Path, tmp_path: pathlib.Path) -> None:
     shutil.copytree(repository, tmp_path / "triton")
     shutil.copytree(repository / "unrolled", tmp_path / "triton" / "batched", dirs_exist_ok=True)
-    with pytest.raises(ValueError, match="the graph of batched is 'unrolled'"):
+    with pytest.raises(ModelError, match="its graph is 'unrolled', not 'batched'"):
         triton.candidates(tmp_path)

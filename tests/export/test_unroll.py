@@ -14,7 +14,7 @@ import tensorflow as tf
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from ntm.export import batched, onnx_format, parity, sparse, unrolled, walking
+from ntm.export import batched, location_only, onnx_format, parity, sparse, unrolled
 from ntm.export.graph import Graph
 from ntm.export.onnx_format import OPSET
 from ntm.models import NTMCell, NTMConfig
@@ -22,14 +22,19 @@ from ntm.runtime.metadata import NEGLIGIBLE, next_name
 
 Unroll = Callable[[NTMCell, int, int], onnx.ModelProto]
 
-FORMS = {"unrolled": unrolled.unroll, "sparse": sparse.unroll, "batched": batched.unroll, "walking": walking.unroll}
+FORMS = {
+    "unrolled": unrolled.unroll,
+    "sparse": sparse.unroll,
+    "batched": batched.unroll,
+    "location_only": location_only.unroll,
+}
 # The most nodes that a step of the default network takes, by form and by whether content addressing is on.
 NODES = {
     ("unrolled", "content addressing"): 39,
     ("sparse", "content addressing"): 53,
     ("batched", "content addressing"): 73,
     ("unrolled", "location addressing"): 28,
-    ("walking", "location addressing"): 50,
+    ("location_only", "location addressing"): 50,
     ("batched", "location addressing"): 45,
 }
 DEFAULT = NTMConfig(input_size=9, output_size=8)
@@ -275,7 +280,7 @@ def test_default_network_takes_few_nodes_a_step(
 def sparse_graphs(name: str, *, by_content: bool) -> tuple[NTMConfig, parity.Graph, parity.Graph]:
     """The converted step and a step of the graph for large memories of a network whose heads shift."""
     cell = shifting(CONFIGS[name], by_content=by_content)
-    form = sparse if by_content else walking
+    form = sparse if by_content else location_only
     step, chunk = onnx_format.convert(cell), form.unroll(cell, 1, OPSET)
     return cell.config, onnx_format.session(step.SerializeToString()), onnx_format.session(chunk.SerializeToString())
 
@@ -347,7 +352,7 @@ def test_a_sequence_of_nan_leaves_the_others_alone(by_content: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    ("form", "by_content"), [(batched.unroll, True), (batched.unroll, False), (walking.unroll, False)]
+    ("form", "by_content"), [(batched.unroll, True), (batched.unroll, False), (location_only.unroll, False)]
 )
 def test_where_the_batch_is_last_nothing_works_with_it_first(
     tmp_path: pathlib.Path, form: Unroll, by_content: bool

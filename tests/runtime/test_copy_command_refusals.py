@@ -16,7 +16,7 @@ import onnx
 import pytest
 
 import ntm
-from ntm.runtime import copy_command
+from ntm.runtime import copy_command, options
 
 Copy = Callable[..., subprocess.CompletedProcess[bytes]]
 
@@ -296,6 +296,6 @@ def test_a_graph_that_cannot_be_loaded_is_found_out_before_the_output_is_opened(
         for node in model.graph.node:
             node.op_type = "Unheard"
 
-    monkeypatch.setattr(copy_command, "_open_output", None)
+    monkeypatch.setattr(options, "open_output", None)
     with pytest.raises(ntm.ModelError, match="cannot load the model"):
         copy_command.copy(str(source), output="never", model=str(edited_model(change=change)))

@@ -428,4 +428,4 @@ def test_help_and_version_need_neither_numpy_nor_matplotlib() -> None:
 
 def test_help_says_which_pictures_there_are(ntm_eval: Eval) -> None:
     shown = " ".join(ntm_eval("--help").stdout.split())
-    assert shown.count("FILE ends in .png or .pdf or .svg; without one: ") == len(PICTURES)
+    assert shown.count("FILE ends in .png or .pdf or .svg; its default is ") == len(PICTURES)

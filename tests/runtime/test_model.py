@@ -537,7 +537,7 @@ def _where_onnxruntime_is(replaced_by: str, program: str, *arguments: str) -> su
     ("replaced_by", "message"),
     [
         ("None", "cannot import onnxruntime (import of onnxruntime halted; None in sys.modules): pip install "),
-        ("types.ModuleType('onnxruntime')", "onnxruntime is not whole, as it is left when two distributions of it "),
+        ("types.ModuleType('onnxruntime')", "onnxruntime is incomplete, as after two distributions of it "),
     ],
     ids=["missing", "removed in part"],
 )

@@ -42,10 +42,10 @@ def shared_tab(sites: str) -> Iterator[Tab]:  # noqa: ARG001  (what can be skipp
 @pytest.fixture
 def tab(shared_tab: Tab) -> Iterator[Tab]:
     """A tab that must not complain."""
-    shared_tab.said.clear()
+    shared_tab.messages.clear()
     shared_tab.requests.clear()
     yield shared_tab
-    assert shared_tab.said == []
+    assert shared_tab.messages == []
 
 
 def found(tab: Tab) -> dict[str, np.ndarray]:

@@ -115,7 +115,7 @@ def test_with_a_goal_the_cost_is_told() -> None:
     seen["beyond_training"] = [row | {"cost": None}]
     assert sentence(seen, 1.5).endswith("; no finite cost in 8 sequences of items=9")
     assert sentence({"right_up_to": {"items": 6}, "beyond_training": []}, 0) == (
-        "no wrong bit seen up to items=6; larger sizes were not tried"
+        "no wrong bit seen up to items=6; larger sizes were not tested"
     )
     assert sentence({"right_up_to": None, "beyond_training": []}, 0) == sentence({}, 0) == ""
 

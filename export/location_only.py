@@ -1,20 +1,19 @@
-"""Static unrolling for large memories and heads without content addressing: a step computes only where heads can be.
+"""Static unrolling for large memories and location addressing alone: a step computes the locations in reach of a head.
 
-A head that uses location addressing alone moves at most (S - 1) / 2 locations a step; where it cannot move to, its
-weighting is 0, and it neither writes nor reads. So a step finds the locations to which the heads of all sequences
-together may move with a weight of more than ``NEGLIGIBLE``, takes the memory out there, does all that is to be done,
-and puts it back.
-What still grows with N are a sum of the weightings, and a copy of the memory.
+A head that uses location addressing alone shifts by (S - 1) / 2 locations per step at most. Everywhere else its weight
+is 0, and it neither writes nor reads there. So a step finds the locations that the heads of all sequences together can
+reach with a weight of more than ``NEGLIGIBLE``, takes these locations out of the memory, computes with them alone, and
+puts them back. Only a sum of the weightings and a copy of the memory still grow with N.
 
-* What it leaves out of a location is a weight of at most ``NEGLIGIBLE`` before sharpening, for each head and step. That
-  holds for any weighting: where heads look everywhere nothing is left out, and it is only slower than
-  ``unrolled.onnx``. What all of it together may do is measured before publication, and is next to nothing where heads
-  look at a few locations: from one step to the next Eq. (9) makes small weights smaller still.
-* The sequences have their locations in common, as they move at the same step when they run side by side.
-* The batch is the last axis, as in ``batched.onnx``, and the location the first: one location of all sequences is one
-  piece.
+* At any other location a step leaves out a weight of at most ``NEGLIGIBLE`` before sharpening, for each head. This
+  holds for any weighting: if heads use all locations, nothing is left out, and the graph is only slower than
+  ``unrolled.onnx``. The total effect is measured before publication. It is tiny if heads use a few locations, since
+  Eq. (9) makes small weights smaller from step to step.
+* All sequences of a batch share these locations, since sequences that run side by side shift at the same steps.
+* The batch is the last axis, as in ``batched.onnx``, and the location is the first axis, so that one location of all
+  sequences is contiguous.
 
-Inputs and outputs are those of ``unrolled.onnx``, and the same proof stands before publication (``ntm.export.parity``).
+The inputs and outputs are those of ``unrolled.onnx``. ``ntm.export.parity`` proves the graph before its publication.
 """
 
 import numpy as np
@@ -31,18 +30,18 @@ from ntm.runtime.metadata import MEMORY, NEGLIGIBLE, READS, WEIGHTS
 def unroll(cell: NTMCell, steps: int, opset: int) -> onnx.ModelProto:
     """Write U steps of a network without content addressing as a graph, with the interface of ``unrolled.unroll``."""
     graph = Graph()
-    _Walking(graph, cell).unroll([state_after(cell.config, i, steps) for i in range(steps)])
+    _LocationOnly(graph, cell).unroll([state_after(cell.config, i, steps) for i in range(steps)])
     return graph.model(cell, steps, opset)
 
 
 def as_state(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The state as the outputs have it, of what is so called."""
+    """The tensors of ``state_after`` with the axes of the graph's outputs."""
     locations_first = {name: np.moveaxis(tensors[name], 0, 1) for name in (MEMORY, WEIGHTS)}
     return batched.as_state(tensors | locations_first)
 
 
-class _Walking(BatchLast):
-    """The memory as ``[N, M, B]``; "there" is at the A locations that heads may walk to."""
+class _LocationOnly(BatchLast):
+    """The memory as ``[N, M, B]``. "There" means: at the A locations in reach of a head."""
 
     def lay_out(self, tensor: str) -> str:
         """The memory, ``[M, N, B]``, or the weightings, ``[R+K, N, B]``, in this layout."""
@@ -51,7 +50,7 @@ class _Walking(BatchLast):
     lay_back = lay_out
 
     def begin(self, steps: int) -> list[str]:
-        """What is computed once a chunk; returns the inputs of each step, ``[I, B]``."""
+        """The nodes that run once per chunk; returns the input of each step, ``[I, B]``."""
         words = super().begin(steps)
         graph = self.graph
         graph.part = "sizes"
@@ -76,7 +75,7 @@ class _Walking(BatchLast):
         self._read(memory_there, reading, state[READS])
 
     def _within_reach(self, weights: str) -> str:
-        """The locations to which a head may walk, ``[A]``, from w[t-1], ``[N, R+K, B]``."""
+        """The locations in reach of a head, ``[A]``, from w[t-1], ``[N, R+K, B]``."""
         graph = self.graph
         graph.part = "location"
         axes = graph.constant("axes_of_looking", [1, 2], np.int64)
@@ -84,11 +83,11 @@ class _Walking(BatchLast):
         if self._config.shifts > 1:
             looked_at = graph.node("Sum", *self.in_all_shifts(looked_at, 0))
         passed_over = graph.node("LessOrEqual", looked_at, graph.constant("negligible", NEGLIGIBLE))
-        active = graph.node("Not", passed_over)  # a sequence of NaN makes none of the others be left out
+        active = graph.node("Not", passed_over)  # NaN in one sequence leaves out no location of the others
         return graph.reshape(graph.node("NonZero", active), -1)
 
     def _shift(self, parameters: dict[str, str], weights: str, locations: str) -> str:
-        """Eq. (8) there, but for a factor that Eq. (9) takes out again; ``[A, R+K, B]``."""
+        """Eq. (8) there, up to a factor, which Eq. (9) cancels; ``[A, R+K, B]``."""
         graph, shifts = self.graph, self._config.shifts
         steps = np.arange(shifts // 2, -(shifts // 2) - 1, -1)[:, np.newaxis]
         moved = graph.node("Add", locations, graph.constant("steps", steps, np.int64))
@@ -97,7 +96,7 @@ class _Walking(BatchLast):
         return self._sum(graph.node("Mul", focus, self.shift_weighting(parameters, 1, self._config.heads)), 0)
 
     def _read(self, memory: str, weights: str, name: str) -> str:
-        """Eq. (2), ``[R, M, B]``, from what M[t] holds there."""
+        """Eq. (2), ``[R, M, B]``, from M[t] there."""
         graph = self.graph
         graph.part = "read"
         each = graph.node("Unsqueeze", weights, self._axes[2])  # [A, R, 1, B]
