@@ -1,22 +1,29 @@
 """What the tests share: models without a training, and ntm-copy as a process."""
 
+import contextlib
+import io
 import json
+import os
 import pathlib
 import shutil
 import signal
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import onnx
 import pytest
 from onnx import numpy_helper
 
+from ntm import console
 from ntm.runtime import onnx_file
 from ntm.runtime.folder import DEFAULT, find
 from ntm.runtime.metadata import FILES, STEP
+from ntm.signals import ENDING
 
 # Under nohup, or in the background, signals are ignored, and would be by the commands that the tests start. What has a
 # handler, were it one that does nothing, is not handed on.
@@ -68,6 +75,36 @@ def ntm_copy(command: list[str]) -> Callable[..., subprocess.CompletedProcess[by
             [*command, *map(str, arguments)], check=False, **defaults | options
         )
         return completed
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def in_process() -> Callable[..., "subprocess.CompletedProcess[str]"]:
+    """Run a command in this process, which has imported TensorFlow already; an import takes more than most tests.
+
+    What has to do with signals, with descriptors or with the import itself needs a process of its own.
+    """
+
+    def run(name: str, main: Callable[[], None], *arguments: object) -> "subprocess.CompletedProcess[str]":
+        out, err = io.StringIO(), io.StringIO()
+        handlers = {number: signal.getsignal(number) for number in (*ENDING, signal.SIGALRM)}
+        with (
+            mock.patch.object(sys, "argv", [name, *map(str, arguments)]),
+            mock.patch.object(sys, "unraisablehook", sys.unraisablehook),
+            mock.patch.object(console, "import_tensorflow"),
+            mock.patch.dict(os.environ),
+            warnings.catch_warnings(),
+            contextlib.redirect_stdout(out),
+            contextlib.redirect_stderr(err),
+        ):
+            try:
+                with pytest.raises(SystemExit) as end:
+                    main()
+            finally:
+                for number, handler in handlers.items():
+                    signal.signal(number, handler)
+        return subprocess.CompletedProcess(sys.argv, int(end.value.code or 0), out.getvalue(), err.getvalue())
 
     return run
 

@@ -1,0 +1,92 @@
+"""What the tests of ``ntm-train`` share: the command, options for a quick training, and a run."""
+
+import pathlib
+import subprocess
+import sys
+from collections.abc import Callable
+
+import pytest
+
+from ntm.training import command
+
+
+@pytest.fixture(scope="session")
+def ntm_train(
+    in_process: Callable[..., "subprocess.CompletedProcess[str]"],
+) -> Callable[..., "subprocess.CompletedProcess[str]"]:
+    """Run ``ntm-train`` with these arguments in this process."""
+
+    def run_command(*arguments: object) -> "subprocess.CompletedProcess[str]":
+        return in_process("ntm-train", command.main, *arguments)
+
+    return run_command
+
+
+@pytest.fixture(scope="session")
+def new_process() -> Callable[..., list[str]]:
+    """How ``ntm-train`` with these arguments is started as a process of its own, after a line of Python if need be."""
+
+    def arguments_of(*arguments: object, before: str = "") -> list[str]:
+        program = f"{before}\nfrom ntm.commands import train; train()"
+        return [sys.executable, "-c", program, *map(str, arguments)]
+
+    return arguments_of
+
+
+@pytest.fixture(scope="session")
+def quick() -> tuple[str, ...]:
+    """Options of a training of 60 batches that takes a second."""
+    return ("--max-batches", "60", "--size", "length=1-3", "--controller-sizes", "8", "--no-xla")
+
+
+@pytest.fixture(scope="session")
+def run(
+    new_process: Callable[..., list[str]], quick: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory
+) -> pathlib.Path:
+    """The run of a quick training, which has reached its limit."""
+    folder = tmp_path_factory.mktemp("train") / "run"
+    done = subprocess.run(new_process("--output", folder, *quick), capture_output=True, check=False, text=True)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("ntm-train: not converged after 480 sequences")
+    assert done.stderr.endswith(" s on cpu:0; --resume goes on with more --max-batches than 60\n")
+    assert done.stderr.count("\n") == 1
+    return folder
+
+
+_PARITY = """
+import dataclasses
+
+import numpy as np
+
+from ntm.tasks import Batch, Task
+
+
+@dataclasses.dataclass(frozen=True)
+class Parity(Task):
+    \"\"\"See bits, then output whether the number of ones among them is odd.\"\"\"
+
+    channels: int = 1
+
+    output_size = 1
+    training_sizes = {"length": range(1, 9)}
+
+    @property
+    def input_size(self):
+        return self.channels + 1
+
+    def batch(self, rng, batch_size, size):
+        bits = rng.integers(0, 2, (size["length"], batch_size, self.channels))
+        x = np.zeros((len(bits) + 1, batch_size, self.input_size), np.float32)
+        target, mask = np.zeros((*x.shape[:2], 1), np.float32), np.zeros(x.shape[:2], np.float32)
+        x[:-1, :, :-1], x[-1, :, -1], mask[-1] = bits, 1, 1
+        target[-1, :, 0] = bits.sum(axis=(0, 2)) % 2
+        return Batch(x, target, mask)
+"""
+
+
+@pytest.fixture
+def parity(tmp_path: pathlib.Path) -> pathlib.Path:
+    """The file of a task of the user's own, ``Parity``."""
+    file = tmp_path / "my tasks.py"
+    file.write_text(_PARITY)
+    return file
