@@ -19,7 +19,7 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from ntm import console
+from ntm import commands, console
 from ntm.runtime import onnx_file
 from ntm.runtime.folder import DEFAULT, find
 from ntm.runtime.metadata import FILES, STEP
@@ -64,10 +64,16 @@ def command(tiny_model: pathlib.Path) -> list[str]:
 
 
 @pytest.fixture
-def ntm_copy(command: list[str]) -> Callable[..., subprocess.CompletedProcess[bytes]]:
-    """Run ``ntm-copy`` with the tiny model and these arguments to its end."""
+def ntm_copy(
+    command: list[str],
+    tiny_model: pathlib.Path,
+    in_process: Callable[..., subprocess.CompletedProcess[Any]],
+) -> Callable[..., subprocess.CompletedProcess[bytes]]:
+    """Run ``ntm-copy`` with the tiny model and these arguments to its end; from file to file in this process."""
 
     def run(*arguments: str | pathlib.Path, **options: Any) -> subprocess.CompletedProcess[bytes]:
+        if not options and "-o" in arguments and not {"-", "/dev/stdout"} & set(arguments):
+            return in_process("ntm-copy", commands.copy, "--model", tiny_model, *arguments, text=False)
         defaults: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "timeout": 60}
         if "input" not in options:
             defaults["stdin"] = subprocess.DEVNULL
@@ -80,14 +86,16 @@ def ntm_copy(command: list[str]) -> Callable[..., subprocess.CompletedProcess[by
 
 
 @pytest.fixture(scope="session")
-def in_process() -> Callable[..., "subprocess.CompletedProcess[str]"]:
+def in_process() -> Callable[..., subprocess.CompletedProcess[Any]]:
     """Run a command in this process, which has imported TensorFlow already; an import takes more than most tests.
 
-    What has to do with signals, with descriptors or with the import itself needs a process of its own.
+    What has to do with signals, with descriptors or with the imports needs a process of its own.
     """
 
-    def run(name: str, main: Callable[[], None], *arguments: object) -> "subprocess.CompletedProcess[str]":
-        out, err = io.StringIO(), io.StringIO()
+    def run(
+        name: str, main: Callable[[], None], *arguments: object, text: bool = True
+    ) -> subprocess.CompletedProcess[Any]:
+        out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True) for _ in range(2))
         handlers = {number: signal.getsignal(number) for number in (*ENDING, signal.SIGALRM)}
         with (
             mock.patch.object(sys, "argv", [name, *map(str, arguments)]),
@@ -104,7 +112,10 @@ def in_process() -> Callable[..., "subprocess.CompletedProcess[str]"]:
             finally:
                 for number, handler in handlers.items():
                     signal.signal(number, handler)
-        return subprocess.CompletedProcess(sys.argv, int(end.value.code or 0), out.getvalue(), err.getvalue())
+        printed: list[Any] = [stream.buffer.getvalue() for stream in (out, err)]  # type: ignore[attr-defined]
+        if text:
+            printed = [content.decode() for content in printed]
+        return subprocess.CompletedProcess([name, *arguments], int(end.value.code or 0), *printed)
 
     return run
 

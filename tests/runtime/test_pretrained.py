@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import zlib
+from collections.abc import Callable
 
 import numpy as np
 import onnx
@@ -13,6 +14,7 @@ import pytest
 from onnx import numpy_helper
 
 import ntm
+from ntm import commands
 from ntm.runtime import folder, onnx_file
 from ntm.runtime.copy_command import BLOCK_LENGTH
 from ntm.runtime.evaluate import evaluate
@@ -61,11 +63,13 @@ def ntm_copy(*arguments: object, **options: object) -> "subprocess.CompletedProc
 
 
 @pytest.mark.parametrize("content", FILES.values(), ids=FILES.keys())
-def test_copies_bit_for_bit(content: bytes, tmp_path: pathlib.Path) -> None:
+def test_copies_bit_for_bit(
+    in_process: Callable[..., "subprocess.CompletedProcess[str]"], content: bytes, tmp_path: pathlib.Path
+) -> None:
     source, target = tmp_path / "in", tmp_path / "out"
     source.write_bytes(content)
-    done = ntm_copy(source, "-o", target)
-    assert (done.returncode, done.stderr, done.stdout) == (0, b"", b"")
+    done = in_process("ntm-copy", commands.copy, source, "-o", target)
+    assert (done.returncode, done.stderr, done.stdout) == (0, "", "")
     assert target.read_bytes() == content
 
 

@@ -24,6 +24,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 import ntm
+from ntm import commands
 from ntm.errors import FileError
 from ntm.runtime import folder, run_command
 from ntm.runtime.folder import DEFAULT
@@ -39,10 +40,12 @@ def command(tiny_model: pathlib.Path) -> list[str]:
 
 
 @pytest.fixture
-def ntm_run(command: list[str]) -> Run:
-    """Run ``ntm-run`` with the tiny model and these arguments to its end."""
+def ntm_run(command: list[str], tiny_model: pathlib.Path, in_process: Run) -> Run:
+    """Run ``ntm-run`` with the tiny model and these arguments to its end; from file to file in this process."""
 
     def run(*arguments: object, **options: Any) -> subprocess.CompletedProcess[bytes]:
+        if not options and "-" not in arguments:
+            return in_process("ntm-run", commands.run, "--model", tiny_model, *arguments, text=False)
         streams: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         if "input" not in options:
             streams["stdin"] = subprocess.DEVNULL
