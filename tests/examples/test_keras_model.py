@@ -4,6 +4,10 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
+pytestmark = pytest.mark.slow
+
 
 def test_the_example_learns_and_serves(start: Callable[..., Any]) -> None:
     with start("keras_model.py") as program:

@@ -6,12 +6,14 @@ import subprocess
 import sys
 
 import numpy as np
+import pytest
 
 from ntm.tasks import find
 
 ROOT = pathlib.Path(__file__).parents[2]
 
 
+@pytest.mark.slow
 def test_the_example_learns_its_task_and_serves_it(tmp_path: pathlib.Path) -> None:
     done = subprocess.run(
         [sys.executable, ROOT / "examples" / "own_task.py"], cwd=tmp_path, capture_output=True, text=True, check=False

@@ -25,6 +25,8 @@ from ntm.runtime.model import load
 from ntm.tasks import Copy
 from ntm.training.run import TrainedRun, load_run
 
+pytestmark = pytest.mark.slow
+
 
 def test_an_export_is_whole_and_nothing_else_is_left(exported: pathlib.Path) -> None:
     assert {path.name for path in exported.iterdir()} == {

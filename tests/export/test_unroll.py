@@ -142,12 +142,14 @@ def compare(form: Unroll, cell: NTMCell, steps: int, batch: int, locations: int,
             np.testing.assert_allclose(actual[f"next_{name}"], state[name], rtol=0, atol=5e-6, err_msg=name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("steps", [1, 2, 5])
 @pytest.mark.parametrize("name", CONFIGS)
 def test_it_is_the_step_repeated(form: Unroll, name: str, steps: int, by_content: bool) -> None:
     compare(form, network(name, by_content=by_content), steps, batch=2, locations=12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("batch", "locations"), [(1, 128), (7, 12), (2, 5), (100, 7)])
 def test_b_and_n_are_open(form: Unroll, batch: int, locations: int, by_content: bool) -> None:
     compare(form, network("R=2, K=3, S=5", by_content=by_content), 2, batch, locations)

@@ -87,6 +87,7 @@ def metadata(draw: st.DrawFn) -> Metadata:
     )
 
 
+@pytest.mark.slow
 @given(metadata())
 def test_what_is_written_is_what_is_read(data: Metadata) -> None:
     props = data.to_props()

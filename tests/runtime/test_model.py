@@ -303,6 +303,7 @@ def test_load_refuses_what_is_no_path(model: Any) -> None:
             call(model)
 
 
+@pytest.mark.slow
 def test_damaged_files_are_refused_and_sealed_ones_do_no_harm_to_our_code(tiny_model: pathlib.Path) -> None:
     """A short run of the benchmark, whose exit code says so."""
     script = ROOT / "benchmarks" / "fuzz_loader.py"

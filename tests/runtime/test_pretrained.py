@@ -62,6 +62,7 @@ def ntm_copy(*arguments: object, **options: object) -> "subprocess.CompletedProc
     return subprocess.run(command, capture_output=True, check=False, **options)  # type: ignore[call-overload,no-any-return]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("content", FILES.values(), ids=FILES.keys())
 def test_copies_bit_for_bit(
     in_process: Callable[..., "subprocess.CompletedProcess[str]"], content: bytes, tmp_path: pathlib.Path
@@ -80,6 +81,7 @@ def test_copies_standard_input_to_standard_output() -> None:
     assert done.stdout == content
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pattern", PATTERNS)
 @pytest.mark.parametrize(("length", "locations"), [(20, 22), (20, 128), (120, 128), (1000, 1024)])
 def test_remembers_sequences_longer_than_any_it_saw(length: int, locations: int, pattern: str) -> None:
@@ -156,6 +158,7 @@ def damaged(tmp_path: pathlib.Path, name: str, scale: float) -> pathlib.Path:
     return target
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", [0.0, -0.5])
 @pytest.mark.parametrize("name", ["heads/kernel", "output/kernel", "hidden_1/kernel"])
 def test_it_is_the_network_that_copies(name: str, scale: float, tmp_path: pathlib.Path) -> None:

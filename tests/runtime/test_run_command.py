@@ -509,6 +509,7 @@ def test_a_file_that_cannot_be_whole_is_not_there(ntm_run: Run, target: pathlib.
     assert not target.exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_interrupt_leaves_nothing_behind(
     command: list[str], tmp_path: pathlib.Path, target: pathlib.Path, number: signal.Signals, code: int

@@ -24,6 +24,8 @@ from ntm.tasks import BUILT_IN
 from ntm.training import command
 from ntm.training.run import add_to_history, load_run
 
+pytestmark = pytest.mark.slow
+
 _SIZES = "controller-sizes must be up to 16 numbers from 1 to 4096 with commas between"
 
 

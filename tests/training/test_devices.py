@@ -47,6 +47,7 @@ print(json.dumps(found))
 """
 
 
+@pytest.mark.slow
 def test_a_training_on_another_device_and_the_gate_on_the_cpu_in_full_float32(tmp_path: pathlib.Path) -> None:
     command = [sys.executable, "-c", f"import ntm.runtime.folder\n{_PROGRAM}", str(tmp_path / "run")]
     done = subprocess.run(command, check=False, capture_output=True, text=True)
@@ -118,6 +119,7 @@ def test_what_is_asked_of_a_machine_with_gpus(monkeypatch: pytest.MonkeyPatch) -
         pass
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("command", "arguments"), [("training", ["-o", "run", "--device", "cpu"]), ("export", ["run", "-o", "model"])]
 )

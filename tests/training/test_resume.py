@@ -15,6 +15,8 @@ import pytest
 
 from ntm.training import run
 
+pytestmark = pytest.mark.slow
+
 KILLS = 10
 # A process that has imported TensorFlow, and done nothing else with it, starts one process after another: the import
 # takes longer than all the rest. It reads run folders and what to train, and writes the number of the process and its

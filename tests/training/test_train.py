@@ -23,6 +23,8 @@ from ntm.training.run import RunConfig
 from ntm.training.train import train
 from ntm.training.trainer import Check, Step, Trainer
 
+pytestmark = pytest.mark.slow
+
 COPY = find("copy", {"bits": 2})
 OPTIONS: dict[str, Any] = {
     "sizes": {"length": (1, 2)},

@@ -443,6 +443,7 @@ def by_the_recipe() -> np.ndarray:
     return annealed_for_5_batches()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "change",
     [
@@ -692,6 +693,7 @@ def test_restarts_are_the_same_for_equal_seeds_and_others_for_other_seeds() -> N
     assert not np.allclose(restarted(seed=4), first)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("allowed", "passes", "off"),
     [
@@ -750,6 +752,7 @@ def test_a_step_tells_the_figures_of_its_batch() -> None:
     assert step.loss == pytest.approx(nats / (2 * mask.sum()), rel=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("annealing_since", [None, 1])
 def test_a_restored_trainer_goes_on_as_if_it_had_not_been_interrupted(annealing_since: int | None) -> None:
     changes: dict[str, Any] = {
