@@ -112,10 +112,10 @@ def in_process() -> Callable[..., subprocess.CompletedProcess[Any]]:
             finally:
                 for number, handler in handlers.items():
                     signal.signal(number, handler)
-        printed: list[Any] = [stream.buffer.getvalue() for stream in (out, err)]  # type: ignore[attr-defined]
+        printed: list[Any] = [stream.buffer.getvalue() for stream in (out, err)]
         if text:
             printed = [content.decode() for content in printed]
-        return subprocess.CompletedProcess([name, *arguments], int(end.value.code or 0), *printed)
+        return subprocess.CompletedProcess([name, *map(str, arguments)], int(end.value.code or 0), *printed)
 
     return run
 
