@@ -1,13 +1,67 @@
-"""What the tests of ``ntm-train`` share: the command, options for a quick training, and a run."""
+"""What the tests of training share: a tiny trainer, ``ntm-train``, options for a quick training, and a run."""
 
+import dataclasses
 import pathlib
 import subprocess
 import sys
-from collections.abc import Callable
+import types
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import pytest
 
+from ntm.models import Network, NTMConfig
+from ntm.tasks import find
 from ntm.training import command
+from ntm.training.config import LOCATION, TrainingConfig
+from ntm.training.trainer import Trainer
+
+_COPY = find("copy", {"bits": 2})
+_NETWORK = NTMConfig(
+    _COPY.input_size, _COPY.output_size, memory_locations=4, memory_vector_size=3, controller_sizes=(5,)
+)
+_CONFIG = TrainingConfig(
+    sizes={"length": (1, 2)},
+    seed=3,
+    batch_size=8,
+    max_batches=1_000,
+    learning_rate=2e-3,
+    content_learning_rate=1e-3,
+    halving_batches=0,
+    addressing=(LOCATION,),
+    gate_bias=-2.0,
+    content_penalty=0.02,
+    writing_penalty=0.1,
+    blur_penalty=0.02,
+    variant={"pattern": "sparse"},
+    variant_every=8,
+    clean_sequences=1_600,
+    restart_batches=450,
+    begun_loss=0.3,
+    unsolved_batches=1_100,
+    content_restarts=3,
+    annealing_batches=10,
+    annealing_learning_rate=1e-3,
+    turn_content_off=True,
+    xla=False,
+)
+
+
+@pytest.fixture(scope="session")
+def make_trainer() -> Callable[..., Trainer]:
+    """Make a trainer of a tiny network on copying words of 2 bits, which changes to its recipe may be given."""
+
+    def make(
+        kind: type[Trainer] = Trainer,
+        *,
+        network: Mapping[str, Any] = types.MappingProxyType({}),
+        initial: Network | None = None,
+        **changes: Any,
+    ) -> Trainer:
+        of = dataclasses.replace(_NETWORK, **network)
+        return kind(of, dataclasses.replace(_CONFIG, **changes), _COPY, initial)
+
+    return make
 
 
 @pytest.fixture(scope="session")
