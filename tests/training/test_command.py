@@ -8,25 +8,19 @@ import os
 import pathlib
 import pty
 import re
-import shlex
-import shutil
-import signal
 import struct
 import subprocess
 import termios
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
-from ntm.errors import FileError
 from ntm.tasks import BUILT_IN
 from ntm.training import command
-from ntm.training.run import add_to_history, load_run
+from ntm.training.run import load_run
 
 pytestmark = pytest.mark.slow
-
-_SIZES = "controller-sizes must be up to 16 numbers from 1 to 4096 with commas between"
 
 
 Train = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -202,149 +196,6 @@ def test_the_options_of_a_resumed_run_may_be_repeated(ntm_train: Train, run: pat
     assert (done.returncode, done.stdout, done.stderr) == (1, "", "")
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (
-            ("--size", "length=1-4"),
-            "--resume keeps the options of {run}: sizes is {{'length': (1, 3)}}, not {{'length': (1, 4)}}",
-        ),
-        (
-            ("--option", "bits=4"),
-            'cannot resume {run}: it was trained on copy with bits=8, pattern="random", '
-            'not with bits=4, pattern="random"',
-        ),
-    ],
-)
-def test_a_contradiction_to_a_resumed_run_is_one_line(
-    ntm_train: Train, arguments: tuple[str, ...], message: str, run: pathlib.Path
-) -> None:
-    before = {path.name: path.read_bytes() for path in run.iterdir()}
-    done = ntm_train("--output", run, "--resume", *arguments)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == f"ntm-train: error: {message.format(run=run)}\n"
-    assert {path.name: path.read_bytes() for path in run.iterdir()} == before
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (("--shifts", "4"), "shifts must be odd, not 4"),
-        (("--learning-rate", "0"), "learning_rate must be above 0 and at most 1, not 0.0"),
-        (("--addressing", "content,both"), "addressing must be of location and content, not content, both"),
-        *(
-            (("--controller-sizes", sizes), f"{_SIZES}, not {sizes}")
-            for sizes in ("a,b", "8,", "0", "4097", "999999999999", ",".join("1" * 17))
-        ),
-        (("--resume",), "{folder} is not a run of ntm-train: it has no config.json"),
-        (("--resume", "-f"), "give either --resume or --force: one goes on with a run, the other replaces it"),
-        (("--size", "length=1-60000"), "out of memory"),
-        (("--size", "length=999999999"), "out of memory"),
-        (("--task", "cpoy"), f"there is no task 'cpoy': give one of {', '.join(BUILT_IN)}, or FILE.py:CLASS"),
-        (("--task", "nowhere.py:Parity"), "there is no file nowhere.py"),
-        (("--option", "colour=red"), "the task copy has no option 'colour'; its options: bits, pattern"),
-        (("--option", "bits=many"), "the task copy: bits must be a whole number, not 'many'"),
-        (("--option", "bits"), "an option of a task is NAME=VALUE, not 'bits'"),
-        (("--task", "repeat-copy", "--option", "bits=0"), "the task repeat-copy: bits must be at least 1, not 0"),
-        (("--size", "items=2-3"), "the task copy has no size items; its sizes: length"),
-        (("--size", "20"), "a size is NAME=LEAST-MOST, not '20'"),
-        (
-            ("--size", "length=0-3"),
-            "the task copy, batch of length=0: mask is 0 at every step of a sequence, so that no output counts",
-        ),
-    ],
-    ids=lambda value: " ".join(value)[:40] if isinstance(value, tuple) else "",
-)
-def test_a_bad_option_is_one_line(
-    ntm_train: Train, arguments: tuple[str, ...], message: str, tmp_path: pathlib.Path
-) -> None:
-    folder = tmp_path / "run"
-    done = ntm_train("--output", folder, *arguments)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == f"ntm-train: error: {message.format(folder=folder)}\n"
-    assert not folder.exists()
-
-
-def test_without_a_run_folder_there_is_no_training(ntm_train: Train, quick: tuple[str, ...]) -> None:
-    done = ntm_train(*quick)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "ntm-train: error: give the run folder to make: --output RUN\n"
-
-
-def test_a_run_is_not_overwritten(ntm_train: Train, quick: tuple[str, ...], run: pathlib.Path) -> None:
-    before = (run / "checkpoint.npz").read_bytes()
-    done = ntm_train("--output", run, *quick)
-    assert done.returncode == 2
-    assert done.stderr == f"ntm-train: error: {run} exists; --force replaces it, --resume goes on with it\n"
-    assert (run / "checkpoint.npz").read_bytes() == before
-
-
-def test_a_folder_of_something_else_is_not_touched(
-    ntm_train: Train, quick: tuple[str, ...], tmp_path: pathlib.Path
-) -> None:
-    (tmp_path / "thesis.txt").write_text("mine")
-    done = ntm_train("--output", tmp_path, "--force", *quick)
-    assert (done.returncode, done.stderr) == (2, f"ntm-train: error: {tmp_path} exists and is not a run\n")
-    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        "annealing-batches",
-        "batch-size",
-        "max-batches",
-        "memory-locations",
-        "memory-vector-size",
-        "read-heads",
-        "seed",
-        "shifts",
-        "write-heads",
-    ],
-)
-def test_a_huge_number_is_refused(ntm_train: Train, name: str, tmp_path: pathlib.Path) -> None:
-    done = ntm_train("--output", tmp_path / "run", f"--{name}", "99999999999999999999")
-    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-    assert done.stderr.lower().startswith(f"ntm-train: error: invalid value for '--{name}'")
-    assert not (tmp_path / "run").exists()
-
-
-def test_a_run_is_replaced_only_when_the_next_has_begun(
-    ntm_train: Train, quick: tuple[str, ...], run: pathlib.Path, tmp_path: pathlib.Path
-) -> None:
-    folder = shutil.copytree(run, tmp_path / "run")
-    (folder / "notes.txt").write_text("mine")
-    before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    assert ntm_train("--output", folder, "-f", "--size", "length=1-60000").stderr == "ntm-train: error: out of memory\n"
-    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
-    assert ntm_train("--output", folder, "-f", *quick, "--max-batches", 1, "--keep-content").returncode == 1
-    assert json.loads((folder / "config.json").read_text())["training"]["turn_content_off"] is False
-    assert load_run(folder).summary["batches"] == len((folder / "history.jsonl").read_text().splitlines()) == 1
-    assert (folder / "notes.txt").read_text() == "mine"
-
-
-def test_a_folder_that_cannot_be_made(ntm_train: Train, tmp_path: pathlib.Path) -> None:
-    (tmp_path / "file").touch()
-    done = ntm_train("--output", tmp_path / "file" / "run")
-    assert done.returncode == 2
-    assert done.stderr == f"ntm-train: error: cannot make {tmp_path}/file/run: not a directory\n"
-
-
-def test_a_full_disk_names_the_file_and_leaves_nothing_new(
-    new_process: Start, quick: tuple[str, ...], tmp_path: pathlib.Path
-) -> None:
-    before = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))"
-    arguments = new_process("--output", tmp_path / "new", *quick, before=before)
-    done = subprocess.run(arguments, capture_output=True, check=False, text=True, timeout=60)
-    assert done.returncode == 2
-    assert done.stderr == f"ntm-train: error: cannot write {tmp_path}/new/checkpoint.npz: file too large\n"
-    assert not (tmp_path / "new").exists()
-
-    (tmp_path / "history.jsonl").symlink_to("/dev/full")
-    with pytest.raises(FileError, match=f"^cannot write {tmp_path}/history.jsonl: no space left on device$"):
-        add_to_history(tmp_path, {"batches": 25})
-
-
 def test_it_compiles_without_a_cache(new_process: Start, quick: tuple[str, ...], tmp_path: pathlib.Path) -> None:
     (tmp_path / "file").touch()
     arguments = new_process("--output", tmp_path / "run", *quick, "--xla", "--max-batches", "1")
@@ -370,95 +221,6 @@ def test_progress_fits_80_columns(new_process: Start, quick: tuple[str, ...], tm
         os.close(terminal)
     assert re.search(rb"^batch [\d,]+, loss \S+, \S+ wrong bits, \S+ sequences/s *\d:\d\d:\d\d", found[0])
     assert b"%" not in shown
-
-
-@pytest.fixture
-def endless(new_process: Start, quick: tuple[str, ...], tmp_path: pathlib.Path) -> Iterator["subprocess.Popen[str]"]:
-    """A training in the folder ``run`` that has reported something, and goes on until it is stopped."""
-    program = new_process("--output", tmp_path / "run", *quick, "--max-batches", 1_000_000)
-    with subprocess.Popen(program, stderr=subprocess.PIPE, text=True) as process:
-        deadline = time.monotonic() + 120
-        while not (tmp_path / "run" / "history.jsonl").exists() and time.monotonic() < deadline:
-            time.sleep(0.05)
-        yield process
-        process.kill()
-
-
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_a_killed_training_leaves_a_checkpoint_that_loads(
-    ntm_train: Train, endless: "subprocess.Popen[str]", number: signal.Signals, tmp_path: pathlib.Path
-) -> None:
-    folder = tmp_path / "run"
-    time.sleep(0.2)
-    endless.send_signal(number)
-    _, errors = endless.communicate(timeout=60)
-    assert endless.returncode == (-number if number == signal.SIGKILL else 128 + number)
-    batches = load_run(folder).summary["batches"]
-    told = f"ntm-train: interrupted; to go on: ntm-train --output {folder} --resume\n"
-    assert errors == ("" if number == signal.SIGKILL else told)
-    reported = [json.loads(line)["batches"] for line in (folder / "history.jsonl").read_text().splitlines()]
-    if number == signal.SIGKILL:
-        assert batches > 0
-    else:  # nothing is lost
-        assert reported[-1] <= batches < reported[-1] + 25
-    assert ntm_train("--output", folder, "--resume", "--max-batches", batches + 30).returncode == 1
-    resumed = [json.loads(line)["batches"] for line in (folder / "history.jsonl").read_text().splitlines()]
-    assert resumed == [*range(25, batches + 30, 25), batches + 30]
-
-
-# The third batch of a training sends an interrupt, and then may sleep.
-_INTERRUPT = """
-import os, signal, time
-from ntm.training.data import Data
-def training(self, number, lesson, training=Data.training):
-    if number == 2:
-        os.kill(os.getpid(), signal.SIGINT)
-        time.sleep(pause)
-    return training(self, number, lesson)
-Data.training, pause = training, 0
-"""
-_SLEEP = "pause = 30"
-
-
-@pytest.mark.parametrize("quiet", [False, True])
-def test_the_command_that_an_interrupted_training_tells_goes_on_with_it(  # noqa: PLR0917
-    ntm_train: Train,
-    new_process: Start,
-    quick: tuple[str, ...],
-    parity: pathlib.Path,
-    quiet: bool,
-    tmp_path: pathlib.Path,
-) -> None:
-    folder = tmp_path / "my run"
-    options = ("--task", f"{parity}:Parity", *quick, *(["--quiet"] if quiet else []))
-    arguments = new_process("--output", folder, *options, before=_INTERRUPT)
-    done = subprocess.run(arguments, capture_output=True, check=False, text=True, timeout=60)
-    assert (done.returncode, done.stdout) == (130, "")
-    if quiet:
-        assert done.stderr == ""
-        return
-    told, _, command_line = done.stderr.rstrip("\n").partition("; to go on: ")
-    assert told == "ntm-train: interrupted"
-    name, *words = shlex.split(command_line)
-    assert (name, words) == ("ntm-train", ["--output", str(folder), "--task", f"{parity}:Parity", "--resume"])
-    done = ntm_train(*words)
-    assert (done.returncode, done.stdout) == (1, "")
-    assert load_run(folder).summary["batches"] == 60
-
-
-def test_an_interrupt_that_a_training_is_slow_to_heed_tells_how_to_go_on(
-    ntm_train: Train, new_process: Start, quick: tuple[str, ...], tmp_path: pathlib.Path
-) -> None:
-    """After a second it is interrupted wherever it is, here in the next batch."""
-    folder = tmp_path / "run"
-    for options in ((), ("--force",)):
-        arguments = new_process("--output", folder, *quick, *options, before=_INTERRUPT + _SLEEP)
-        done = subprocess.run(arguments, capture_output=True, check=False, text=True, timeout=60)
-        assert (done.returncode, done.stdout) == (130, "")
-        # Of a run that was to be replaced nobody can tell whether it has been.
-        told = "" if options else f"ntm-train: interrupted; to go on: ntm-train --output {folder} --resume\n"
-        assert done.stderr == told
-    assert ntm_train("--output", folder, "--resume").returncode == 1
 
 
 def test_without_a_terminal_there_is_a_line_now_and_then(
@@ -488,44 +250,6 @@ def test_a_long_training_without_a_terminal_tells_of_its_progress(
     else:
         assert json.loads(done.stdout)["batches"] == 60
         assert re.match(r"ntm-train: batch 50, loss \S+, \S+ wrong bits, \d+ sequences/s\n", done.stderr)
-
-
-def test_a_run_has_one_writer_at_a_time(
-    ntm_train: Train, endless: "subprocess.Popen[str]", quick: tuple[str, ...], tmp_path: pathlib.Path
-) -> None:
-    folder = tmp_path / "run"
-    config = (folder / "config.json").read_bytes()
-    for options in (("--resume",), ("--resume", "--max-batches", "70"), ("--force", *quick, "--seed", "1")):
-        done = ntm_train("--output", folder, *options)
-        assert (done.returncode, done.stdout) == (2, "")
-        assert done.stderr == f"ntm-train: error: {folder} is being trained by another process\n"
-    assert endless.poll() is None
-    endless.kill()
-    endless.communicate()
-    assert (folder / "config.json").read_bytes() == config
-    batches = load_run(folder).summary["batches"]
-    assert ntm_train("--output", folder, "--resume", "--max-batches", batches + 30).returncode == 1
-    reported = [json.loads(line)["batches"] for line in (folder / "history.jsonl").read_text().splitlines()]
-    assert reported == [*range(25, batches + 30, 25), batches + 30]
-    assert sorted(path.name for path in folder.iterdir()) == ["checkpoint.npz", "config.json", "history.jsonl"]
-
-
-def test_an_interrupt_before_the_first_batch_leaves_nothing(
-    new_process: Start, quick: tuple[str, ...], tmp_path: pathlib.Path
-) -> None:
-    before = """
-import os, signal
-from ntm.training.trainer import Trainer
-def train(self):
-    os.kill(os.getpid(), signal.SIGTERM)
-    signal.pause()  # as long as a signal waits
-Trainer.train = train
-"""
-    arguments = new_process("--output", tmp_path / "run", *quick, before=before)
-    done = subprocess.run(arguments, capture_output=True, check=False, timeout=60)
-    assert (done.returncode, done.stdout) == (143, b"")
-    assert b"Traceback" not in done.stderr
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_options_come_from_a_file_and_the_command_line_wins(ntm_train: Train, tmp_path: pathlib.Path) -> None:
@@ -561,35 +285,3 @@ def test_options_come_from_a_file_and_the_command_line_wins(ntm_train: Train, tm
         repeated = load_run(again).config
         seeded = dataclasses.replace(config.training, seed=1)
         assert repeated == dataclasses.replace(config, training=seeded)
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        ("controler = 'lstm'", "there is no option controler"),
-        ("config = 'x.toml'", "there is no option config"),
-        ("seed = ", "Invalid value"),
-        ("seed.a = 1", "seed must be one value, not a table"),
-        ("seed = 1979-05-27", "seed must hold numbers, texts and truth values"),
-        ("seed = 'many'", "invalid value for '--seed'"),
-        ("batch-size = 0", "invalid value for '--batch-size'"),
-    ],
-)
-def test_a_file_of_options_that_cannot_be_used_is_one_line(
-    ntm_train: Train, content: str, message: str, tmp_path: pathlib.Path
-) -> None:
-    file = tmp_path / "options.toml"
-    file.write_text(content, encoding="utf-8")
-    done = ntm_train("--config", file, "--output", tmp_path / "run")
-    assert (done.returncode, done.stdout) == (2, "")
-    assert message in done.stderr
-    assert done.stderr.count("\n") == 1
-    assert not (tmp_path / "run").exists()
-
-
-def test_a_missing_file_of_options_is_one_line(ntm_train: Train, tmp_path: pathlib.Path) -> None:
-    for name, reason in (("a.toml", "no such file or directory"), ("run", "is not a run of ntm-train")):
-        done = ntm_train("--config", tmp_path / name, "--output", tmp_path / "run")
-        assert done.returncode == 2
-        assert reason in done.stderr
-        assert done.stderr.count("\n") == 1
