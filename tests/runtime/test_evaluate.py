@@ -241,9 +241,6 @@ def test_words_of_any_width(tiny_model_of_16_bits: pathlib.Path) -> None:
     assert not score.wrong_bits.any()
 
 
-# The task
-
-
 # What it refuses
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+import shutil
 import subprocess
 import sys
 import types
@@ -14,6 +15,7 @@ from ntm.models import Network, NTMConfig
 from ntm.tasks import find
 from ntm.training import command
 from ntm.training.config import LOCATION, TrainingConfig
+from ntm.training.train import train
 from ntm.training.trainer import Trainer
 
 _COPY = find("copy", {"bits": 2})
@@ -144,3 +146,37 @@ def parity(tmp_path: pathlib.Path) -> pathlib.Path:
     file = tmp_path / "my tasks.py"
     file.write_text(_PARITY)
     return file
+
+
+@pytest.fixture(scope="session")
+def tiny() -> dict[str, Any]:
+    """Options of a training of three batches on copying words of 2 bits."""
+    return {
+        "sizes": {"length": (1, 2)},
+        "memory_vector_size": 3,
+        "controller_sizes": (5,),
+        "seed": 3,
+        "batch_size": 8,
+        "max_batches": 3,
+        "addressing": (LOCATION,),
+        "learning_rate": 2e-3,
+        "halving_batches": 0,
+        "clean_sequences": 1_600,
+        "unsolved_batches": 1_100,
+        "annealing_learning_rate": 1e-3,
+        "xla": False,
+    }
+
+
+@pytest.fixture(scope="session")
+def of_three_batches(tiny: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """The run of such a training, which no test may change."""
+    folder = tmp_path_factory.mktemp("train") / "run"
+    train(_COPY, folder, **tiny)
+    return folder
+
+
+@pytest.fixture
+def finished(of_three_batches: pathlib.Path, tmp_path: pathlib.Path) -> pathlib.Path:
+    """The same run, to do with as a test likes."""
+    return shutil.copytree(of_three_batches, tmp_path / "run")
