@@ -250,18 +250,26 @@ def test_an_interrupt_ends_training_after_the_batch_and_nothing_is_lost(
         np.testing.assert_array_equal(ours, theirs)
 
 
+@pytest.fixture(scope="module")
+def of_twelve_batches(tiny: dict[str, Any]) -> list[dict[str, Any]]:
+    """What a training tells that is not interrupted."""
+    lines: list[dict[str, Any]] = []
+    train(COPY, report=lines.append, **tiny | {"max_batches": 12, "report_batches": 5})
+    return lines
+
+
 @pytest.mark.parametrize("batches", [1, 3, 5, 7])
 def test_a_line_that_spans_an_interrupt_tells_of_all_its_batches(
-    tiny: dict[str, Any], batches: int, tmp_path: pathlib.Path
+    tiny: dict[str, Any], of_twelve_batches: list[dict[str, Any]], batches: int, tmp_path: pathlib.Path
 ) -> None:
-    options = tiny | {"max_batches": 12, "report_batches": 5}
-    lines: list[dict[str, Any]] = []
-    train(COPY, report=lines.append, **options)
     asked = iter([*[False] * batches, True])
+    options = tiny | {"max_batches": 12, "report_batches": 5}
     train(COPY, tmp_path, interrupted=lambda: next(asked), **options)
     train(None, tmp_path, resume=True)
     history = (tmp_path / "history.jsonl").read_text(encoding="utf-8").splitlines()
-    assert [json.loads(line) | {"seconds": 0} for line in history] == [line | {"seconds": 0} for line in lines]
+    assert [json.loads(line) | {"seconds": 0} for line in history] == [
+        line | {"seconds": 0} for line in of_twelve_batches
+    ]
 
 
 def test_an_interrupt_before_the_first_batch_leaves_no_folder(tiny: dict[str, Any], tmp_path: pathlib.Path) -> None:
