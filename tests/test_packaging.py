@@ -116,6 +116,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     return wheel
 
 
+@pytest.mark.slow
 def test_the_wheel_installs_one_top_level_package(wheel: pathlib.Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     tops = {name.partition("/")[0] for name in names if ".dist-info/" not in name}

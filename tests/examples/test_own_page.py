@@ -12,7 +12,7 @@ PAGE = pathlib.Path(__file__).parents[2] / "examples" / "javascript" / "page.htm
 WORDS = "10110010 00000001 11111111"
 FILES = ("ort.wasm.bundle.min.mjs", "ort-wasm-simd-threaded.wasm")
 
-pytestmark = pytest.mark.xdist_group("browser")
+pytestmark = pytest.mark.slow
 
 
 def test_it_copies_its_words(tmp_path: pathlib.Path) -> None:

@@ -34,6 +34,8 @@ from ntm.tasks import Copy, Task, find
 from ntm.tasks.task import describe
 from ntm.training.run import TrainedRun
 
+pytestmark = pytest.mark.slow
+
 
 def constant_of(model: onnx.ModelProto, name: str) -> onnx.TensorProto:
     (constant,) = (constant for constant in model.graph.initializer if constant.name == name)

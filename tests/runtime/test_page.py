@@ -16,7 +16,7 @@ from ntm.runtime.folder import bundled
 from ntm.tasks import Copy, Task
 from ntm.tasks.catalogue import BUILT_IN
 
-pytestmark = pytest.mark.xdist_group("browser")
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
