@@ -23,6 +23,8 @@ from ntm.runtime import onnx_file
 from ntm.tasks import Copy
 from ntm.training.run import TrainedRun, load_run
 
+pytestmark = pytest.mark.slow
+
 FORMATS = ("onnx", "savedmodel", "tflite")
 NAMES = ("x", "memory", "weights", "reads"), ("y", "next_memory", "next_weights", "next_reads", "adds")
 SIZES = Sizes(2, 24)

@@ -20,6 +20,8 @@ from ntm.runtime.metadata import Metadata
 from ntm.tasks import Copy
 from ntm.training.run import TrainedRun, load_run
 
+pytestmark = pytest.mark.slow
+
 Tensors = Mapping[str, np.ndarray]
 
 

@@ -176,6 +176,7 @@ def test_b_and_n_may_be_fixed(form: Unroll, name: str, by_content: bool) -> None
         np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-6, err_msg=output)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["one layer", "S=5"])
 def test_the_fewest_locations_to_shift_over_suffice(form: Unroll, name: str, by_content: bool) -> None:
     cell = network(name, by_content=by_content)
@@ -186,6 +187,7 @@ def test_heads_may_go_to_extremes(form: Unroll, by_content: bool) -> None:
     compare(form, network("one layer", scale=2.0, by_content=by_content), 1, batch=4, locations=9, chunks=30)
 
 
+@pytest.mark.slow
 def test_weights_of_zero_stay_zero_and_make_no_nan(form: Unroll, by_content: bool) -> None:
     """The heads begin at one location, and shift forward."""
     cell = shifting(CONFIGS["one layer"], by_content=by_content)

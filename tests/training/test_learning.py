@@ -15,6 +15,8 @@ from ntm.training.config import CONTENT, LOCATION, Lesson
 from ntm.training.data import Data
 from ntm.training.trainer import Check, Trainer
 
+pytestmark = pytest.mark.slow
+
 
 def flat(trainer: Trainer) -> np.ndarray:
     """The averaged network's variables."""
@@ -38,7 +40,6 @@ def by_the_recipe(annealed_for_5_batches: Callable[..., np.ndarray]) -> np.ndarr
     return annealed_for_5_batches()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "change",
     [
@@ -116,7 +117,6 @@ def test_restarts_are_the_same_for_equal_seeds_and_others_for_other_seeds(make_t
     assert not np.allclose(restarted(seed=4), first)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("allowed", "passes", "off"),
     [
@@ -179,7 +179,6 @@ def test_a_step_tells_the_figures_of_its_batch(make_trainer: Callable[..., Train
     assert step.loss == pytest.approx(nats / (2 * mask.sum()), rel=1e-5)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("annealing_since", [None, 1])
 def test_a_restored_trainer_goes_on_as_if_it_had_not_been_interrupted(
     make_trainer: Callable[..., Trainer], annealing_since: int | None
