@@ -120,19 +120,14 @@ class Runs:
         self.sequences: int = arguments.sequences
         self._folder: pathlib.Path = arguments.runs
         self._seeds: range = arguments.seeds
+        self._train: bool = not arguments.there
         self._temporary = temporary
         self._options = ["--max-batches", str(arguments.max_batches)] if arguments.max_batches else []
         self._exported: dict[pathlib.Path, ntm.Model | None] = {}
 
-    @property
-    def seeds_drawn(self) -> str:
-        """Of how many seeds the lines are."""
-        count = len(self._seeds)
-        return f"{count} seeds thin, and their median" if count > 1 else "1 seed"
-
     def curves(self, task: str, network: str) -> Curves:
         """Of each seed thousands of sequences, and bits per sequence."""
-        return [_curve(self._run(task, network, seed)) for seed in self._seeds]
+        return [_curve(self._run(task, network, seed)) for seed in self._seeds_of(task, network)]
 
     def models(self, task: str, network: str) -> list[ntm.Model]:
         """The networks that were exported, of all seeds.
@@ -140,7 +135,7 @@ class Runs:
         Raises:
             SystemExit: there is none.
         """
-        found = [self._model(task, network, seed) for seed in self._seeds]
+        found = [self._model(task, network, seed) for seed in self._seeds_of(task, network)]
         return _some([model for model in found if model], task, network)
 
     def model(self, task: str, network: str) -> ntm.Model:
@@ -149,11 +144,18 @@ class Runs:
         Raises:
             SystemExit: there is none.
         """
-        found = (self._model(task, network, seed) for seed in self._seeds)
+        found = (self._model(task, network, seed) for seed in self._seeds_of(task, network))
         return _some([model for model in [next(filter(None, found), None)] if model], task, network)[0]
 
+    def _seeds_of(self, task: str, network: str) -> list[int]:
+        """The seeds; where nothing is trained, those of which there is a run."""
+        return [seed for seed in self._seeds if self._train or self._path(task, network, seed).exists()]
+
+    def _path(self, task: str, network: str, seed: int) -> pathlib.Path:
+        return self._folder / task / network / f"seed-{seed}"
+
     def _run(self, task: str, network: str, seed: int) -> pathlib.Path:
-        run = self._folder / task / network / f"seed-{seed}"
+        run = self._path(task, network, seed)
         train(run, seed, ["--task", task, *(NETWORKS | MEMORIES)[network].options, *self._options])
         return run
 
@@ -188,6 +190,11 @@ def main() -> None:
     parser.add_argument(
         "--sequences", type=int, default=200, help="of each size in figures 11 and 18 (default: %(default)s)"
     )
+    parser.add_argument(
+        "--there",
+        action="store_true",
+        help="train nothing: take the runs that are there, and leave out other networks",
+    )
     parser.add_argument("--max-batches", type=int, help=argparse.SUPPRESS)  # to try the figures out
     arguments = parser.parse_args()
     arguments.output.mkdir(parents=True, exist_ok=True)
@@ -205,11 +212,15 @@ def main() -> None:
 def _draw_learning(learning: Learning, runs: Runs) -> Figure:
     """The three networks; on the left with the paper's axes, on the right until half of the NTMs were trained."""
     figure = Figure(figsize=(11, 5), layout="constrained")
-    figure.suptitle(f"{learning.title}: {runs.seeds_drawn}")
     optimal = _optimal_cost(learning.task)
-    curves = {network: runs.curves(learning.task, network) for network in NETWORKS}
+    found = {network: runs.curves(learning.task, network) for network in NETWORKS}
+    curves = {network: seeds for network, seeds in found.items() if seeds}
+    if not curves:
+        raise SystemExit(f"{learning.task}: there is no run")
+    figure.suptitle(f"{learning.title}: {_seeds_drawn(curves)}")
     ends = _ends(learning, curves, runs)
-    trained = max(np.median([x[-1] for x, _ in curves[network]]) for network in (FEEDFORWARD, LSTM_CONTROLLER))
+    ntms = [network for network in curves if network != LSTM] or [LSTM]
+    trained = max(np.median([x[-1] for x, _ in curves[network]]) for network in ntms)
     highest = max(*(y.max() for seeds in curves.values() for _, y in seeds), *(cost for _, cost in ends.values()))
     lowest = optimal - learning.bits / 10 if optimal else 0.0
     as_in_paper, beginning = panels = figure.subplots(1, 2)
@@ -230,6 +241,17 @@ def _draw_learning(learning: Learning, runs: Runs) -> Figure:
         others.append(Line2D([], [], color=BLACK, linestyle="--", label="optimal estimator"))
     _add_legend(figure, _PAPER_ABOVE_OPTIMAL if optimal else _PAPER, others)
     return figure
+
+
+def _seeds_drawn(curves: Mapping[str, Curves]) -> str:
+    """Of how many seeds the lines are."""
+    counts = {network: len(seeds) for network, seeds in curves.items()}
+    if set(counts.values()) == {1}:
+        return "1 seed"
+    if len(set(counts.values())) == 1:
+        return f"{next(iter(counts.values()))} seeds thin, and their median"
+    each = ", ".join(f"{NETWORKS[network].title} {count}" for network, count in counts.items())
+    return f"seeds thin, and their median\n({each})"
 
 
 def _ends(learning: Learning, curves: Mapping[str, Curves], runs: Runs) -> dict[str, tuple[float, float]]:
@@ -318,17 +340,18 @@ def _draw_recall_by_items(runs: Runs) -> Figure:
     figure = Figure(figsize=(9, 5.5), layout="constrained")
     axes = figure.subplots()
     items = np.array(_RECALL_ITEMS)
+    curves: dict[str, list[tuple[Floats, Floats]]] = {}
     for network, (_, _, colour, _) in NETWORKS.items():
-        curves = []
+        curves[network] = []
         for model in runs.models("associative-recall", network):
             scores = ntm.evaluate(model, sizes=[{"items": count} for count in items.tolist()], sequences=runs.sequences)
-            curves.append((items, np.array([score.cost.mean() for score in scores])))
-        _draw_seeds(axes, curves, colour)
+            curves[network].append((items, np.array([score.cost.mean() for score in scores])))
+        _draw_seeds(axes, curves[network], colour)
     _draw_paper(axes, _PAPER_RECALL)
     _label(axes, "items per sequence", "cost per sequence (bits)")
     axes.set_ylim(bottom=0)
     axes.set_xticks(items[::2])
-    axes.set_title(f"Associative recall by the number of items, as in Figure 11: {runs.seeds_drawn}")
+    axes.set_title(f"Associative recall by the number of items, as in Figure 11: {_seeds_drawn(curves)}")
     _add_legend(figure, _PAPER)
     return figure
 

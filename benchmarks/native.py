@@ -56,7 +56,7 @@ _WRAPPED = [f"-Wl,--wrap={name}" for name in ("malloc", "calloc", "realloc")]
 def main() -> int:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=5, help="default: %(default)s")
+    parser.add_argument("--rounds", type=int, default=60, help="default: %(default)s")
     parser.add_argument("--cpu", help="as in ntm-export; by default every processor of the architecture")
     arguments = parser.parse_args()
     console.import_tensorflow()

@@ -1,6 +1,6 @@
 """A Neural Turing Machine in Keras: trained by ``model.fit``, saved, loaded, exported and served.
 
-The task: copy 1 to 5 words of 4 bits. Run it: ``python examples/keras_model.py``. It needs ``pip install '.[export]'``.
+The task: copy 1 to 3 words of 4 bits. Run it: ``python examples/keras_model.py``. It needs ``pip install '.[export]'``.
 """
 
 import os
@@ -17,11 +17,11 @@ import ntm
 import ntm.keras
 from ntm.tasks import Copy, Task
 
-LENGTH = 5  # the most words of a sequence
+LENGTH = 3  # the most words of a sequence
 STEPS = 2 * LENGTH + 1
 LOCATIONS = 16  # N; the network sees no other in training, so it is served with this one
 LEARNED = 0.004  # the loss of a start that gets stuck stays far above
-EPOCHS, SEQUENCES, BATCH = 6, 6400, 32
+EPOCHS, SEQUENCES, BATCH = 3, 6400, 32
 
 
 def sequences(task: Task, of_each_length: int, seed: int) -> tuple[Any, Any, Any]:

@@ -24,7 +24,7 @@ class MarkedNumber(Task):
     - Step L + 1: the last channel is 1, all others are 0. The output should be the marked number.
     """
 
-    bits: int = 8
+    bits: int = 4
 
     training_sizes = {"length": range(1, 11)}  # noqa: RUF012
     evaluation_sizes = ({"length": 10}, {"length": 100})

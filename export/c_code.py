@@ -257,7 +257,8 @@ class _Writer:
             self._loop(value.shape[:last], one, simd=False)
             return
         self._fill(target, lambda _: "0.0f")
-        self._loop(value.shape, lambda indices: [f"{target.at(indices)} += {value.at(indices)};"])
+        inner = max(value.shape[axis + 1 :]) > 1  # else the innermost loop adds to one element
+        self._loop(value.shape, lambda indices: [f"{target.at(indices)} += {value.at(indices)};"], simd=inner)
 
     def _product(self, node: onnx.NodeProto, attributes: dict[str, Any]) -> None:
         """MatMul, and Gemm, which adds a vector."""

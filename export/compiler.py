@@ -3,6 +3,8 @@
 import dataclasses
 import os
 import pathlib
+import platform
+import re
 import shlex
 import shutil
 import subprocess
@@ -16,6 +18,7 @@ from ntm.text import one_line
 _OPTIONS = (
     "-std=c11",
     "-O3",
+    "-g0",
     "-fPIC",
     "-fvisibility=hidden",
     "-fopenmp-simd",
@@ -24,6 +27,8 @@ _OPTIONS = (
     "-fno-trapping-math",
 )
 _SECONDS = 600
+_HERE = ("cc", "gcc", "clang")  # compilers for this system
+_NAME = r"\w[\w.+=,-]*"  # of a system or a processor
 _X86 = ("x86_64", "amd64", "i386", "i486", "i586", "i686")
 
 
@@ -35,10 +40,19 @@ class Machine:
         target: the compiler's name of the system, such as ``aarch64-linux-gnu``; None for this system.
         cpu: the compiler's name of the processor, such as ``x86-64-v3``, ``cortex-a72`` or ``native``; None for every
             processor of the architecture.
+
+    Raises:
+        ExportError: one cannot be a name.
     """
 
     target: str | None = None
     cpu: str | None = None
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            name = getattr(self, field.name)
+            if name is not None and not re.fullmatch(_NAME, name):
+                raise ExportError(f"{field.name} must be a name of the C compiler's, not {name!r}")
 
     def __str__(self) -> str:
         return f"{self.target or 'this system'}, {f'processor {self.cpu}' if self.cpu else 'any processor'}"
@@ -48,7 +62,7 @@ class Machine:
         """The options of the compiler for the processor."""
         if self.cpu is None:
             return []
-        architecture = (self.target or os.uname().machine).partition("-")[0]
+        architecture = (self.target or platform.machine()).partition("-")[0].lower()
         return [f"-march={self.cpu}" if architecture in _X86 else f"-mcpu={self.cpu}"]
 
 
@@ -56,7 +70,7 @@ ANY = Machine()  # every processor of this system
 
 
 def build(source: pathlib.Path, shared: pathlib.Path, static: pathlib.Path | None, machine: Machine) -> None:
-    """Compile a source, and make libraries of it.
+    """Compile a source, and make libraries of it, by the compiler that CC names or that of the machine.
 
     Args:
         source: the file; the files that it includes are in the same folder.
@@ -67,34 +81,56 @@ def build(source: pathlib.Path, shared: pathlib.Path, static: pathlib.Path | Non
     Raises:
         ExportError: there is no compiler, or it fails.
     """
-    compiler = _compiler(machine)
+    compiled = _compiled(_named() or _of(machine), source, shared, machine)
+    if static is not None:
+        _call([*_archiver(machine), "rcs", static.name, compiled.name], source.parent)
+    compiled.unlink()
+
+
+def build_here(source: pathlib.Path, shared: pathlib.Path) -> None:
+    """Make a shared library for this system, whatever system CC compiles for.
+
+    Raises:
+        ExportError: there is no compiler, or it fails.
+    """
+    compiler = [name for name in _HERE if shutil.which(name)][:1] or _named() or _of(ANY)
+    _compiled(compiler, source, shared, ANY).unlink()
+
+
+def _compiled(compiler: list[str], source: pathlib.Path, shared: pathlib.Path, machine: Machine) -> pathlib.Path:
+    """Make a shared library; the object file that it is of."""
     folder, compiled = source.parent, source.with_suffix(".o")
     # Relative names keep the paths of this machine out of the code.
     _call([*compiler, *_OPTIONS, *machine.options, "-c", source.name, "-o", compiled.name], folder)
     _call([*compiler, "-shared", "-o", shared.name, compiled.name, "-lm"], folder)
-    if static is not None:
-        _call([*_archiver(machine), "rcs", static.name, compiled.name], folder)
-    compiled.unlink()
+    return compiled
 
 
-def _compiler(machine: Machine) -> list[str]:
-    """The command that compiles.
+def _named() -> list[str]:
+    """The command that the environment variable CC names, if it names one.
+
+    Raises:
+        ExportError: it is not there.
+    """
+    named = shlex.split(os.environ.get("CC", ""))
+    if named and shutil.which(named[0]) is None:
+        raise ExportError(f"the environment variable CC names a C compiler that is not there: {named[0]}")
+    return named
+
+
+def _of(machine: Machine) -> list[str]:
+    """The command that compiles for a machine.
 
     Raises:
         ExportError: there is none.
     """
-    named = shlex.split(os.environ.get("CC", ""))
-    if named:
-        if shutil.which(named[0]) is None:
-            raise ExportError(f"the environment variable CC names a C compiler that is not there: {named[0]}")
-        return named
     if machine.target is None:
-        found = next((name for name in ("cc", "gcc", "clang") if shutil.which(name)), None)
-        if found is None:
+        found = [name for name in _HERE if shutil.which(name)][:1]
+        if not found:
             raise ExportError(
                 "the format native needs a C compiler: install gcc or clang, or name one in the environment variable CC"
             )
-        return [found]
+        return found
     of_target = f"{machine.target}-gcc"
     if shutil.which(of_target):
         return [of_target]

@@ -13,15 +13,16 @@ import sys
 import tempfile
 
 from ntm.errors import ExportError
-from ntm.export import compiler, native_source, onnx_format, parity
+from ntm.export import compiler, known_answer, native_source, onnx_format, parity
 from ntm.export.options import MOST_LOCATIONS
 from ntm.export.source import Source
 from ntm.export.step import Sizes
+from ntm.models import NetworkConfig
 from ntm.runtime import folder as model_folder
 from ntm.runtime import onnx_file
 from ntm.runtime.folder import Graph
 from ntm.runtime.metadata import MEMORY, X, Y
-from ntm.runtime.native_file import FOLDER, HEADER, SOURCE, STATIC, shared_name
+from ntm.runtime.native_file import FOLDER, HEADER, SHARED, SOURCE, STATIC, shared_name
 from ntm.runtime.native_library import NativeLibrary
 
 FILES = (FOLDER,)
@@ -59,7 +60,8 @@ A library is a program: load only a library that you trust."""
 def write(source: Source, folder: pathlib.Path) -> None:
     """Write the C source and the libraries."""
     network, sizes = source.run.network, _sizes(source)
-    metadata = dataclasses.replace(source, sizes=sizes).metadata()
+    of_step = dataclasses.replace(source, sizes=sizes)
+    metadata = of_step.metadata()
     model = onnx_format.convert(network)
     onnx_format.declare(model.graph, network.config, sizes)
     of_format = folder / FOLDER
@@ -71,6 +73,9 @@ def write(source: Source, folder: pathlib.Path) -> None:
     shared = of_format / shared_name(source.machine.target)
     compiler.build(of_format / SOURCE, shared, of_format / STATIC, source.machine)
     shared.write_bytes(onnx_file.sealed(shared.read_bytes()))
+    if source.machine == compiler.ANY and not _runs(model_folder.read_native(shared)):
+        raise ExportError("what the C compiler made does not run on this system: --target and --cpu name another one")
+    known_answer.write(of_step, of_format)
 
 
 def describe(source: Source, _: pathlib.Path) -> str:
@@ -95,19 +100,32 @@ def candidates(folder: pathlib.Path) -> list[parity.Candidate]:
     of_format = folder / FOLDER
     if not of_format.exists():
         return []
-    here = of_format / shared_name()
-    if here.exists():
-        graph = model_folder.read_native(here)
-        if _runs(here, graph):
-            return [_candidate(here.relative_to(folder).as_posix(), graph)]
+    graph = _library(of_format)
+    if _runs(graph):
+        return [_candidate(graph.path.relative_to(folder).as_posix(), graph)]
     with tempfile.TemporaryDirectory() as name:
-        built = pathlib.Path(name)
+        source, built = pathlib.Path(name, SOURCE), pathlib.Path(name, shared_name())
         for file in (HEADER, SOURCE):
-            (built / file).write_bytes((of_format / file).read_bytes())
-        compiler.build(built / SOURCE, built / shared_name(), None, compiler.ANY)
-        content = onnx_file.sealed((built / shared_name()).read_bytes())
-        (built / shared_name()).write_bytes(content)
-        return [_candidate(f"{FOLDER}/{SOURCE}", model_folder.read_native(built / shared_name()))]
+            source.with_name(file).write_bytes((of_format / file).read_bytes())
+        compiler.build_here(source, built)
+        return [_candidate(f"{FOLDER}/{SOURCE}", graph._replace(content=built.read_bytes()))]
+
+
+def answers(folder: pathlib.Path, config: NetworkConfig) -> list[parity.KnownAnswer]:
+    """The known answer, likewise."""
+    of_format = folder / FOLDER
+    if not (of_format / known_answer.FILE).exists():
+        return []
+    name = f"{FOLDER}/{known_answer.FILE}"
+    return [known_answer.read(of_format, config, name, _sizes_of(_library(of_format)))]
+
+
+def _library(of_format: pathlib.Path) -> Graph:
+    """The shared library, of whatever system."""
+    found = [path for name in SHARED if (path := of_format / name).exists()]
+    if len(found) != 1:
+        raise ExportError(f"{of_format} must hold one of {', '.join(SHARED)}")
+    return model_folder.read_native(found[0])
 
 
 def _sizes(source: Source) -> Sizes:
@@ -125,11 +143,17 @@ def _sizes(source: Source) -> Sizes:
     return Sizes(source.batch_size, locations)
 
 
-def _runs(library: pathlib.Path, graph: Graph) -> bool:
+def _sizes_of(graph: Graph) -> Sizes:
+    """B and N of a library."""
+    batch, locations = graph.sizes or (1, 1)
+    return Sizes(batch, locations if MEMORY in graph.metadata.state else None)
+
+
+def _runs(graph: Graph) -> bool:
     """Whether this system and this processor run a library."""
     shapes = model_folder.fixed_shapes(graph)
     numbers = max(math.prod(shapes[name]) for name in (X, Y))
-    command = [sys.executable, "-c", _PROGRAM, str(library.absolute()), str(numbers)]
+    command = [sys.executable, "-c", _PROGRAM, str(graph.path.absolute()), str(numbers)]
     try:
         return not subprocess.run(command, capture_output=True, timeout=_SECONDS, check=False).returncode  # noqa: S603
     except subprocess.TimeoutExpired:
@@ -137,13 +161,15 @@ def _runs(library: pathlib.Path, graph: Graph) -> bool:
 
 
 def _candidate(name: str, graph: Graph) -> parity.Candidate:
-    library = NativeLibrary(graph.content, graph.metadata, model_folder.fixed_shapes(graph))
+    try:
+        library = NativeLibrary(graph.content, graph.metadata, model_folder.fixed_shapes(graph))
+    except (OSError, AttributeError) as error:
+        raise ExportError(f"this system cannot load what the compiler made of {FOLDER}/{SOURCE}: {error}") from error
     instance = library.instance()
-    batch, locations = graph.sizes or (1, 1)
     return parity.Candidate(
         name,
         graph.metadata,
         functools.partial(parity.compare_steps, step=functools.partial(library.compute, instance)),
         start=library.state(instance),
-        sizes=Sizes(batch, locations if MEMORY in graph.metadata.state else None),
+        sizes=_sizes_of(graph),
     )

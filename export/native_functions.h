@@ -8,6 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#if defined(__clang__)
+#pragma clang diagnostic ignored "-Wpass-failed" /* of processors without vectors */
+#endif
 #if defined(__GNUC__)
 #define NTM_INLINE static inline __attribute__((always_inline))
 #define NTM_ALIGNED __attribute__((aligned(64)))
@@ -35,7 +38,7 @@ NTM_INLINE float least(float a, float b) { return b < a ? b : a; }
 NTM_INLINE float most(float a, float b) { return a < b ? b : a; }
 
 /*
- * e^x for x <= 0, and 2^-126 where that is less. x = n ln 2 + r with a whole n; e^r is Taylor's series, of which the
+ * e^x for x <= 0, and e^-87 for all x below -87. x = n ln 2 + r with a whole n; e^r is Taylor's series, of which the
  * first term left out is below 6e-9. A NaN stays.
  */
 NTM_INLINE float exponential(float x)
@@ -95,13 +98,19 @@ NTM_INLINE float sigmoid(float x)
 /* ln(1 + e^x) */
 NTM_INLINE float softplus(float x) { return most(x, 0.0f) + logarithm(1.0f + exponential(-fabsf(x))); }
 
+/* The bits of a float as an integer, of the same order as the floats; of that integer, the bits. A NaN is above all. */
+NTM_INLINE int32_t ordered(int32_t bits) { return bits < 0 ? bits ^ INT32_MAX : bits; }
+
 /* y = e^x / sum(e^x), of `size` numbers; y may be x. */
 NTM_INLINE void softmax(const float *x, float *y, int size)
 {
-    float largest = x[0], sum = 0.0f;
-#pragma omp simd reduction(max : largest)
-    for (int i = 0; i < size; i++)
-        largest = x[i] > largest ? x[i] : largest;
+    int32_t last = INT32_MIN; /* of integers: compilers do not reorder floats, of which one may be a NaN */
+#pragma omp simd reduction(max : last)
+    for (int i = 0; i < size; i++) {
+        int32_t place = ordered(bits_of(x[i]));
+        last = place > last ? place : last;
+    }
+    float largest = of_bits(ordered(last)), sum = 0.0f;
 #pragma omp simd reduction(+ : sum)
     for (int i = 0; i < size; i++) {
         float power = exponential(x[i] - largest);

@@ -69,25 +69,55 @@ struct ntm {
 
 #define NTM_ALIGNMENT 64
 
-NTM_EXPORTED size_t ntm_size(void) { return sizeof(struct ntm) + NTM_ALIGNMENT; }
+/*
+ * What is exported calls nothing that is exported: where two libraries are in one program, the loader could take the
+ * function of the other one.
+ */
+static void reset(ntm *instance)
+{
+    instance->now = 0;
+    initial_state(&instance->states[0]);
+}
 
-NTM_EXPORTED ntm *ntm_init(void *memory)
+static ntm *initialised(void *memory, void *allocated)
 {
     uintptr_t start = ((uintptr_t)memory + NTM_ALIGNMENT - 1) / NTM_ALIGNMENT * NTM_ALIGNMENT;
     ntm *instance = (ntm *)start;
     instance->step = fastest();
-    instance->allocated = NULL;
-    ntm_reset(instance);
+    instance->allocated = allocated;
+    reset(instance);
     return instance;
 }
 
+static void compute(ntm *instance, const ntm_inputs *inputs, const ntm_outputs *outputs)
+{
+    mode_of_thread before = without_denormals();
+    instance->step(&instance->work, inputs, outputs);
+    restore(before);
+}
+
+static void run(ntm *instance, const float *x, float *y, size_t steps)
+{
+    for (size_t t = 0; t < steps; t++) {
+        ntm_inputs inputs = as_inputs(&instance->states[instance->now]);
+        ntm_outputs outputs = as_outputs(&instance->states[1 - instance->now], &instance->work);
+        inputs.x = x + t * NTM_SIZE_X;
+        outputs.y = y + t * NTM_SIZE_Y;
+        compute(instance, &inputs, &outputs);
+        instance->now = 1 - instance->now;
+    }
+}
+
+#define NTM_BYTES (sizeof(struct ntm) + NTM_ALIGNMENT)
+
+NTM_EXPORTED size_t ntm_size(void) { return NTM_BYTES; }
+
+NTM_EXPORTED ntm *ntm_init(void *memory) { return initialised(memory, NULL); }
+
 NTM_EXPORTED ntm *ntm_create(void)
 {
-    void *memory = malloc(ntm_size());
-    ntm *instance = memory == NULL ? NULL : ntm_init(memory);
-    if (instance != NULL)
-        instance->allocated = memory;
-    return instance;
+    void *memory = malloc(NTM_BYTES);
+    return memory == NULL ? NULL : initialised(memory, memory);
 }
 
 NTM_EXPORTED void ntm_free(ntm *instance)
@@ -96,33 +126,17 @@ NTM_EXPORTED void ntm_free(ntm *instance)
         free(instance->allocated);
 }
 
-NTM_EXPORTED void ntm_reset(ntm *instance)
-{
-    instance->now = 0;
-    initial_state(&instance->states[0]);
-}
+NTM_EXPORTED void ntm_reset(ntm *instance) { reset(instance); }
+
+NTM_EXPORTED void ntm_step(ntm *instance, const float *x, float *y) { run(instance, x, y, 1); }
+
+NTM_EXPORTED void ntm_run(ntm *instance, const float *x, float *y, size_t steps) { run(instance, x, y, steps); }
+
+NTM_EXPORTED ntm_state ntm_current(ntm *instance) { return as_state(&instance->states[instance->now]); }
 
 NTM_EXPORTED void ntm_compute(ntm *instance, const ntm_inputs *inputs, const ntm_outputs *outputs)
 {
-    mode_of_thread before = without_denormals();
-    instance->step(&instance->work, inputs, outputs);
-    restore(before);
+    compute(instance, inputs, outputs);
 }
-
-NTM_EXPORTED void ntm_run(ntm *instance, const float *x, float *y, size_t steps)
-{
-    for (size_t t = 0; t < steps; t++) {
-        ntm_inputs inputs = as_inputs(&instance->states[instance->now]);
-        ntm_outputs outputs = as_outputs(&instance->states[1 - instance->now], &instance->work);
-        inputs.x = x + t * NTM_SIZE_X;
-        outputs.y = y + t * NTM_SIZE_Y;
-        ntm_compute(instance, &inputs, &outputs);
-        instance->now = 1 - instance->now;
-    }
-}
-
-NTM_EXPORTED void ntm_step(ntm *instance, const float *x, float *y) { ntm_run(instance, x, y, 1); }
-
-NTM_EXPORTED ntm_state ntm_current(ntm *instance) { return as_state(&instance->states[instance->now]); }
 
 NTM_EXPORTED const char *ntm_metadata(void) { return metadata + NTM_MARK; }

@@ -250,7 +250,7 @@ def _measure(
     """
     config = trained.network.config
     try:
-        answers = list(of_fixed.answers(folder, config))
+        answers = [*of_fixed.answers(folder, config), *native.answers(folder, config)]
         if (folder / known_answer.FILE).exists():
             answers.insert(0, known_answer.read(folder, config, known_answer.FILE))
     except ValueError as error:

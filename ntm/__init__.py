@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ntm.runtime.model import Model, State
     from ntm.runtime.state_bytes import state_from_bytes, state_to_bytes
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "Error",

@@ -100,8 +100,8 @@ def export(
         formats: ``onnx``, ``savedmodel``, ``tflite``, ``triton``, ``web`` or ``native``, or several of them.
         task: the task that the network was trained on, if it is not built in.
         replace: replace an export in ``folder``.
-        **options: further arguments of ``ntm.export.publish.publish``, e.g. ``unroll``, ``memory_locations``, ``fixed``
-            and ``model_name``.
+        **options: further arguments of ``ntm.export.publish.publish``: ``unroll``, ``memory_locations``,
+            ``batch_size``, ``target``, ``cpu``, ``fixed`` and ``model_name``.
 
     Returns:
         The differences from TensorFlow, by graph.
@@ -138,7 +138,9 @@ def load(
         batch_size: the most sequences that run side by side; by default the fastest number.
         threads: the threads that share the work of one step; at most one per core that the process may use.
         backend: ``onnxruntime``, the fastest for many sequences side by side; ``litert``, faster for single steps of
-            one sequence, which needs the extra ``litert``; or ``native``, the fastest for one sequence, with a fixed N.
+            one sequence, which needs the extra ``litert``; or ``native``, the fastest for one sequence, with a
+            fixed N, which runs the library of ``ntm-export --format native``. A library is a program: load only a
+            library that you trust.
 
     Raises:
         ModelError: there is no such model, it is damaged or of another schema, or the backend or its file is missing.

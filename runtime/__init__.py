@@ -1,4 +1,4 @@
-"""Serving: an exported model, run by onnxruntime or LiteRT; neither TensorFlow nor onnx is imported.
+"""Serving: an exported model, run by onnxruntime, by LiteRT or as a native library, without TensorFlow and onnx.
 
 ``ntm.runtime.model`` has ``load`` and ``Model``: ``Model.step`` runs one time step, ``Model.run`` whole sequences,
 ``Model.run_each`` sequences of unequal lengths, and ``Model.copy`` copies a batch of sequences.

@@ -141,7 +141,7 @@ class Model:
         self._options = {"batch_size": batch_size, "threads": threads, "own_process": own_process}
         self._given_locations = None if memory_locations is None else self._checked_locations(memory_locations)
         if files.step.sizes is not None:
-            self._given_locations = self._compiled_locations(*files.step.sizes)
+            self._given_locations = self._compiled_locations(files.step.sizes[1])
         self._given_batch_size = batch_size
         kind = _SESSIONS[files.backend]
         self._sessions: dict[str, Session] = {
@@ -492,7 +492,7 @@ class Model:
             raise ValueError(f"words must hold nothing but 0 and 1, not {wrong[0]}")
         return array
 
-    def _compiled_locations(self, _: int, compiled: int) -> int:
+    def _compiled_locations(self, compiled: int) -> int:
         """N of a native library, unless another N was asked for.
 
         Raises:

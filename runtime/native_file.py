@@ -8,6 +8,7 @@ from ntm.runtime.metadata import Metadata, MetadataError
 # The folder in the folder of the model, and its files. The name of the shared library depends on the system.
 FOLDER = "native"
 HEADER, SOURCE, STATIC = "ntm.h", "ntm.c", "libntm.a"
+SHARED = (_ELF, _MACH_O, _PE) = ("libntm.so", "libntm.dylib", "ntm.dll")
 
 # The library holds this mark, then its metadata as JSON: the properties of an ONNX file, and B and N by these names.
 MARK = "ntm-metadata:"
@@ -22,8 +23,8 @@ def shared_name(system: str | None = None) -> str:
     """
     system = sys.platform if system is None else system
     if "darwin" in system or "apple" in system:
-        return "libntm.dylib"
-    return "ntm.dll" if any(name in system for name in ("win32", "windows", "mingw")) else "libntm.so"
+        return _MACH_O
+    return _PE if any(name in system for name in ("win32", "windows", "mingw")) else _ELF
 
 
 def read_metadata(content: bytes) -> tuple[Metadata, tuple[int, int]]:

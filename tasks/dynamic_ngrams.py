@@ -1,4 +1,4 @@
-"""The dynamic N-grams task: section 4.4 of the paper."""
+"""The dynamic n-grams task: section 4.4 of the paper."""
 
 import dataclasses
 

@@ -1,22 +1,29 @@
 """What the tests share: models without a training, and ntm-copy as a process."""
 
+import contextlib
+import io
 import json
+import os
 import pathlib
 import shutil
 import signal
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import onnx
 import pytest
 from onnx import numpy_helper
 
+from ntm import commands, console
 from ntm.runtime import onnx_file
 from ntm.runtime.folder import DEFAULT, find
 from ntm.runtime.metadata import FILES, STEP
+from ntm.signals import ENDING
 
 # Under nohup, or in the background, signals are ignored, and would be by the commands that the tests start. What has a
 # handler, were it one that does nothing, is not handed on.
@@ -57,10 +64,16 @@ def command(tiny_model: pathlib.Path) -> list[str]:
 
 
 @pytest.fixture
-def ntm_copy(command: list[str]) -> Callable[..., subprocess.CompletedProcess[bytes]]:
-    """Run ``ntm-copy`` with the tiny model and these arguments to its end."""
+def ntm_copy(
+    command: list[str],
+    tiny_model: pathlib.Path,
+    in_process: Callable[..., subprocess.CompletedProcess[Any]],
+) -> Callable[..., subprocess.CompletedProcess[bytes]]:
+    """Run ``ntm-copy`` with the tiny model and these arguments to its end; from file to file in this process."""
 
     def run(*arguments: str | pathlib.Path, **options: Any) -> subprocess.CompletedProcess[bytes]:
+        if not options and "-o" in arguments and not {"-", "/dev/stdout"} & set(arguments):
+            return in_process("ntm-copy", commands.copy, "--model", tiny_model, *arguments, text=False)
         defaults: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "timeout": 60}
         if "input" not in options:
             defaults["stdin"] = subprocess.DEVNULL
@@ -68,6 +81,41 @@ def ntm_copy(command: list[str]) -> Callable[..., subprocess.CompletedProcess[by
             [*command, *map(str, arguments)], check=False, **defaults | options
         )
         return completed
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def in_process() -> Callable[..., subprocess.CompletedProcess[Any]]:
+    """Run a command in this process, which has imported TensorFlow already; an import takes more than most tests.
+
+    What has to do with signals, with descriptors or with the imports needs a process of its own.
+    """
+
+    def run(
+        name: str, main: Callable[[], None], *arguments: object, text: bool = True
+    ) -> subprocess.CompletedProcess[Any]:
+        out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True) for _ in range(2))
+        handlers = {number: signal.getsignal(number) for number in (*ENDING, signal.SIGALRM)}
+        with (
+            mock.patch.object(sys, "argv", [name, *map(str, arguments)]),
+            mock.patch.object(sys, "unraisablehook", sys.unraisablehook),
+            mock.patch.object(console, "import_tensorflow"),
+            mock.patch.dict(os.environ),
+            warnings.catch_warnings(),
+            contextlib.redirect_stdout(out),
+            contextlib.redirect_stderr(err),
+        ):
+            try:
+                with pytest.raises(SystemExit) as end:
+                    main()
+            finally:
+                for number, handler in handlers.items():
+                    signal.signal(number, handler)
+        printed: list[Any] = [stream.buffer.getvalue() for stream in (out, err)]
+        if text:
+            printed = [content.decode() for content in printed]
+        return subprocess.CompletedProcess([name, *map(str, arguments)], int(end.value.code or 0), *printed)
 
     return run
 

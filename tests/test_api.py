@@ -263,6 +263,7 @@ class Parity(Task):
         return Batch(x, odd if self.odd else 1 - odd, np.ones(x.shape[:2]))
 
 
+@pytest.mark.slow
 def test_a_task_of_the_user_is_trained_exported_evaluated_and_served(tmp_path: pathlib.Path) -> None:
     """Too short a training to learn it; what is served is what was trained all the same."""
     task = Parity(odd=False)

@@ -395,6 +395,7 @@ def test_no_progress_where_nobody_watches() -> None:
     assert run("progress").stderr == ""
 
 
+@pytest.mark.slow
 def test_tensorflow_is_imported_while_no_garbage_is_collected() -> None:
     code = (
         "import gc, sys; from ntm import console; "

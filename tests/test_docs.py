@@ -172,6 +172,7 @@ def empty(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> pathlib.Pa
 def test_a_block_says_how_it_is_tested(block: Block) -> None:
     runs = block.language in ("python", "sh") and block.marker in (RUN, SHORT)
     parses = block.language == "sh" and (block.marker == PARSE or block.marker.startswith((CI, ELSEWHERE)))
+    parses |= block.language == "c" and block.marker.startswith(ELSEWHERE)
     options = block.language == "toml" and block.marker == OPTIONS
     assert runs or parses or options or block.marker.startswith(PART)
 

@@ -79,6 +79,7 @@ def test_keras_knows_every_variable(name: str) -> None:
     assert not layer.trainable_weights
 
 
+@pytest.mark.slow
 def test_fit_trains_every_weight() -> None:
     model = keras.Sequential([keras.Input((None, INPUTS)), keras.layers.RNN(cell("learned"), return_sequences=True)])
     model.compile("adam", keras.losses.BinaryCrossentropy(from_logits=True), jit_compile=False)
@@ -111,6 +112,7 @@ def test_compiled_by_xla_it_computes_the_same() -> None:
     np.testing.assert_allclose(compiled(sequences()), model(sequences()), atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_saving_and_loading_keeps_the_model(name: str, tmp_path: pathlib.Path) -> None:
     layer = keras.layers.RNN(cell(name), return_sequences=True, name="memory")
@@ -205,6 +207,7 @@ def test_the_memory_may_be_larger_than_in_training() -> None:
     np.testing.assert_allclose(larger(x)[:, -1], y, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["lstm", "baseline"])
 def test_the_network_inside_is_exported(name: str, tmp_path: pathlib.Path) -> None:
     task = Copy(bits=OUTPUTS)

@@ -64,6 +64,7 @@ def test_no_cluster_is_at_an_address(tmp_path: pathlib.Path) -> None:
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_ray_and_threads_contradict_each_other() -> None:
     command = [sys.executable, str(_BENCHMARKS / "tasks.py"), "--ray", "local", "--at-once", "2"]
     done = subprocess.run(command, check=False, capture_output=True, text=True)

@@ -42,11 +42,18 @@ class Recipe:
         evidence: the place of the measurement.
         network: fields of the network's configuration that differ from its defaults.
         training: fields of ``TrainingConfig`` that differ from its defaults.
+        locations: the network's own N, as a share of the N that the task needs. Below 1, the N of a batch is drawn from
+            both: a network that has few locations to spare half of the time needs few in longer sequences, too.
     """
 
     evidence: str
     network: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     training: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    locations: float = 1.0
+
+    def own_locations(self, needed: int) -> int:
+        """N of the network, if the task needs a number of locations."""
+        return int(self.locations * needed)
 
 
 # A network that is trained with one N may depend on the length of the circle of locations, or on the number of empty
@@ -130,6 +137,7 @@ _OF_FEEDFORWARD: dict[str, Recipe] = {
     "associative-recall": Recipe(
         evidence="docs/results/paper_tasks.md, Associative recall",
         network={"read_heads": 4},
+        locations=0.7,
         training={
             **_BY_CONTENT,
             "lessons": (Lesson(800, loss=0.02, sizes={"items": (2, 3)}),),
@@ -197,7 +205,9 @@ _OF_LSTM: dict[str, dict[str, Any]] = {
 RECIPES: dict[tuple[str, str], Recipe] = {
     **{(task, FEEDFORWARD): recipe for task, recipe in _OF_FEEDFORWARD.items()},
     **{
-        (task, LSTM_CONTROLLER): dataclasses.replace(recipe, training={**recipe.training, **_OF_LSTM.get(task, {})})
+        (task, LSTM_CONTROLLER): dataclasses.replace(
+            recipe, locations=1.0, training={**recipe.training, **_OF_LSTM.get(task, {})}
+        )
         for task, recipe in _OF_FEEDFORWARD.items()
     },
 }
@@ -274,7 +284,7 @@ def configure(task: Task, options: Mapping[str, Any] | None = None) -> tuple[Net
         if of_network.get(name, size) != size:
             raise ValueError(f"{name} follows from the task {task.name}: {size}")
     kind = network_config(**own | of_network).kind
-    recipe = RECIPES.get((task.name, kind)) or GENERAL.get(kind, _OWN_TASKS)
+    recipe = _recipe(task, kind)
     by_recipe = {"variant_every": _VARIANT_EVERY if task.variant else 0} | dict(recipe.training)
     if given:  # lessons and practice are for the task's own sizes
         by_recipe.pop("lessons", None)
@@ -286,16 +296,23 @@ def configure(task: Task, options: Mapping[str, Any] | None = None) -> tuple[Net
     if curriculum:
         training = dataclasses.replace(training, lessons=_stages(curriculum, training))
     shifts = of_network.get("shifts", recipe.network.get("shifts", NTMConfig.shifts))
+    of_task = task.memory_locations(largest(training.ranges))
     needed = {
-        "memory_locations": max(task.memory_locations(largest(training.ranges)), shifts - 1),
+        "memory_locations": max(recipe.own_locations(of_task), shifts - 1),
         "memory_vector_size": max(NTMConfig.memory_vector_size, task.output_size + _BESIDE_THE_OUTPUT),
     }
     needed = {name: size for name, size in needed.items() if name in names[network_config]}
     network = network_config(**own | needed | dict(recipe.network) | of_network)
     if "train_locations" not in options:  # those of the recipe, unless the task needs more
-        enough = tuple(n for n in training.train_locations if n > network.memory_locations)
+        wanted = sorted({of_task, *training.train_locations} if recipe.locations < 1 else training.train_locations)
+        enough = tuple(n for n in wanted if n > network.memory_locations)
         training = dataclasses.replace(training, train_locations=enough)
     return network, training
+
+
+def _recipe(task: Task, kind: str) -> Recipe:
+    """The recipe of a task for a kind of network."""
+    return RECIPES.get((task.name, kind)) or GENERAL.get(kind, _OWN_TASKS)
 
 
 def misfits(task: Task, network: NetworkConfig, training: TrainingConfig) -> list[str]:
@@ -303,7 +320,7 @@ def misfits(task: Task, network: NetworkConfig, training: TrainingConfig) -> lis
     if not isinstance(network, NTMConfig):
         return []
     size, found = largest(training.ranges), []
-    needed = task.memory_locations(size)
+    needed = _recipe(task, network.kind).own_locations(task.memory_locations(size))
     if network.memory_locations < needed:
         found.append(
             f"{network.memory_locations} memory locations are fewer than the {needed} that {describe(size)} needs: the "

@@ -6,6 +6,8 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 NOTEBOOK = pathlib.Path(__file__).parents[2] / "examples" / "what_is_an_ntm.ipynb"
 _SECONDS = 300  # for one cell; the slowest take some 15 s of a core
 
@@ -56,6 +58,7 @@ def test_the_notebook_renders_as_it_lies() -> None:
         assert (NOTEBOOK.parent / link).exists(), link
 
 
+@pytest.mark.slow
 def test_the_notebook_runs(need: Callable[..., None], tmp_path: pathlib.Path) -> None:
     need("nbclient", "nbformat", "ipykernel", "matplotlib")
     import nbclient  # noqa: PLC0415  (it may be missing)

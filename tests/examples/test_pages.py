@@ -14,6 +14,7 @@ def test_every_example_is_listed_with_its_needs() -> None:
     rows = re.findall(r"^\| \[`(.+?)`\]\((.+?)\) \| \S.* \| \S.* \|$", page, re.MULTILINE)
     assert all(name == link for name, link in rows)
     others = [path.name for kind in ("ipynb", "c", "rs") for path in (ROOT / "examples").glob(f"*.{kind}")]
+    others += [path.name for path in (ROOT / "examples").iterdir() if (path / "package.json").exists()]
     assert sorted(name for name, _ in rows) == sorted([*EXAMPLES, *others])
 
 

@@ -9,10 +9,12 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 
 from ntm import console
-from ntm.export import command, options, parity, publish
+from ntm.export import command, onnx_format, options, parity, publish
+from ntm.export.step import Sizes
 from ntm.models import NETWORKS, Network, NTMCell
 from ntm.models import make_network as initial_network
 from ntm.tasks import Copy, Task
@@ -147,7 +149,7 @@ def ntm_export(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
 
 @pytest.fixture
 def short_gate(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Compare one batch of short sequences, where the gate itself is not what is tested."""
+    """Compare one batch of short sequences, where neither the gate nor the conversion of the step is what is tested."""
     shorten_gate(monkeypatch)
 
 
@@ -158,3 +160,17 @@ def has_compiler() -> bool:
 def shorten_gate(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parity, "LEAST_STEPS", 1)
     monkeypatch.setattr(parity, "_MOST_STEPS", 50)
+    monkeypatch.setattr(onnx_format, "convert", _convert_once)
+
+
+_convert = onnx_format.convert
+_converted: dict[tuple[Any, ...], bytes] = {}
+
+
+def _convert_once(network: Network, sizes: Sizes | None = None) -> onnx.ModelProto:
+    """What tf2onnx makes of a step: it takes half a second, and tests export the same few networks again and again."""
+    numbers = tuple(variable.numpy().tobytes() for variable in network.variables)
+    key = (repr(network.config), numbers, network.content_addressing, sizes)
+    if key not in _converted:
+        _converted[key] = _convert(network, sizes).SerializeToString()
+    return onnx.load_from_string(_converted[key])

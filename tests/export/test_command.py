@@ -21,6 +21,8 @@ from ntm.runtime import onnx_file
 from ntm.runtime.model import load
 from ntm.tasks import Copy
 
+pytestmark = pytest.mark.slow
+
 _CODE = "from ntm.export.command import main; main()"
 
 

@@ -16,6 +16,8 @@ from ntm.models import Network, NTMCell
 from ntm.tasks import Copy
 from ntm.training.run import TrainedRun
 
+pytestmark = pytest.mark.slow
+
 BATCH, LOCATIONS, UNROLL = 2, 12, 13
 TASK = Copy(bits=5)
 HEADS = {"read_heads": 2, "write_heads": 2}

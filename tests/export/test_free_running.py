@@ -16,6 +16,8 @@ from ntm.runtime import folder
 from ntm.tasks import Copy
 from ntm.training.run import TrainedRun
 
+pytestmark = pytest.mark.slow
+
 LENGTH, BATCH = 500, 2
 TOLERANCE = 1e-5
 

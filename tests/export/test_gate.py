@@ -34,6 +34,8 @@ from ntm.tasks import Copy, Task, find
 from ntm.tasks.task import describe
 from ntm.training.run import TrainedRun
 
+pytestmark = pytest.mark.slow
+
 
 def constant_of(model: onnx.ModelProto, name: str) -> onnx.TensorProto:
     (constant,) = (constant for constant in model.graph.initializer if constant.name == name)
@@ -123,7 +125,7 @@ def rebuild_native(folder: pathlib.Path, number: str, changed: str) -> None:
     assert count == 1
     source.write_text(text)
     library = source.with_name(native_library.shared_name())
-    compiler.build(source, library, None, compiler.ANY)
+    compiler.build_here(source, library)
     library.write_bytes(onnx_file.sealed(library.read_bytes()))
 
 

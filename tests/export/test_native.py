@@ -3,6 +3,7 @@
 import ctypes
 import json
 import pathlib
+import re
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -94,7 +95,7 @@ def loaded(folder: pathlib.Path) -> tuple[native_library.NativeLibrary, model_fo
 
 def test_what_is_exported(library: pathlib.Path) -> None:
     names = {path.name for path in (library / "native").iterdir()}
-    assert names == {"ntm.h", "ntm.c", "libntm.a", native_library.shared_name()}
+    assert names == {"ntm.h", "ntm.c", "libntm.a", native_library.shared_name(), "known_answer.json"}
     card = (library / "card.md").read_text()
     assert "`native/` is one time step of B = 1 and N = 30 as machine code, for this system, any processor:" in card
     assert f"| native/{native_library.shared_name()} |" in card
@@ -112,9 +113,16 @@ def test_it_needs_the_library_of_c_alone(library: pathlib.Path) -> None:
     assert path.stat().st_size < 5 << 20
 
 
-def test_the_same_network_makes_the_same_bytes(
-    run: pathlib.Path, library: pathlib.Path, tmp_path: pathlib.Path
-) -> None:
+@pytest.mark.skipif(shutil.which("readelf") is None, reason="there is no readelf")
+def test_no_other_library_can_take_the_place_of_a_function(library: pathlib.Path) -> None:
+    """What the loader may resolve is of the library of C."""
+    path = library / "native" / native_library.shared_name()
+    found = subprocess.run(["readelf", "-rW", path], capture_output=True, text=True, check=True).stdout
+    assert "malloc" in found
+    assert "ntm_" not in found
+
+
+def test_an_export_has_the_same_bytes_again(run: pathlib.Path, library: pathlib.Path, tmp_path: pathlib.Path) -> None:
     publish.publish(run, tmp_path / "tiny-copy", ["native"], memory_locations=30)
     for path in (library / "native").iterdir():
         assert path.read_bytes() == (tmp_path / "tiny-copy" / "native" / path.name).read_bytes(), path.name
@@ -185,7 +193,7 @@ def functions(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
     calls = (f"float call_{name}(float x) {{ return {name}(x); }}\n" for name in FUNCTIONS)
     visible = "".join(f'__attribute__((visibility("default"))) {call}' for call in calls)
     (folder / "functions.c").write_text(text + visible)
-    compiler.build(folder / "functions.c", folder / "functions.so", None, compiler.ANY)
+    compiler.build_here(folder / "functions.c", folder / "functions.so")
     return ctypes.CDLL(str(folder / "functions.so"))
 
 
@@ -238,7 +246,7 @@ def compiled(model: onnx.ModelProto, tmp_path: pathlib.Path) -> Callable[..., di
         f'__attribute__((visibility("default"))) void graph({pointers})\n'
         "{ static struct work of_all, *work = &of_all; (void)work;\n" + "\n".join(code.lines) + "\n}\n"
     )
-    compiler.build(tmp_path / "graph.c", tmp_path / "graph.so", None, compiler.ANY)
+    compiler.build_here(tmp_path / "graph.c", tmp_path / "graph.so")
     function = ctypes.CDLL(str(tmp_path / "graph.so")).graph
 
     def run(**inputs: np.ndarray) -> dict[str, np.ndarray]:
@@ -302,6 +310,12 @@ GRAPHS: dict[str, tuple[Any, ...]] = {
         (3, 4, 6),
         {"u": (1, 4, 6), "v": (3, 4, 1)},
         {"first": np.array([0]), "last": np.array([-1])},
+    ),
+    "a sum into one element": (
+        [helper.make_node("ReduceSum", ["a", "axes"], ["u"], keepdims=1)],
+        (1, 37, 1),
+        {"u": (1, 1, 1)},
+        {"axes": np.array([1])},
     ),
     "a product with a constant, and a broadcast bias": (
         [helper.make_node("Gemm", ["a", "kernel", "bias"], ["u"]), helper.make_node("Softmax", ["u"], ["v"], axis=-1)],
@@ -405,10 +419,9 @@ def test_a_library_that_does_not_run_here_is_proven_by_its_source(
     found = publish.publish(run, tmp_path / "out", ["native"], memory_locations=30, target="other-linux-gnu")
     assert list(found) == ["native/ntm.c"]
     assert list(publish.verify(run, tmp_path / "out")) == ["native/ntm.c"]
-    with pytest.raises(ntm.ModelError, match=r"cannot load the model .*libntm\.so: ") as error:
-        ntm.load(tmp_path / "out", backend="native").step(
-            np.zeros((1, 6)), ntm.load(tmp_path / "out", backend="native").initial_state(1)
-        )
+    model = ntm.load(tmp_path / "out", backend="native")
+    with pytest.raises(ntm.ModelError, match=r"cannot load the model .*native/\S+: ") as error:
+        model.step(np.zeros((1, 6)), model.initial_state(1))
     assert "\n" not in str(error.value)
 
 
@@ -434,6 +447,8 @@ def test_options_of_the_compiler() -> None:
             "there is no C compiler for riscv64-linux-gnu: install riscv64-",
         ),
         ({}, ["--cpu", "no-such-processor"], "fails: "),
+        ({}, ["--cpu", "two words"], "cpu must be a name of the C compiler's, not 'two words'"),
+        ({}, ["--target", ""], "target must be a name of the C compiler's, not ''"),
         (
             {},
             ["--memory-locations", "20000", "--batch-size", "2"],
@@ -464,3 +479,78 @@ def test_all_is_without_native() -> None:
     from ntm.export.options import ALL, FORMATS  # noqa: PLC0415
 
     assert set(FORMATS) - set(ALL) == {"native"}
+
+
+def test_the_c_of_the_card_and_of_the_page_is_a_program(library: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    page = (pathlib.Path(__file__).parents[2] / "docs" / "native.md").read_text(encoding="utf-8")
+    blocks = [re.findall(r"```c\n(.*?)```", text, re.DOTALL) for text in ((library / "card.md").read_text(), page)]
+    assert blocks[0] == blocks[1]
+    (block,) = blocks[0]
+    include, _, statements = block.partition("\n\n")
+    (tmp_path / "main.c").write_text(
+        f"{include}\nint main(void)\n{{\n{statements}return !(y[0] > 0 && y[0] < 1);\n}}\n"
+    )
+    command = f"cc -Wall -Werror -I{library}/native main.c {library}/native/libntm.a -lm -o main"
+    subprocess.run(command.split(), cwd=tmp_path, check=True)
+    subprocess.run([tmp_path / "main"], check=True)
+
+
+@pytest.mark.usefixtures("short_gate")
+def test_the_known_answer_is_compared_with_the_library_and_with_tensorflow(
+    run: pathlib.Path, library: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    native_one, _ = loaded(library)
+    path = library / "native" / "known_answer.json"
+    instance, known = native_one.instance(), json.loads(path.read_text())
+    for step in known["steps"]:
+        inputs = {name: np.reshape(np.float32(t["data"]), t["shape"]) for name, t in step["inputs"].items()}
+        found = native_one.compute(instance, inputs)
+        for name, t in step["outputs"].items():
+            np.testing.assert_allclose(found[name].ravel(), t["data"], rtol=1e-5, atol=1e-5, err_msg=name)
+    shutil.copytree(library, tmp_path / "out")
+    known["steps"][0]["outputs"]["y"]["data"][0] += 0.01
+    (tmp_path / "out" / "native" / "known_answer.json").write_text(json.dumps(known))
+    with pytest.raises(publish.DisagreementError, match=r"native/known_answer\.json"):
+        publish.verify(run, tmp_path / "out")
+
+
+def test_a_folder_without_a_library_is_no_export(
+    run: pathlib.Path, library: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    shutil.copytree(library, tmp_path / "out")
+    (tmp_path / "out" / "native" / native_library.shared_name()).unlink()
+    with pytest.raises(
+        ExportError, match=r"cannot read the export .*native must hold one of libntm\.so, libntm\.dylib"
+    ):
+        publish.verify(run, tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("system", "name"),
+    [
+        ("linux", "libntm.so"),
+        ("aarch64-linux-gnu", "libntm.so"),
+        ("darwin", "libntm.dylib"),
+        ("aarch64-apple-darwin", "libntm.dylib"),
+        ("win32", "ntm.dll"),
+        ("x86_64-w64-mingw32", "ntm.dll"),
+        ("x86_64-windows-gnu", "ntm.dll"),
+    ],
+)
+def test_a_library_is_called_as_the_system_has_it(system: str, name: str) -> None:
+    assert native_library.shared_name(system) == name
+
+
+def test_a_library_for_this_system_has_to_run(
+    monkeypatch: pytest.MonkeyPatch, run: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    build = compiler.build
+
+    def for_another_system(source: pathlib.Path, shared: pathlib.Path, *others: Any) -> None:
+        build(source, shared, *others)
+        shared.write_bytes(b"\x7fELF of another processor" + shared.read_bytes())
+
+    monkeypatch.setattr(compiler, "build", for_another_system)
+    with pytest.raises(ExportError, match="what the C compiler made does not run on this system"):
+        publish.publish(run, tmp_path / "out", ["native"], memory_locations=30)
+    assert list(tmp_path.iterdir()) == []

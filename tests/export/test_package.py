@@ -12,6 +12,8 @@ import ntm.export.step  # which makes ntm.export the package
 from ntm.runtime.metadata import FILES
 from ntm.training.run import load_run
 
+pytestmark = pytest.mark.slow
+
 
 def python(code: str, *arguments: str | pathlib.Path) -> str:
     """Run a program, and return what it prints."""

@@ -26,6 +26,8 @@ from ntm.runtime.model import load
 from ntm.tasks import Copy
 from ntm.training.run import TrainedRun, load_run
 
+pytestmark = pytest.mark.slow
+
 
 def test_an_export_is_whole_and_nothing_else_is_left(exported: pathlib.Path) -> None:
     assert {path.name for path in exported.iterdir()} == {
@@ -209,17 +211,9 @@ def test_the_step_is_converted_alike_in_every_process(run: pathlib.Path, exporte
         from ntm.export import onnx_format
         from ntm.training.run import load_run
         print(onnx_format.convert(load_run(pathlib.Path(sys.argv[1])).network).SerializeToString().hex())"""
-    converted = [
-        subprocess.run(
-            [sys.executable, "-c", code, run],
-            env=dict(os.environ, PYTHONHASHSEED=seed),
-            stdout=subprocess.PIPE,
-            check=True,
-        ).stdout
-        for seed in ("1", "2")
-    ]
-    assert converted[0] == converted[1]
-    step = onnx.load_from_string(bytes.fromhex(converted[0].decode()))
+    environment = dict(os.environ, PYTHONHASHSEED="1")  # this process has another one
+    done = subprocess.run([sys.executable, "-c", code, run], env=environment, stdout=subprocess.PIPE, check=True)
+    step = onnx.load_from_string(bytes.fromhex(done.stdout.decode()))
     assert step.graph == onnx.load(exported / "step.onnx").graph  # after other conversions, it may be
 
 

@@ -19,6 +19,8 @@ from ntm.runtime.metadata import Metadata
 from ntm.tasks import Copy
 from ntm.training.run import TrainedRun
 
+pytestmark = pytest.mark.slow
+
 _PROGRAM = """
 import json, sys
 sys.modules["ntm"] = None  # importing it would fail

@@ -12,6 +12,8 @@ from onnx import helper, numpy_helper
 import ntm
 from ntm.errors import ModelError
 
+pytestmark = pytest.mark.slow
+
 Change = Callable[[onnx.ModelProto], object]
 
 

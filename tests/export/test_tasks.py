@@ -19,6 +19,8 @@ from ntm.runtime.metadata import FILES, Metadata
 from ntm.tasks import BUILT_IN, Task, find
 from ntm.training.run import TrainedRun
 
+pytestmark = pytest.mark.slow
+
 # Options that are not the defaults, and I and O that follow.
 OPTIONS: dict[str, tuple[dict[str, Any], int, int]] = {
     "copy": ({"bits": 3, "pattern": "sparse"}, 4, 3),

@@ -20,6 +20,8 @@ from ntm.runtime.metadata import Metadata
 from ntm.tasks import Copy
 from ntm.training.run import load_run
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def run(

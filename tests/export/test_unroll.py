@@ -93,6 +93,12 @@ def randomised(config: NTMConfig, scale: float = 0.2, *, by_content: bool = True
     return cell
 
 
+@functools.cache
+def network(name: str, scale: float = 0.2, *, by_content: bool = True) -> NTMCell:
+    """The network of a configuration that tests share: none of them changes it."""
+    return randomised(CONFIGS[name], scale, by_content=by_content)
+
+
 def shifting(config: NTMConfig, *, by_content: bool = True) -> NTMCell:
     """A network of random variables whose heads look where they looked, shifted by one, with g = 0 and gamma = 1.
 
@@ -116,12 +122,18 @@ def initial_state(cell: NTMCell, batch: int, locations: int) -> dict[str, np.nda
     return {name: value.numpy() for name, value in cell.initial_state(batch, locations).items()}
 
 
+@functools.cache
+def converted(cell: NTMCell) -> parity.Graph:
+    """The step of a network as tf2onnx converts it, which takes half a second."""
+    return onnx_format.session(onnx_format.convert(cell).SerializeToString())
+
+
 def compare(form: Unroll, cell: NTMCell, steps: int, batch: int, locations: int, *, chunks: int = 3) -> None:
     """Run such a graph beside the converted step; each chunk starts from the state of the steps."""
     model = form(cell, steps, OPSET)
     onnx.checker.check_model(model, full_check=True)
     chunk = onnx_format.session(model.SerializeToString())
-    step = onnx_format.session(onnx_format.convert(cell).SerializeToString())
+    step = converted(cell)
     random = np.random.default_rng(1)
     state = initial_state(cell, batch, locations)
     for _ in range(chunks):
@@ -135,21 +147,23 @@ def compare(form: Unroll, cell: NTMCell, steps: int, batch: int, locations: int,
             np.testing.assert_allclose(actual[f"next_{name}"], state[name], rtol=0, atol=5e-6, err_msg=name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("steps", [1, 2, 5])
 @pytest.mark.parametrize("name", CONFIGS)
 def test_it_is_the_step_repeated(form: Unroll, name: str, steps: int, by_content: bool) -> None:
-    compare(form, randomised(CONFIGS[name], by_content=by_content), steps, batch=2, locations=12)
+    compare(form, network(name, by_content=by_content), steps, batch=2, locations=12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("batch", "locations"), [(1, 128), (7, 12), (2, 5), (100, 7)])
 def test_b_and_n_are_open(form: Unroll, batch: int, locations: int, by_content: bool) -> None:
-    compare(form, randomised(CONFIGS["R=2, K=3, S=5"], by_content=by_content), 2, batch, locations)
+    compare(form, network("R=2, K=3, S=5", by_content=by_content), 2, batch, locations)
 
 
 @pytest.mark.parametrize("name", ["default", "R=2, K=3, S=5", "no shifts", "LSTM of two layers"])
 def test_b_and_n_may_be_fixed(form: Unroll, name: str, by_content: bool) -> None:
     """As a program does that always takes the same; onnxruntime then computes all sizes while it loads the graph."""
-    cell, steps, batch, locations = randomised(CONFIGS[name], by_content=by_content), 2, 3, 12
+    cell, steps, batch, locations = network(name, by_content=by_content), 2, 3, 12
     graph = form(cell, steps, OPSET).SerializeToString()
     options = onnxruntime.SessionOptions()
     options.add_free_dimension_override_by_name("B", batch)
@@ -164,14 +178,12 @@ def test_b_and_n_may_be_fixed(form: Unroll, name: str, by_content: bool) -> None
 
 @pytest.mark.parametrize("name", ["one layer", "S=5"])
 def test_the_fewest_locations_to_shift_over_suffice(form: Unroll, name: str, by_content: bool) -> None:
-    cell = randomised(CONFIGS[name], by_content=by_content)
+    cell = network(name, by_content=by_content)
     compare(form, cell, 2, batch=2, locations=cell.config.shifts - 1)
 
 
 def test_heads_may_go_to_extremes(form: Unroll, by_content: bool) -> None:
-    compare(
-        form, randomised(CONFIGS["one layer"], scale=2.0, by_content=by_content), 1, batch=4, locations=9, chunks=30
-    )
+    compare(form, network("one layer", scale=2.0, by_content=by_content), 1, batch=4, locations=9, chunks=30)
 
 
 def test_weights_of_zero_stay_zero_and_make_no_nan(form: Unroll, by_content: bool) -> None:
@@ -236,7 +248,7 @@ def test_constants_of_one_name_are_the_same() -> None:
 
 
 def test_every_step_is_the_same_nodes(form: Unroll, by_content: bool) -> None:
-    cell = randomised(DEFAULT, by_content=by_content)
+    cell = network("default", by_content=by_content)
     seven, eight = (
         Counter(node.name.partition("/")[0] for node in form(cell, steps, OPSET).graph.node) for steps in (7, 8)
     )
@@ -264,7 +276,7 @@ def optimised(form: Unroll, steps: int, folder: pathlib.Path, *, by_content: boo
     options = onnxruntime.SessionOptions()
     options.optimized_model_filepath = str(folder / "optimised.onnx")
     options.log_severity_level = 3
-    model = form(randomised(DEFAULT, by_content=by_content), steps, OPSET)
+    model = form(network("default", by_content=by_content), steps, OPSET)
     onnxruntime.InferenceSession(model.SerializeToString(), options)
     return list(onnx.load(folder / "optimised.onnx").graph.node)
 

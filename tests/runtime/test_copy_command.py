@@ -132,6 +132,7 @@ def test_special_outputs(ntm_copy: Copy, source: pathlib.Path, tmp_path: pathlib
         assert cat.communicate(timeout=60)[0] == CONTENT
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_file(command: list[str], tmp_path: pathlib.Path) -> None:
     def peak(size: int) -> int:
         with open(tmp_path / "sparse", "wb") as file:
@@ -292,6 +293,7 @@ _ARGUMENTS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_
 )
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.lists(

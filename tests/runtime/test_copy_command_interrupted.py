@@ -21,6 +21,8 @@ import pytest
 import ntm
 from ntm.runtime import copy_command, stream
 
+pytestmark = pytest.mark.slow
+
 Copy = Callable[..., subprocess.CompletedProcess[bytes]]
 
 CONTENT = random.Random(0).randbytes(5000)  # noqa: S311

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ntm import console
+from ntm import commands, console
 from ntm.runtime.eval_command import PICTURES, parse_lengths, with_default_files
 
 Eval = Callable[..., subprocess.CompletedProcess[str]]
@@ -30,13 +30,19 @@ def command(tiny_model: pathlib.Path) -> list[str]:
 
 
 @pytest.fixture
-def ntm_eval(command: list[str], tmp_path: pathlib.Path) -> Eval:
-    """Run ``ntm-eval`` with the tiny model and these arguments to its end, in an empty folder."""
-    folder = tmp_path / "work"
-    folder.mkdir()
+def ntm_eval(
+    command: list[str], tiny_model: pathlib.Path, in_process: Eval, work: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> Eval:
+    """Run ``ntm-eval`` with the tiny model and these arguments to its end, in an empty folder.
+
+    It runs in a process of its own where ``options`` say what this process has.
+    """
+    monkeypatch.chdir(work)
 
     def run(*arguments: object, **options: Any) -> subprocess.CompletedProcess[str]:
-        streams: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "cwd": folder}
+        if not options:
+            return in_process("ntm-eval", commands.evaluate, "--model", tiny_model, *arguments)
+        streams: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         return subprocess.run([*command, *map(str, arguments)], check=False, text=True, timeout=60, **streams | options)
 
     return run
@@ -45,7 +51,9 @@ def ntm_eval(command: list[str], tmp_path: pathlib.Path) -> Eval:
 @pytest.fixture
 def work(tmp_path: pathlib.Path) -> pathlib.Path:
     """The folder that the command runs in."""
-    return tmp_path / "work"
+    folder = tmp_path / "work"
+    folder.mkdir()
+    return folder
 
 
 def assert_trouble(result: subprocess.CompletedProcess[str], message: str) -> None:

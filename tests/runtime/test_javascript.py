@@ -15,7 +15,7 @@ from ntm.runtime import onnx_file
 from ntm.runtime.folder import DEFAULT, bundled, find
 
 BUNDLED = find(DEFAULT)
-FOLDER = pathlib.Path(__file__).parent / "javascript"
+FOLDER = pathlib.Path(__file__).parents[2] / "examples" / "javascript"
 TEXT = b"a machine that remembers, asked by another than the one it was made for"
 
 
@@ -26,7 +26,7 @@ def onnxruntime_for_node() -> None:
         pytest.skip("node is not installed")
     found = subprocess.run(["node", "-e", "require('onnxruntime-node')"], cwd=FOLDER, check=False, capture_output=True)
     if found.returncode:
-        pytest.skip("onnxruntime-node is not installed: npm install, in tests/runtime/javascript")
+        pytest.skip("onnxruntime-node is not installed: npm install, in examples/javascript")
 
 
 def copied_by_javascript(model: pathlib.Path, content: bytes, locations: int) -> bytes:

@@ -3,6 +3,7 @@
 import json
 import pathlib
 from collections.abc import Iterator
+from typing import Any
 
 import browser
 import numpy as np
@@ -15,7 +16,7 @@ from ntm.runtime.folder import bundled
 from ntm.tasks import Copy, Task
 from ntm.tasks.catalogue import BUILT_IN
 
-pytestmark = pytest.mark.xdist_group("browser")
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +60,12 @@ def found(tab: Tab) -> dict[str, np.ndarray]:
     arrays = {name: np.array(values, np.float32) for name, values in got.items()}
     shaped = {name: array.reshape(steps, -1) for name, array in arrays.items()}
     return shaped | {"weights": shaped["weights"].reshape(steps, -1, locations)}
+
+
+def found_inputs(tab: Tab) -> np.ndarray:
+    """The inputs of the sequence that is shown, ``[T, 1, I]``."""
+    x, inputs = tab.page.evaluate("[[...ntm.sequence.x], ntm.sequence.inputs]")
+    return np.reshape(np.float32(x), (-1, 1, inputs))
 
 
 @pytest.mark.parametrize(
@@ -283,6 +290,38 @@ def test_a_task_of_the_users_brings_its_sequences(tab: Tab, tmp_path: pathlib.Pa
         )
         assert tab.page.inner_text("#sizes output").startswith("length ")
         assert not tab.page.is_visible("#text")
+
+
+@pytest.mark.parametrize(
+    ("options", "panels"),
+    [
+        (
+            {"controller": "lstm", "controller_sizes": (6,), "read_heads": 2},
+            ["Read head 1", "Read head 2", "Write head"],
+        ),
+        ({"model": "lstm", "layer_sizes": (5, 4)}, []),
+    ],
+)
+def test_shows_what_a_controller_carries(
+    tab: Tab, tmp_path: pathlib.Path, options: dict[str, Any], panels: list[str]
+) -> None:
+    """As ``ntm-export --format web`` writes it, of networks that have learned nothing."""
+    pytest.importorskip("tensorflow")
+    trained = ntm.train("copy", max_batches=1, xla=False, **options)
+    with pytest.warns(UserWarning, match="not converged"):
+        ntm.export(trained, tmp_path / "site", formats=["web", "onnx"])
+    with browser.serving(tmp_path / "site") as address:
+        tab.open(f"{address}#length=4")
+        titles = tab.page.locator("#over-time figcaption").all_inner_texts()
+        wanted = [f"{name}: weighting, location by step" for name in panels]
+        assert titles == [*wanted, "Hidden: unit by step", "Cell: unit by step"]
+        assert tab.page.is_visible("#memory") == bool(panels)
+        assert tab.page.is_visible("#locations") == bool(panels)
+        x, model = found_inputs(tab), ntm.load(tmp_path / "site")
+        y, state = model.run(x, model.initial_state(1, tab.page.evaluate("ntm.trace.locations")))
+        np.testing.assert_allclose(np.float32(tab.page.evaluate("[...ntm.trace.y]")), y.ravel(), atol=1e-5)
+        last = tab.page.evaluate("[...ntm.trace.states.at(-1).hidden]")
+        np.testing.assert_allclose(np.float32(last), state["hidden"].ravel(), atol=1e-5)
 
 
 def test_is_plain_files() -> None:

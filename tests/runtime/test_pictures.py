@@ -272,12 +272,14 @@ def test_the_output_phase_of_a_trace_begins_where_the_output_counts(
     assert figure.get_suptitle().endswith(", N = 20: no bit wrong")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("length", "locations"), [(1, 3), (20, 128), (120, 128), (1_000, 1_002), (100_000, 3)])
 @pytest.mark.parametrize("heads", [1, 3])
 def test_no_text_of_a_copy_is_printed_over_another(length: int, locations: int, heads: int) -> None:
     assert_no_text_is_printed_over_another(score_of_copy(length), heads, locations)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("length", [6, 20, 200])
 @pytest.mark.parametrize("heads", [1, 3])
 def test_no_text_is_printed_over_another_if_the_output_phase_begins_early(length: int, heads: int) -> None:

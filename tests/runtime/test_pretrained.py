@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import zlib
+from collections.abc import Callable
 
 import numpy as np
 import onnx
@@ -13,6 +14,7 @@ import pytest
 from onnx import numpy_helper
 
 import ntm
+from ntm import commands
 from ntm.runtime import folder, onnx_file
 from ntm.runtime.copy_command import BLOCK_LENGTH
 from ntm.runtime.evaluate import evaluate
@@ -60,12 +62,15 @@ def ntm_copy(*arguments: object, **options: object) -> "subprocess.CompletedProc
     return subprocess.run(command, capture_output=True, check=False, **options)  # type: ignore[call-overload,no-any-return]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("content", FILES.values(), ids=FILES.keys())
-def test_copies_bit_for_bit(content: bytes, tmp_path: pathlib.Path) -> None:
+def test_copies_bit_for_bit(
+    in_process: Callable[..., "subprocess.CompletedProcess[str]"], content: bytes, tmp_path: pathlib.Path
+) -> None:
     source, target = tmp_path / "in", tmp_path / "out"
     source.write_bytes(content)
-    done = ntm_copy(source, "-o", target)
-    assert (done.returncode, done.stderr, done.stdout) == (0, b"", b"")
+    done = in_process("ntm-copy", commands.copy, source, "-o", target)
+    assert (done.returncode, done.stderr, done.stdout) == (0, "", "")
     assert target.read_bytes() == content
 
 
@@ -76,6 +81,7 @@ def test_copies_standard_input_to_standard_output() -> None:
     assert done.stdout == content
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pattern", PATTERNS)
 @pytest.mark.parametrize(("length", "locations"), [(20, 22), (20, 128), (120, 128), (1000, 1024)])
 def test_remembers_sequences_longer_than_any_it_saw(length: int, locations: int, pattern: str) -> None:
@@ -152,6 +158,7 @@ def damaged(tmp_path: pathlib.Path, name: str, scale: float) -> pathlib.Path:
     return target
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", [0.0, -0.5])
 @pytest.mark.parametrize("name", ["heads/kernel", "output/kernel", "hidden_1/kernel"])
 def test_it_is_the_network_that_copies(name: str, scale: float, tmp_path: pathlib.Path) -> None:

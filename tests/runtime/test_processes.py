@@ -142,6 +142,7 @@ def test_a_model_that_was_used_before_a_fork(threads: int) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "7\n", "")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("session_threads", [1, 2])
 def test_many_threads_and_processes_at_once(tiny_model: pathlib.Path, session_threads: int) -> None:
     """A short run of the benchmark, whose exit code says so."""

@@ -13,18 +13,17 @@ import signal
 import subprocess
 import sys
 import time
-import warnings
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import ntm
-from ntm.errors import FileError
+from ntm import commands
 from ntm.runtime import folder, run_command
 from ntm.runtime.folder import DEFAULT
 
@@ -39,10 +38,12 @@ def command(tiny_model: pathlib.Path) -> list[str]:
 
 
 @pytest.fixture
-def ntm_run(command: list[str]) -> Run:
-    """Run ``ntm-run`` with the tiny model and these arguments to its end."""
+def ntm_run(command: list[str], tiny_model: pathlib.Path, in_process: Run) -> Run:
+    """Run ``ntm-run`` with the tiny model and these arguments to its end; from file to file in this process."""
 
     def run(*arguments: object, **options: Any) -> subprocess.CompletedProcess[bytes]:
+        if not options and "-" not in arguments:
+            return in_process("ntm-run", commands.run, "--model", tiny_model, *arguments, text=False)
         streams: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         if "input" not in options:
             streams["stdin"] = subprocess.DEVNULL
@@ -298,57 +299,6 @@ def test_damaged_standard_input(ntm_run: Run) -> None:
 WHOLE = as_npy(copies(2, 3))
 
 
-def _read(content: bytes, path: pathlib.Path) -> npt.NDArray[Any] | None:
-    """The array in a file, None if it is refused; without a word on the way, even to those who look at warnings."""
-    path.write_bytes(content)
-    with warnings.catch_warnings(record=True) as said:
-        warnings.simplefilter("always")
-        try:
-            array = run_command._read(str(path))
-        except FileError as error:
-            assert str(error) == f"cannot read {path}: it is not a .npy file, or is damaged"  # noqa: PT017
-            array = None
-    assert not said
-    return array
-
-
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.binary(max_size=300))
-@example(b"")
-@example(b"\x93NUMPY")
-@example(b"\x93NUMPY\x01\x00\xff\xff")
-@example(b"\x93NUMPY\x02\x00\xff\xff\xff\xff")
-@example(b"\x93NUMPY\x09\x00\x10\x00{}")
-@example(b"PK\x03\x04")
-def test_random_bytes_are_refused(tmp_path: pathlib.Path, content: bytes) -> None:
-    assert _read(content, tmp_path / "x.npy") is None
-
-
-def test_every_truncation_is_refused(tmp_path: pathlib.Path) -> None:
-    for size in range(len(WHOLE)):
-        assert _read(WHOLE[:size], tmp_path / "x.npy") is None, size
-    np.testing.assert_array_equal(_read(WHOLE, tmp_path / "x.npy"), copies(2, 3))
-
-
-HEADER = len(WHOLE) - copies(2, 3).nbytes
-
-
-@settings(deadline=None, max_examples=400, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(at=st.integers(0, HEADER - 1), new=st.binary(min_size=1, max_size=12))
-@example(at=10, new=b"(" * 100)
-@example(at=10, new=b"{'descr': '|O', 'fortran_order': False, 'shape': (1,), }")
-@example(at=10, new=b"{'descr': '|u1', 'fortran_order': False, 'shape': (9999999999999999,), }")
-@example(at=10, new=b"{'descr': '|u1', 'fortran_order': False, 'shape': (-1, 7, 9), }")
-@example(at=10, new=b"{'descr': '|u1', 'fortran_order': False, 'shape': (2L, 7L, 9L), }")
-@example(at=10, new=b"{'descr': '\\d', 'fortran_order': False, 'shape': (2, 7, 9), }")
-@example(at=10, new=b"{'descr': '|V0', 'fortran_order': False, 'shape': (2, 7, 9), }")
-def test_a_damaged_header_is_refused_or_read(tmp_path: pathlib.Path, at: int, new: bytes) -> None:
-    """In no other way than by the one error, and without a crash."""
-    damaged = WHOLE[:at] + new + WHOLE[at + len(new) :]
-    array = _read(damaged, tmp_path / "x.npy")
-    assert array is None or not array.dtype.hasobject
-
-
 @settings(deadline=None, max_examples=5, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(content=st.binary(max_size=100) | st.integers(0, len(WHOLE) - 1).map(lambda size: WHOLE[:size]))
 def test_a_damaged_file_is_one_line_of_error(ntm_run: Run, tmp_path: pathlib.Path, content: bytes) -> None:
@@ -506,6 +456,7 @@ def test_a_file_that_cannot_be_whole_is_not_there(ntm_run: Run, target: pathlib.
     assert not target.exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_interrupt_leaves_nothing_behind(
     command: list[str], tmp_path: pathlib.Path, target: pathlib.Path, number: signal.Signals, code: int

@@ -54,7 +54,7 @@ def varied_network(config: NetworkConfig) -> Network:
 
 @pytest.mark.parametrize(
     ("compiled", "memory_locations"),
-    [(False, None), (False, 9), (True, 9)],
+    [(False, None), (False, 9), pytest.param(True, 9, marks=pytest.mark.slow)],
     ids=["eager", "eager, N = 9", "XLA, N = 9"],
 )
 @pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS.keys())

@@ -8,78 +8,29 @@ import os
 import pathlib
 import pty
 import re
-import resource
-import shlex
-import shutil
-import signal
 import struct
 import subprocess
-import sys
 import termios
 import time
-from typing import Any
+from collections.abc import Callable
 
 import pytest
 
-from ntm.errors import FileError
 from ntm.tasks import BUILT_IN
 from ntm.training import command
-from ntm.training.run import add_to_history, load_run
+from ntm.training.run import load_run
 
-QUICK = ("--max-batches", "60", "--size", "length=1-3", "--controller-sizes", "8", "--no-xla")
-_SIZES = "controller-sizes must be up to 16 numbers from 1 to 4096 with commas between"
-
-
-PARITY = """
-import dataclasses
-
-import numpy as np
-
-from ntm.tasks import Batch, Task
+pytestmark = pytest.mark.slow
 
 
-@dataclasses.dataclass(frozen=True)
-class Parity(Task):
-    \"\"\"See bits, then output whether the number of ones among them is odd.\"\"\"
-
-    channels: int = 1
-
-    output_size = 1
-    training_sizes = {"length": range(1, 9)}
-
-    @property
-    def input_size(self):
-        return self.channels + 1
-
-    def batch(self, rng, batch_size, size):
-        bits = rng.integers(0, 2, (size["length"], batch_size, self.channels))
-        x = np.zeros((len(bits) + 1, batch_size, self.input_size), np.float32)
-        target, mask = np.zeros((*x.shape[:2], 1), np.float32), np.zeros(x.shape[:2], np.float32)
-        x[:-1, :, :-1], x[-1, :, -1], mask[-1] = bits, 1, 1
-        target[-1, :, 0] = bits.sum(axis=(0, 2)) % 2
-        return Batch(x, target, mask)
-"""
+Train = Callable[..., "subprocess.CompletedProcess[str]"]
+Start = Callable[..., list[str]]
 
 
-def ntm_train(*arguments: object, **options: Any) -> "subprocess.CompletedProcess[str]":
-    program = [sys.executable, "-c", "from ntm.commands import train; train()", *map(str, arguments)]
-    defaults = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    return subprocess.run(program, check=False, text=True, **defaults | options)
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
-    """A run that has reached its limit."""
-    folder = tmp_path_factory.mktemp("train") / "run"
-    done = ntm_train("--output", folder, *QUICK)
-    assert done.returncode == 1
-    assert done.stderr.startswith("ntm-train: not converged after 480 sequences")
-    assert done.stderr.endswith(" s on cpu:0; --resume goes on with more --max-batches than 60\n")
-    return folder
-
-
-def test_a_memory_that_is_too_small_is_said_before_the_training(tmp_path: pathlib.Path) -> None:
-    done = ntm_train("--output", tmp_path / "run", *QUICK, "--memory-locations", "3", "--max-batches", "1")
+def test_a_memory_that_is_too_small_is_said_before_the_training(
+    ntm_train: Train, quick: tuple[str, ...], tmp_path: pathlib.Path
+) -> None:
+    done = ntm_train("--output", tmp_path / "run", *quick, "--memory-locations", "3", "--max-batches", "1")
     assert done.returncode == 1
     first, *_ = done.stderr.splitlines()
     assert first.startswith("ntm-train: warning: 3 memory locations are fewer than the 5 that length=3 needs")
@@ -99,7 +50,7 @@ def test_a_run_holds_its_options_its_history_and_a_checkpoint_that_loads(run: pa
     assert trained.summary["batches"] == 60
 
 
-def test_every_option_reaches_the_run(tmp_path: pathlib.Path) -> None:
+def test_every_option_reaches_the_run(ntm_train: Train, tmp_path: pathlib.Path) -> None:
     network = {
         "memory_locations": 6,
         "memory_vector_size": 4,
@@ -157,7 +108,7 @@ def test_every_option_reaches_the_run(tmp_path: pathlib.Path) -> None:
     }
 
 
-def test_the_baseline_has_options_of_its_own(tmp_path: pathlib.Path) -> None:
+def test_the_baseline_has_options_of_its_own(ntm_train: Train, tmp_path: pathlib.Path) -> None:
     options = ("--model", "lstm", "--layer-sizes", "7,6", "--max-batches", "1")
     done = ntm_train("--output", tmp_path / "run", *options, "--json")
     assert done.returncode == 1, done.stderr
@@ -171,7 +122,7 @@ def test_the_baseline_has_options_of_its_own(tmp_path: pathlib.Path) -> None:
     )
 
 
-def test_the_tasks_are_listed() -> None:
+def test_the_tasks_are_listed(ntm_train: Train) -> None:
     done = ntm_train("--task", "help")
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
@@ -179,7 +130,7 @@ def test_the_tasks_are_listed() -> None:
     assert "section 4.3 of the paper" in lines[2]
 
 
-def test_the_result_is_printed_as_json(run: pathlib.Path) -> None:
+def test_the_result_is_printed_as_json(ntm_train: Train, run: pathlib.Path) -> None:
     done = ntm_train("--output", run, "--resume", "--json")
     assert (done.returncode, done.stderr) == (1, "")
     summary = load_run(run).summary
@@ -187,11 +138,12 @@ def test_the_result_is_printed_as_json(run: pathlib.Path) -> None:
     assert (summary["converged"], summary["batches"], summary["sequences"]) == (False, 60, 480)
 
 
-def test_a_task_of_the_users_own_is_trained_and_resumed(tmp_path: pathlib.Path) -> None:
-    file, folder = tmp_path / "my tasks.py", tmp_path / "run"
-    file.write_text(PARITY)
+def test_a_task_of_the_users_own_is_trained_and_resumed(
+    ntm_train: Train, parity: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    folder = tmp_path / "run"
     options = ("--size", "length=1-3", "--batch-size", "16", "--controller-sizes", "8", "--no-xla")
-    task = ("--task", f"{file}:Parity")
+    task = ("--task", f"{parity}:Parity")
     done = ntm_train("--output", folder, *task, "--option", "channels=2", *options, "--max-batches", 30)
     assert done.returncode == 1
     assert done.stderr.startswith("ntm-train: not converged after 480 sequences")
@@ -213,9 +165,11 @@ def test_a_task_of_the_users_own_is_trained_and_resumed(tmp_path: pathlib.Path) 
     assert load_run(folder).summary["batches"] == 31
 
 
-def test_an_interrupted_run_resumes_as_if_it_had_not_been(run: pathlib.Path, tmp_path: pathlib.Path) -> None:
+def test_an_interrupted_run_resumes_as_if_it_had_not_been(
+    ntm_train: Train, quick: tuple[str, ...], run: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
     half = tmp_path / "half"
-    ntm_train("--output", half, *QUICK, "--max-batches", 25)
+    ntm_train("--output", half, *quick, "--max-batches", 25)
     assert ntm_train("--output", half, "--resume", "--max-batches", 60).returncode == 1
     assert [json.loads(line)["batches"] for line in (half / "history.jsonl").read_text().splitlines()] == [25, 50, 60]
     assert json.loads((half / "config.json").read_text()) == json.loads((run / "config.json").read_text())
@@ -226,7 +180,9 @@ def test_an_interrupted_run_resumes_as_if_it_had_not_been(run: pathlib.Path, tmp
 
 
 @pytest.mark.parametrize("limit", [(), ("--max-batches", "59")])
-def test_a_run_that_has_reached_its_limit_is_not_trained_on(limit: tuple[str, ...], run: pathlib.Path) -> None:
+def test_a_run_that_has_reached_its_limit_is_not_trained_on(
+    ntm_train: Train, limit: tuple[str, ...], run: pathlib.Path
+) -> None:
     before = {path.name: path.read_bytes() for path in run.iterdir()}
     done = ntm_train("--output", run, "--resume", *limit)
     assert done.returncode == 1
@@ -234,161 +190,27 @@ def test_a_run_that_has_reached_its_limit_is_not_trained_on(limit: tuple[str, ..
     assert {path.name: path.read_bytes() for path in run.iterdir()} == before
 
 
-def test_the_options_of_a_resumed_run_may_be_repeated(run: pathlib.Path) -> None:
+def test_the_options_of_a_resumed_run_may_be_repeated(ntm_train: Train, run: pathlib.Path) -> None:
     same = ("--task", "copy", "--controller-sizes", "8", "--no-xla", "--seed", "0", "--size", "length=1-3")
     done = ntm_train("--output", run, "--resume", *same, "--option", "bits=8", "--quiet")
     assert (done.returncode, done.stdout, done.stderr) == (1, "", "")
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (
-            ("--size", "length=1-4"),
-            "--resume keeps the options of {run}: sizes is {{'length': (1, 3)}}, not {{'length': (1, 4)}}",
-        ),
-        (
-            ("--option", "bits=4"),
-            'cannot resume {run}: it was trained on copy with bits=8, pattern="random", '
-            'not with bits=4, pattern="random"',
-        ),
-    ],
-)
-def test_a_contradiction_to_a_resumed_run_is_one_line(
-    arguments: tuple[str, ...], message: str, run: pathlib.Path
-) -> None:
-    before = {path.name: path.read_bytes() for path in run.iterdir()}
-    done = ntm_train("--output", run, "--resume", *arguments)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == f"ntm-train: error: {message.format(run=run)}\n"
-    assert {path.name: path.read_bytes() for path in run.iterdir()} == before
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (("--shifts", "4"), "shifts must be odd, not 4"),
-        (("--learning-rate", "0"), "learning_rate must be above 0 and at most 1, not 0.0"),
-        (("--addressing", "content,both"), "addressing must be of location and content, not content, both"),
-        *(
-            (("--controller-sizes", sizes), f"{_SIZES}, not {sizes}")
-            for sizes in ("a,b", "8,", "0", "4097", "999999999999", ",".join("1" * 17))
-        ),
-        (("--resume",), "{folder} is not a run of ntm-train: it has no config.json"),
-        (("--resume", "-f"), "give either --resume or --force: one goes on with a run, the other replaces it"),
-        (("--size", "length=1-60000"), "out of memory"),
-        (("--size", "length=999999999"), "out of memory"),
-        (("--task", "cpoy"), f"there is no task 'cpoy': give one of {', '.join(BUILT_IN)}, or FILE.py:CLASS"),
-        (("--task", "nowhere.py:Parity"), "there is no file nowhere.py"),
-        (("--option", "colour=red"), "the task copy has no option 'colour'; its options: bits, pattern"),
-        (("--option", "bits=many"), "the task copy: bits must be a whole number, not 'many'"),
-        (("--option", "bits"), "an option of a task is NAME=VALUE, not 'bits'"),
-        (("--task", "repeat-copy", "--option", "bits=0"), "the task repeat-copy: bits must be at least 1, not 0"),
-        (("--size", "items=2-3"), "the task copy has no size items; its sizes: length"),
-        (("--size", "20"), "a size is NAME=LEAST-MOST, not '20'"),
-        (
-            ("--size", "length=0-3"),
-            "the task copy, batch of length=0: mask is 0 at every step of a sequence, so that no output counts",
-        ),
-    ],
-    ids=lambda value: " ".join(value)[:40] if isinstance(value, tuple) else "",
-)
-def test_a_bad_option_is_one_line(arguments: tuple[str, ...], message: str, tmp_path: pathlib.Path) -> None:
-    folder = tmp_path / "run"
-    done = ntm_train("--output", folder, *arguments)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == f"ntm-train: error: {message.format(folder=folder)}\n"
-    assert not folder.exists()
-
-
-def test_without_a_run_folder_there_is_no_training() -> None:
-    done = ntm_train(*QUICK)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "ntm-train: error: give the run folder to make: --output RUN\n"
-
-
-def test_a_run_is_not_overwritten(run: pathlib.Path) -> None:
-    before = (run / "checkpoint.npz").read_bytes()
-    done = ntm_train("--output", run, *QUICK)
-    assert done.returncode == 2
-    assert done.stderr == f"ntm-train: error: {run} exists; --force replaces it, --resume goes on with it\n"
-    assert (run / "checkpoint.npz").read_bytes() == before
-
-
-def test_a_folder_of_something_else_is_not_touched(tmp_path: pathlib.Path) -> None:
-    (tmp_path / "thesis.txt").write_text("mine")
-    done = ntm_train("--output", tmp_path, "--force", *QUICK)
-    assert (done.returncode, done.stderr) == (2, f"ntm-train: error: {tmp_path} exists and is not a run\n")
-    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        "annealing-batches",
-        "batch-size",
-        "max-batches",
-        "memory-locations",
-        "memory-vector-size",
-        "read-heads",
-        "seed",
-        "shifts",
-        "write-heads",
-    ],
-)
-def test_a_huge_number_is_refused(name: str, tmp_path: pathlib.Path) -> None:
-    done = ntm_train("--output", tmp_path / "run", f"--{name}", "99999999999999999999")
-    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-    assert done.stderr.lower().startswith(f"ntm-train: error: invalid value for '--{name}'")
-    assert not (tmp_path / "run").exists()
-
-
-def test_a_run_is_replaced_only_when_the_next_has_begun(run: pathlib.Path, tmp_path: pathlib.Path) -> None:
-    folder = shutil.copytree(run, tmp_path / "run")
-    (folder / "notes.txt").write_text("mine")
-    before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    assert ntm_train("--output", folder, "-f", "--size", "length=1-60000").stderr == "ntm-train: error: out of memory\n"
-    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
-    assert ntm_train("--output", folder, "-f", *QUICK, "--max-batches", 1, "--keep-content").returncode == 1
-    assert json.loads((folder / "config.json").read_text())["training"]["turn_content_off"] is False
-    assert load_run(folder).summary["batches"] == len((folder / "history.jsonl").read_text().splitlines()) == 1
-    assert (folder / "notes.txt").read_text() == "mine"
-
-
-def test_a_folder_that_cannot_be_made(tmp_path: pathlib.Path) -> None:
+def test_it_compiles_without_a_cache(new_process: Start, quick: tuple[str, ...], tmp_path: pathlib.Path) -> None:
     (tmp_path / "file").touch()
-    done = ntm_train("--output", tmp_path / "file" / "run")
-    assert done.returncode == 2
-    assert done.stderr == f"ntm-train: error: cannot make {tmp_path}/file/run: not a directory\n"
-
-
-def test_a_full_disk_names_the_file_and_leaves_nothing_new(tmp_path: pathlib.Path) -> None:
-    small = {"preexec_fn": lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))}
-    done = ntm_train("--output", tmp_path / "new", *QUICK, **small)
-    assert done.returncode == 2
-    assert done.stderr == f"ntm-train: error: cannot write {tmp_path}/new/checkpoint.npz: file too large\n"
-    assert not (tmp_path / "new").exists()
-
-    (tmp_path / "history.jsonl").symlink_to("/dev/full")
-    with pytest.raises(FileError, match=f"^cannot write {tmp_path}/history.jsonl: no space left on device$"):
-        add_to_history(tmp_path, {"batches": 25})
-
-
-def test_it_compiles_without_a_cache(tmp_path: pathlib.Path) -> None:
-    (tmp_path / "file").touch()
-    options = (*(option for option in QUICK if option != "--no-xla"), "--max-batches", "1")
-    done = ntm_train("--output", tmp_path / "run", *options, env=os.environ | {"XDG_CACHE_HOME": f"{tmp_path}/file"})
+    arguments = new_process("--output", tmp_path / "run", *quick, "--xla", "--max-batches", "1")
+    environment = os.environ | {"XDG_CACHE_HOME": f"{tmp_path}/file"}
+    done = subprocess.run(arguments, capture_output=True, check=False, env=environment, text=True, timeout=60)
     assert done.returncode == 1
     assert done.stderr.startswith("ntm-train: not converged after 8 sequences")
     assert done.stderr.count("\n") == 1
 
 
-def test_progress_fits_80_columns(tmp_path: pathlib.Path) -> None:
+def test_progress_fits_80_columns(new_process: Start, quick: tuple[str, ...], tmp_path: pathlib.Path) -> None:
     terminal, stderr = pty.openpty()
     fcntl.ioctl(stderr, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
     environment = {name: value for name, value in os.environ.items() if name != "COLUMNS"} | {"TERM": "xterm"}
-    arguments = ("--output", tmp_path / "run", *QUICK, "--max-batches", 100_000)
-    program = [sys.executable, "-c", "from ntm.commands import train; train()", *map(str, arguments)]
+    program = new_process("--output", tmp_path / "run", *quick, "--max-batches", 100_000)
     with subprocess.Popen(program, stderr=stderr, env=environment | {"NO_COLOR": "1"}) as process:
         os.close(stderr)
         shown = b""
@@ -399,95 +221,6 @@ def test_progress_fits_80_columns(tmp_path: pathlib.Path) -> None:
         os.close(terminal)
     assert re.search(rb"^batch [\d,]+, loss \S+, \S+ wrong bits, \S+ sequences/s *\d:\d\d:\d\d", found[0])
     assert b"%" not in shown
-
-
-def endless_training(folder: pathlib.Path) -> subprocess.Popen[bytes]:
-    """A training that has reported something, and goes on until it is stopped."""
-    program = [sys.executable, "-c", "from ntm.commands import train; train()", "--output", str(folder), *QUICK]
-    process = subprocess.Popen([*program, "--max-batches", "1000000"], stderr=subprocess.PIPE)
-    deadline = time.monotonic() + 120
-    while not (folder / "history.jsonl").exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    return process
-
-
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_a_killed_training_leaves_a_checkpoint_that_loads(number: signal.Signals, tmp_path: pathlib.Path) -> None:
-    folder = tmp_path / "run"
-    process = endless_training(folder)
-    time.sleep(0.2)
-    process.send_signal(number)
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode == (-number if number == signal.SIGKILL else 128 + number)
-    batches = load_run(folder).summary["batches"]
-    told = f"ntm-train: interrupted; to go on: ntm-train --output {folder} --resume\n"
-    assert errors.decode() == ("" if number == signal.SIGKILL else told)
-    reported = [json.loads(line)["batches"] for line in (folder / "history.jsonl").read_text().splitlines()]
-    if number == signal.SIGKILL:
-        assert batches > 0
-    else:  # nothing is lost
-        assert reported[-1] <= batches < reported[-1] + 25
-    assert ntm_train("--output", folder, "--resume", "--max-batches", batches + 30).returncode == 1
-    resumed = [json.loads(line)["batches"] for line in (folder / "history.jsonl").read_text().splitlines()]
-    assert resumed == [*range(25, batches + 30, 25), batches + 30]
-
-
-@pytest.mark.parametrize("quiet", [False, True])
-def test_the_command_that_an_interrupted_training_tells_goes_on_with_it(quiet: bool, tmp_path: pathlib.Path) -> None:
-    file, folder = tmp_path / "my tasks.py", tmp_path / "my run"
-    file.write_text(PARITY)
-    program = """
-import os, signal
-from ntm.training import data
-training = data.Data.training
-def interrupted_training(self, number, lesson):
-    if number == 2:
-        os.kill(os.getpid(), signal.SIGINT)
-    return training(self, number, lesson)
-data.Data.training = interrupted_training
-from ntm.commands import train
-train()
-"""
-    options = ("--task", f"{file}:Parity", *QUICK, *(["--quiet"] if quiet else []))
-    arguments = [sys.executable, "-c", program, "--output", str(folder), *options]
-    done = subprocess.run(arguments, capture_output=True, check=False, text=True, timeout=60)
-    assert (done.returncode, done.stdout) == (130, "")
-    if quiet:
-        assert done.stderr == ""
-        return
-    told, _, command_line = done.stderr.rstrip("\n").partition("; to go on: ")
-    assert told == "ntm-train: interrupted"
-    name, *words = shlex.split(command_line)
-    assert (name, words) == ("ntm-train", ["--output", str(folder), "--task", f"{file}:Parity", "--resume"])
-    done = ntm_train(*words)
-    assert (done.returncode, done.stdout) == (1, "")
-    assert load_run(folder).summary["batches"] == 60
-
-
-def test_an_interrupt_that_a_training_is_slow_to_heed_tells_how_to_go_on(tmp_path: pathlib.Path) -> None:
-    """After a second it is interrupted wherever it is, here in the next batch."""
-    program = """
-import os, signal, time
-from ntm.training import data
-training = data.Data.training
-def interrupted_training(self, number, lesson):
-    if number == 2:
-        os.kill(os.getpid(), signal.SIGINT)
-        time.sleep(30)
-    return training(self, number, lesson)
-data.Data.training = interrupted_training
-from ntm.commands import train
-train()
-"""
-    folder = tmp_path / "run"
-    for options in ((), ("--force",)):
-        arguments = [sys.executable, "-c", program, "--output", str(folder), *QUICK, *options]
-        done = subprocess.run(arguments, capture_output=True, check=False, text=True, timeout=60)
-        assert (done.returncode, done.stdout) == (130, "")
-        # Of a run that was to be replaced nobody can tell whether it has been.
-        told = "" if options else f"ntm-train: interrupted; to go on: ntm-train --output {folder} --resume\n"
-        assert done.stderr == told
-    assert ntm_train("--output", folder, "--resume").returncode == 1
 
 
 def test_without_a_terminal_there_is_a_line_now_and_then(
@@ -506,14 +239,11 @@ def test_without_a_terminal_there_is_a_line_now_and_then(
 
 
 @pytest.mark.parametrize("quiet", [False, True])
-def test_a_long_training_without_a_terminal_tells_of_its_progress(quiet: bool, tmp_path: pathlib.Path) -> None:
-    program = """
-from ntm.training import command
-command._FIRST_WAIT = 0.01
-command.main()
-"""
-    arguments = [*QUICK, "--output", str(tmp_path / "run"), *(["--quiet"] if quiet else ["--json"])]
-    done = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, check=False, text=True)
+def test_a_long_training_without_a_terminal_tells_of_its_progress(
+    ntm_train: Train, quick: tuple[str, ...], quiet: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path
+) -> None:
+    monkeypatch.setattr(command, "_FIRST_WAIT", 0.01)
+    done = ntm_train("--output", tmp_path / "run", *quick, "--quiet" if quiet else "--json")
     assert done.returncode == 1
     if quiet:
         assert (done.stdout, done.stderr) == ("", "")
@@ -522,44 +252,7 @@ command.main()
         assert re.match(r"ntm-train: batch 50, loss \S+, \S+ wrong bits, \d+ sequences/s\n", done.stderr)
 
 
-def test_a_run_has_one_writer_at_a_time(tmp_path: pathlib.Path) -> None:
-    folder = tmp_path / "run"
-    process = endless_training(folder)
-    config = (folder / "config.json").read_bytes()
-    for options in (("--resume",), ("--resume", "--max-batches", "70"), ("--force", *QUICK, "--seed", "1")):
-        done = ntm_train("--output", folder, *options)
-        assert (done.returncode, done.stdout) == (2, "")
-        assert done.stderr == f"ntm-train: error: {folder} is being trained by another process\n"
-    assert process.poll() is None
-    process.kill()
-    process.communicate()
-    assert (folder / "config.json").read_bytes() == config
-    batches = load_run(folder).summary["batches"]
-    assert ntm_train("--output", folder, "--resume", "--max-batches", batches + 30).returncode == 1
-    reported = [json.loads(line)["batches"] for line in (folder / "history.jsonl").read_text().splitlines()]
-    assert reported == [*range(25, batches + 30, 25), batches + 30]
-    assert sorted(path.name for path in folder.iterdir()) == ["checkpoint.npz", "config.json", "history.jsonl"]
-
-
-def test_an_interrupt_before_the_first_batch_leaves_nothing(tmp_path: pathlib.Path) -> None:
-    program = """
-import os, signal
-from ntm.training import trainer
-def train(self):
-    os.kill(os.getpid(), signal.SIGTERM)
-    signal.pause()  # as long as a signal waits
-trainer.Trainer.train = train
-from ntm.commands import train
-train()
-"""
-    arguments = [sys.executable, "-c", program, "--output", str(tmp_path / "run"), *QUICK]
-    done = subprocess.run(arguments, capture_output=True, check=False, timeout=60)
-    assert (done.returncode, done.stdout) == (143, b"")
-    assert b"Traceback" not in done.stderr
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_options_come_from_a_file_and_the_command_line_wins(tmp_path: pathlib.Path) -> None:
+def test_options_come_from_a_file_and_the_command_line_wins(ntm_train: Train, tmp_path: pathlib.Path) -> None:
     file = tmp_path / "options.toml"
     file.write_text(
         f"""
@@ -592,33 +285,3 @@ def test_options_come_from_a_file_and_the_command_line_wins(tmp_path: pathlib.Pa
         repeated = load_run(again).config
         seeded = dataclasses.replace(config.training, seed=1)
         assert repeated == dataclasses.replace(config, training=seeded)
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        ("controler = 'lstm'", "there is no option controler"),
-        ("config = 'x.toml'", "there is no option config"),
-        ("seed = ", "Invalid value"),
-        ("seed.a = 1", "seed must be one value, not a table"),
-        ("seed = 1979-05-27", "seed must hold numbers, texts and truth values"),
-        ("seed = 'many'", "invalid value for '--seed'"),
-        ("batch-size = 0", "invalid value for '--batch-size'"),
-    ],
-)
-def test_a_file_of_options_that_cannot_be_used_is_one_line(content: str, message: str, tmp_path: pathlib.Path) -> None:
-    file = tmp_path / "options.toml"
-    file.write_text(content, encoding="utf-8")
-    done = ntm_train("--config", file, "--output", tmp_path / "run")
-    assert (done.returncode, done.stdout) == (2, "")
-    assert message in done.stderr
-    assert done.stderr.count("\n") == 1
-    assert not (tmp_path / "run").exists()
-
-
-def test_a_missing_file_of_options_is_one_line(tmp_path: pathlib.Path) -> None:
-    for name, reason in (("a.toml", "no such file or directory"), ("run", "is not a run of ntm-train")):
-        done = ntm_train("--config", tmp_path / name, "--output", tmp_path / "run")
-        assert done.returncode == 2
-        assert reason in done.stderr
-        assert done.stderr.count("\n") == 1

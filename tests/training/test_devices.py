@@ -7,11 +7,13 @@ import json
 import pathlib
 import subprocess
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import tensorflow as tf
 
+from ntm import commands, console
 from ntm.errors import RunError
 from ntm.training import compilation, devices
 
@@ -47,6 +49,7 @@ print(json.dumps(found))
 """
 
 
+@pytest.mark.slow
 def test_a_training_on_another_device_and_the_gate_on_the_cpu_in_full_float32(tmp_path: pathlib.Path) -> None:
     command = [sys.executable, "-c", f"import ntm.runtime.folder\n{_PROGRAM}", str(tmp_path / "run")]
     done = subprocess.run(command, check=False, capture_output=True, text=True)
@@ -119,18 +122,19 @@ def test_what_is_asked_of_a_machine_with_gpus(monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.mark.parametrize(
-    ("command", "arguments"), [("training", ["-o", "run", "--device", "cpu"]), ("export", ["run", "-o", "model"])]
+    ("command", "arguments"),
+    [(commands.train, ["-o", "run", "--device", "cpu"]), (commands.export, ["run", "-o", "model"])],
 )
-def test_commands_for_the_cpu_hide_all_gpus(command: str, arguments: list[str], tmp_path: pathlib.Path) -> None:
-    program = (
-        "import sys; from ntm import console; from ntm.training import devices; "
-        "devices.hide_gpus = lambda: console.fail('hidden', ''); "
-        f"from ntm.{command}.command import main; main()"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", program, *arguments], check=False, capture_output=True, text=True, cwd=tmp_path
-    )
-    assert done.stderr.endswith("hidden: error: \n")
+def test_commands_for_the_cpu_hide_all_gpus(
+    in_process: Callable[..., "subprocess.CompletedProcess[str]"],
+    monkeypatch: pytest.MonkeyPatch,
+    command: Callable[[], None],
+    arguments: list[str],
+    tmp_path: pathlib.Path,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(devices, "hide_gpus", lambda: console.fail("hidden", ""))
+    assert in_process("ntm", command, *arguments).stderr.endswith("hidden: error: \n")
 
 
 def test_hidden_gpus_are_no_longer_to_be_seen(monkeypatch: pytest.MonkeyPatch) -> None:

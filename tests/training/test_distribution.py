@@ -94,6 +94,7 @@ def _assert_alike(one: pathlib.Path, other: pathlib.Path) -> None:
         np.testing.assert_allclose(found[name], expected[name], rtol=0, atol=_TOLERANCE, err_msg=name)
 
 
+@pytest.mark.slow
 def test_two_workers_train_to_the_variables_of_one(one: pathlib.Path, tmp_path: pathlib.Path) -> None:
     addresses = [f"127.0.0.1:{port}" for port in _free_ports(2)]
     (tmp_path / "temporary").mkdir()
@@ -120,6 +121,7 @@ def test_two_workers_train_to_the_variables_of_one(one: pathlib.Path, tmp_path: 
     assert load_run(one).config == load_run(tmp_path / "two").config
 
 
+@pytest.mark.slow
 def test_two_devices_train_to_the_variables_of_one(one: pathlib.Path, tmp_path: pathlib.Path) -> None:
     """The two with XLA."""
     command = [sys.executable, "-c", _MIRRORED, str(tmp_path / "two"), json.dumps(_OPTIONS)]

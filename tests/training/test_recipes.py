@@ -9,6 +9,7 @@ import pytest
 
 from ntm.models import NTMConfig
 from ntm.tasks import BUILT_IN, Batch, Size, Task, find
+from ntm.tasks.task import largest
 from ntm.training.config import Lesson, TrainingConfig
 from ntm.training.recipes import FEEDFORWARD, GENERAL, LSTM, LSTM_CONTROLLER, RECIPES, Recipe, configure, misfits
 
@@ -40,8 +41,8 @@ class Echo(Task):
         (find("copy"), (9, 8, 22)),
         (find("copy", {"bits": 16}), (17, 16, 22)),
         (find("repeat-copy"), (10, 9, 22)),
-        (find("associative-recall"), (8, 6, 64)),
-        (find("associative-recall", {"bits": 4, "vectors": 1}), (6, 4, 32)),
+        (find("associative-recall"), (8, 6, 44)),
+        (find("associative-recall", {"bits": 4, "vectors": 1}), (6, 4, 22)),
         (find("dynamic-ngrams"), (1, 1, 64)),
         (find("dynamic-ngrams", {"n": 3}), (1, 1, 8)),
         (find("priority-sort"), (10, 8, 40)),
@@ -62,7 +63,7 @@ def test_the_network_follows_from_the_task_and_its_options(task: Task, numbers: 
         ("copy", {"length": (3, 3)}, 5),
         ("repeat-copy", {"length": (1, 20)}, 42),
         ("repeat-copy", {"repeats": (1, 20)}, 22),
-        ("associative-recall", {"items": (2, 12)}, 112),
+        ("associative-recall", {"items": (2, 12)}, 78),
         ("priority-sort", {"vectors": (5, 30)}, 60),
     ],
 )
@@ -72,6 +73,8 @@ def test_the_memory_has_room_for_the_largest_size(
     task = find(name)
     network, training = configure(task, options={"sizes": sizes})
     assert network.memory_locations == memory_locations
+    needed = task.memory_locations(largest(training.ranges))
+    assert max(network.memory_locations, *training.train_locations, 0) >= needed  # in some of the batches at least
     own = {size: (min(values), max(values)) for size, values in task.training_sizes.items()}
     assert training.sizes == own | sizes  # a size that is not given stays as it is
 
@@ -293,3 +296,16 @@ def test_a_task_may_have_a_variant() -> None:
     assert (training.variant, training.variant_every) == ({"zeros": True}, 8)
     assert configure(Echo())[1].variant_every == 0
     assert configure(EchoOfZeros(), {"variant_every": 0})[1].variant_every == 0
+
+
+def test_a_recipe_may_leave_the_network_few_locations_to_spare(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Then the N of a batch is that, or what the task needs; and nothing is too small."""
+    kind = configure(Echo())[0].kind
+    recipe = Recipe("measured", training={"train_locations": (128,)}, locations=0.5)
+    monkeypatch.setitem(RECIPES, (Echo().name, kind), recipe)
+    network, training = configure(Echo(), {"sizes": {"length": (1, 40)}})
+    assert (network.memory_locations, training.train_locations) == (20, (40, 128))
+    assert misfits(Echo(), network, training) == []
+    network, training = configure(Echo(), {"sizes": {"length": (1, 40)}, "memory_locations": 19})
+    assert (network.memory_locations, training.train_locations) == (19, (40, 128))
+    assert "give it --memory-locations 20" in misfits(Echo(), network, training)[0]

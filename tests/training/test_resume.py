@@ -1,6 +1,5 @@
 """A training that is killed and resumed ends as if it had not been killed."""
 
-import contextlib
 import json
 import os
 import pathlib
@@ -16,9 +15,12 @@ import pytest
 
 from ntm.training import run
 
+pytestmark = pytest.mark.slow
+
 KILLS = 10
 # A process that has imported TensorFlow, and done nothing else with it, starts one process after another: the import
-# takes longer than all the rest. It reads run folders, and writes the number of the process and its exit code.
+# takes longer than all the rest. It reads run folders and what to train, and writes the number of the process and its
+# exit code.
 # Every fifth batch is reported, and followed by a checkpoint: kills hit between many of them, and amid them.
 PROGRAM = """
 import json, os, pathlib, sys
@@ -27,11 +29,11 @@ console.import_tensorflow()
 from ntm.tasks import find
 from ntm.training import train as training
 training._CHECKPOINT_SECONDS = 0.0
-task, task_options, options = sys.argv[1], json.loads(sys.argv[2]), json.loads(sys.argv[3])
 for line in sys.stdin:
     child = os.fork()
     if not child:
-        folder = pathlib.Path(line.rstrip())
+        folder, task, task_options, options = json.loads(line)
+        folder = pathlib.Path(folder)
         training.train(find(task, task_options), folder, resume=folder.exists(), **options)
         os._exit(0)
     print(child, flush=True)
@@ -63,15 +65,16 @@ RUNS = {
 
 
 class Starter:
-    """The process that starts trainings of a task."""
+    """The process that starts trainings."""
 
     def __init__(self, process: "subprocess.Popen[str]") -> None:
         self._process = process
 
-    def start(self, folder: pathlib.Path) -> int:
-        """Begin, or resume, a training; returns the number of its process."""
+    def start(self, folder: pathlib.Path, task: str) -> int:
+        """Begin, or resume, a training on a task; returns the number of its process."""
+        task_options, options = RUNS[task]
         assert self._process.stdin is not None
-        self._process.stdin.write(f"{folder}\n")
+        self._process.stdin.write(json.dumps([str(folder), task, task_options, OPTIONS | options]) + "\n")
         self._process.stdin.flush()
         return self._read()
 
@@ -84,16 +87,13 @@ class Starter:
         return int(self._process.stdout.readline())
 
 
-@contextlib.contextmanager
-def starter(task: str) -> Iterator[Starter]:
-    task_options, options = RUNS[task]
-    arguments = [task, json.dumps(task_options), json.dumps(OPTIONS | options)]
-    program = [sys.executable, "-c", PROGRAM, *arguments]
+@pytest.fixture(scope="module")
+def starter() -> Iterator[Starter]:
+    program = [sys.executable, "-c", PROGRAM]
     with subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            yield Starter(process)
-        finally:
-            process.kill()
+        yield Starter(process)
+        assert process.stdin is not None
+        process.stdin.close()
 
 
 def history(folder: pathlib.Path) -> list[dict[str, Any]]:
@@ -115,24 +115,24 @@ def wait_for(folder: pathlib.Path, batches: int) -> None:
 
 
 @pytest.mark.parametrize("task", RUNS)
-def test_a_run_that_is_killed_ten_times_ends_with_the_same_bytes(task: str, tmp_path: pathlib.Path) -> None:
+def test_a_run_that_is_killed_ten_times_ends_with_the_same_bytes(
+    starter: Starter, task: str, tmp_path: pathlib.Path
+) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    with starter(task) as process:
-        process.start(whole)
-        assert process.exit_code() == 0
+    starter.start(whole, task)
+    assert starter.exit_code() == 0
     expected = history(whole)
 
     random = np.random.default_rng(sum(map(ord, task)))
     moments = np.sort(random.choice(np.arange(1, expected[-1]["batches"] // 10 - 3), KILLS, replace=False))
-    with starter(task) as process:
-        for moment in moments.tolist():
-            number = process.start(killed)
-            wait_for(killed, 10 * moment)
-            time.sleep(random.uniform(0.0, 0.05))
-            os.kill(number, signal.SIGKILL)
-            assert process.exit_code() == -signal.SIGKILL
-        process.start(killed)
-        assert process.exit_code() == 0
+    for moment in moments.tolist():
+        number = starter.start(killed, task)
+        wait_for(killed, 10 * moment)
+        time.sleep(random.uniform(0.0, 0.05))
+        os.kill(number, signal.SIGKILL)
+        assert starter.exit_code() == -signal.SIGKILL
+    starter.start(killed, task)
+    assert starter.exit_code() == 0
 
     arrays = [dict(np.load(folder / "checkpoint.npz")) for folder in (whole, killed)]
     assert arrays[0].keys() == arrays[1].keys()

@@ -1,14 +1,12 @@
 """A training from beginning to end, by the Python API, and the run folder that it leaves behind."""
 
 import dataclasses
-import fcntl
 import json
 import math
 import pathlib
 import re
-import shutil
 from collections.abc import Callable
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,28 +15,14 @@ import tensorflow as tf
 from ntm.errors import FileError, RunError, TaskError
 from ntm.tasks import BUILT_IN, Batch, Size, Task, find
 from ntm.training import compilation, run
-from ntm.training.config import LOCATION, Lesson
 from ntm.training.recipes import configure
 from ntm.training.run import RunConfig
 from ntm.training.train import train
 from ntm.training.trainer import Check, Step, Trainer
 
+pytestmark = pytest.mark.slow
+
 COPY = find("copy", {"bits": 2})
-OPTIONS: dict[str, Any] = {
-    "sizes": {"length": (1, 2)},
-    "memory_vector_size": 3,
-    "controller_sizes": (5,),
-    "seed": 3,
-    "batch_size": 8,
-    "max_batches": 3,
-    "addressing": (LOCATION,),
-    "learning_rate": 2e-3,
-    "halving_batches": 0,
-    "clean_sequences": 1_600,
-    "unsolved_batches": 1_100,
-    "annealing_learning_rate": 1e-3,
-    "xla": False,
-}
 PASSED, FAILED = Check(True, 0, 0.0, 0), Check(False, 7, 9.0, 0)
 
 
@@ -70,26 +54,13 @@ def files(folder: pathlib.Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-@pytest.fixture(scope="module")
-def of_three_batches(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
-    folder = tmp_path_factory.mktemp("train") / "run"
-    train(COPY, folder, **OPTIONS)
-    return folder
-
-
-@pytest.fixture
-def finished(of_three_batches: pathlib.Path, tmp_path: pathlib.Path) -> pathlib.Path:
-    """A run on copy of three batches, to do with as a test likes."""
-    return shutil.copytree(of_three_batches, tmp_path / "run")
-
-
-def test_training_returns_what_the_run_folder_holds(tmp_path: pathlib.Path) -> None:
+def test_training_returns_what_the_run_folder_holds(tiny: dict[str, Any], tmp_path: pathlib.Path) -> None:
     lines: list[dict[str, Any]] = []
-    trained = train(COPY, tmp_path / "run", report=lines.append, **OPTIONS)
+    trained = train(COPY, tmp_path / "run", report=lines.append, **tiny)
     assert sorted(files(tmp_path / "run")) == ["checkpoint.npz", "config.json", "history.jsonl"]
     loaded = run.load_run(tmp_path / "run")
     assert trained.config == loaded.config
-    assert trained.config == RunConfig("copy", {"bits": 2, "pattern": "random"}, *configure(COPY, options=OPTIONS))
+    assert trained.config == RunConfig("copy", {"bits": 2, "pattern": "random"}, *configure(COPY, options=tiny))
     assert trained.summary == loaded.summary
     assert trained.checkpoint_sha256 == loaded.checkpoint_sha256
     assert trained.summary["batches"] == 3
@@ -102,12 +73,12 @@ def test_training_returns_what_the_run_folder_holds(tmp_path: pathlib.Path) -> N
 
 
 def test_the_run_folder_is_needless(
-    finished: pathlib.Path, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+    tiny: dict[str, Any], finished: pathlib.Path, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     empty = tmp_path / "temporary"
     empty.mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(empty))
-    trained = train(COPY, **OPTIONS)
+    trained = train(COPY, **tiny)
     assert list(empty.iterdir()) == []
     expected = run.load_run(finished)
     assert trained.config == expected.config
@@ -115,11 +86,11 @@ def test_the_run_folder_is_needless(
         np.testing.assert_array_equal(ours, theirs)
 
 
-def test_a_task_is_given_by_its_name_or_as_an_object(tmp_path: pathlib.Path) -> None:
+def test_a_task_is_given_by_its_name_or_as_an_object(tiny: dict[str, Any], tmp_path: pathlib.Path) -> None:
     for given in ("copy", find("copy")):
-        trained = train(given, **OPTIONS)
+        trained = train(given, **tiny)
         assert (trained.config.task, trained.config.task_options) == ("copy", {"bits": 8, "pattern": "random"})
-    own = train(Echo(2), tmp_path / "run", **OPTIONS | {"sizes": {"length": (4, 5)}})
+    own = train(Echo(2), tmp_path / "run", **tiny | {"sizes": {"length": (4, 5)}})
     assert (own.config.task, own.config.task_options) == ("Echo", {"channels": 2})
     assert (own.network.config.input_size, own.network.config.memory_locations) == (2, 5)
 
@@ -167,11 +138,11 @@ def test_what_cannot_be_trained_is_refused_and_leaves_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_resumed_run_knows_its_task_and_options(finished: pathlib.Path) -> None:
+def test_a_resumed_run_knows_its_task_and_options(tiny: dict[str, Any], finished: pathlib.Path) -> None:
     before = files(finished)
     for task in (None, "copy", COPY):
         assert train(task, finished, resume=True).summary["batches"] == 3
-        assert train(task, finished, resume=True, **OPTIONS).summary["batches"] == 3
+        assert train(task, finished, resume=True, **tiny).summary["batches"] == 3
     lists: dict[str, Any] = {"sizes": {"length": [1, 2]}, "controller_sizes": [5]}
     assert train(None, finished, resume=True, **lists).summary["batches"] == 3
     assert files(finished) == before
@@ -256,8 +227,8 @@ def test_a_checkpoint_of_an_older_release_is_resumed(finished: pathlib.Path) -> 
     assert train(None, finished, resume=True, max_batches=5).summary["batches"] == 5
 
 
-def test_a_run_on_a_task_of_the_users_is_resumed_with_the_task(tmp_path: pathlib.Path) -> None:
-    options = OPTIONS | {"sizes": {"length": (4, 5)}}
+def test_a_run_on_a_task_of_the_users_is_resumed_with_the_task(tiny: dict[str, Any], tmp_path: pathlib.Path) -> None:
+    options = tiny | {"sizes": {"length": (4, 5)}}
     train(Echo(2), tmp_path, **options)
     message = f"cannot resume {tmp_path}: its task Echo is not built in: give --task FILE.py:Echo"
     with pytest.raises(RunError, match=f"^{re.escape(message)}$"):
@@ -267,41 +238,53 @@ def test_a_run_on_a_task_of_the_users_is_resumed_with_the_task(tmp_path: pathlib
     assert train(Echo(2), tmp_path, resume=True, max_batches=4).summary["batches"] == 4
 
 
-def test_an_interrupt_ends_training_after_the_batch_and_nothing_is_lost(tmp_path: pathlib.Path) -> None:
+def test_an_interrupt_ends_training_after_the_batch_and_nothing_is_lost(
+    tiny: dict[str, Any], tmp_path: pathlib.Path
+) -> None:
     asked = iter([False, False, False, True])
-    summary = train(COPY, tmp_path, interrupted=lambda: next(asked), **OPTIONS | {"max_batches": 99}).summary
+    summary = train(COPY, tmp_path, interrupted=lambda: next(asked), **tiny | {"max_batches": 99}).summary
     assert (summary["batches"], summary["converged"]) == (3, False)
     resumed = train(None, tmp_path, resume=True, max_batches=6)
-    whole = train(COPY, **OPTIONS | {"max_batches": 6})
+    whole = train(COPY, **tiny | {"max_batches": 6})
     for ours, theirs in zip(resumed.network.trainable_variables, whole.network.trainable_variables, strict=True):
         np.testing.assert_array_equal(ours, theirs)
 
 
-@pytest.mark.parametrize("batches", [1, 3, 5, 7])
-def test_a_line_that_spans_an_interrupt_tells_of_all_its_batches(batches: int, tmp_path: pathlib.Path) -> None:
-    options = OPTIONS | {"max_batches": 12, "report_batches": 5}
+@pytest.fixture(scope="module")
+def of_twelve_batches(tiny: dict[str, Any]) -> list[dict[str, Any]]:
+    """What a training tells that is not interrupted."""
     lines: list[dict[str, Any]] = []
-    train(COPY, report=lines.append, **options)
+    train(COPY, report=lines.append, **tiny | {"max_batches": 12, "report_batches": 5})
+    return lines
+
+
+@pytest.mark.parametrize("batches", [1, 3, 5, 7])
+def test_a_line_that_spans_an_interrupt_tells_of_all_its_batches(
+    tiny: dict[str, Any], of_twelve_batches: list[dict[str, Any]], batches: int, tmp_path: pathlib.Path
+) -> None:
     asked = iter([*[False] * batches, True])
+    options = tiny | {"max_batches": 12, "report_batches": 5}
     train(COPY, tmp_path, interrupted=lambda: next(asked), **options)
     train(None, tmp_path, resume=True)
     history = (tmp_path / "history.jsonl").read_text(encoding="utf-8").splitlines()
-    assert [json.loads(line) | {"seconds": 0} for line in history] == [line | {"seconds": 0} for line in lines]
+    assert [json.loads(line) | {"seconds": 0} for line in history] == [
+        line | {"seconds": 0} for line in of_twelve_batches
+    ]
 
 
-def test_an_interrupt_before_the_first_batch_leaves_no_folder(tmp_path: pathlib.Path) -> None:
+def test_an_interrupt_before_the_first_batch_leaves_no_folder(tiny: dict[str, Any], tmp_path: pathlib.Path) -> None:
     with pytest.raises(RunError, match="is not a run of ntm-train"):
-        train(COPY, tmp_path / "run", interrupted=lambda: True, **OPTIONS)
+        train(COPY, tmp_path / "run", interrupted=lambda: True, **tiny)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_history_tells_of_checks_and_a_finished_run_is_not_trained_on(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path
+    tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path
 ) -> None:
     monkeypatch.setattr(Trainer, "_train_step", lambda *_: figures(0.1, 0.0))
     monkeypatch.setattr(Trainer, "check", lambda _: Check(True, 0, 0.25, 0))
     lines: list[dict[str, Any]] = []
-    options = OPTIONS | {"max_batches": 20_000, "annealing_batches": 50}
+    options = tiny | {"max_batches": 20_000, "annealing_batches": 50}
     trained = train(COPY, tmp_path, report=lines.append, **options)
     checked = {line["batches"]: line["check_cost"] for line in lines if line.get("check_wrong_bits") == 0}
     assert checked == {250: 0.25}
@@ -315,12 +298,14 @@ def test_history_tells_of_checks_and_a_finished_run_is_not_trained_on(
     assert (again.summary, len(lines)) == (trained.summary, count)
 
 
-def test_a_network_that_fails_the_last_check_learns_on(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> None:
+def test_a_network_that_fails_the_last_check_learns_on(
+    tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path
+) -> None:
     monkeypatch.setattr(Trainer, "_train_step", lambda *_: figures(0.1, 0.0))
     checks = iter([PASSED, FAILED, PASSED, PASSED])  # to anneal, at the end of it, and both again
     monkeypatch.setattr(Trainer, "check", lambda _: next(checks))
     lines: list[dict[str, Any]] = []
-    options = OPTIONS | {"max_batches": 20_000, "annealing_batches": 50, "turn_content_off": False}
+    options = tiny | {"max_batches": 20_000, "annealing_batches": 50, "turn_content_off": False}
     trained = train(COPY, tmp_path, report=lines.append, **options)
     assert {line["batches"]: line["check_wrong_bits"] for line in lines if "check_wrong_bits" in line} == {
         250: 7,
@@ -331,7 +316,7 @@ def test_a_network_that_fails_the_last_check_learns_on(monkeypatch: pytest.Monke
 
 
 def test_what_was_reached_before_a_restart_does_not_count(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path
+    tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path
 ) -> None:
     """The network converges, fails the last check and restarts; the history tells of it, the summary does not."""
     wrong = iter([0.0] * 200 + [1.0] * 10_000)
@@ -345,7 +330,7 @@ def test_what_was_reached_before_a_restart_does_not_count(
     checks = iter([PASSED] + [FAILED] * 1_000)
     monkeypatch.setattr(Trainer, "check", lambda _: next(checks))
     lines: list[dict[str, Any]] = []
-    options = OPTIONS | {"annealing_batches": 50, "max_batches": 600, "unsolved_batches": 210}
+    options = tiny | {"annealing_batches": 50, "max_batches": 600, "unsolved_batches": 210}
     summary = train(COPY, tmp_path, report=lines.append, **options).summary
     assert any(line["learning_rate"] < 2e-3 for line in lines)
     assert [line["restarts"] for line in lines][:: len(lines) - 1] == [0, summary["restarts"]]
@@ -355,36 +340,42 @@ def test_what_was_reached_before_a_restart_does_not_count(
     assert [json.loads(line) for line in history] == lines
 
 
-def test_nan_is_bounded_by_the_limit_and_never_written(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> None:
+def test_nan_is_bounded_by_the_limit_and_never_written(
+    tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path
+) -> None:
     monkeypatch.setattr(Trainer, "_train_step", lambda *_: figures(math.nan, 9.0))
-    summary = train(COPY, tmp_path, **OPTIONS | {"max_batches": 30}).summary
+    summary = train(COPY, tmp_path, **tiny | {"max_batches": 30}).summary
     assert (summary["converged"], summary["batches"], summary["restarts"]) == (False, 30, 30)
     lines = (tmp_path / "history.jsonl").read_text().splitlines()
     assert [json.loads(line, parse_constant=pytest.fail)["loss"] for line in lines] == [None, None]
 
 
-def test_a_cost_of_nan_is_never_written(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> None:
+def test_a_cost_of_nan_is_never_written(
+    tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path
+) -> None:
     """As a check finds it where the last step has made the variables NaN."""
     monkeypatch.setattr(Trainer, "check", lambda _: Check(False, 7, math.nan, 0))
-    trained = train(COPY, tmp_path, **OPTIONS)
+    trained = train(COPY, tmp_path, **tiny)
     assert trained.summary["check_cost"] is None
     line = json.loads((tmp_path / "history.jsonl").read_text(), parse_constant=pytest.fail)
     assert (line["check_wrong_bits"], line["check_cost"]) == (7, None)
 
 
-def test_an_exhausted_memory_leaves_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> None:
+def test_an_exhausted_memory_leaves_nothing(
+    tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path
+) -> None:
     def exhaust(*_: Any) -> None:
         raise tf.errors.ResourceExhaustedError(None, None, "OOM")
 
     monkeypatch.setattr(Trainer, "train", exhaust)
     with pytest.raises(MemoryError):
-        train(COPY, tmp_path / "run", **OPTIONS)
+        train(COPY, tmp_path / "run", **tiny)
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(("failures", "goes_on"), [(1, True), (2, False)])
 def test_a_full_disk_of_the_cache_is_no_exhausted_memory(
-    failures: int, goes_on: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path
+    tiny: dict[str, Any], failures: int, goes_on: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path
 ) -> None:
     monkeypatch.setattr(compilation, "_folder", tmp_path)
     step, failed = Trainer.train, iter([True] * failures)
@@ -398,28 +389,28 @@ def test_a_full_disk_of_the_cache_is_no_exhausted_memory(
 
     monkeypatch.setattr(Trainer, "train", fail)
     if goes_on:
-        assert train(COPY, tmp_path / "run", **OPTIONS).summary["batches"] == 3
+        assert train(COPY, tmp_path / "run", **tiny).summary["batches"] == 3
     else:
         with pytest.raises(FileError, match=f"^cannot use the cache of compiled trainings: {re.escape(message)}$"):
-            train(COPY, tmp_path / "run", **OPTIONS)
+            train(COPY, tmp_path / "run", **tiny)
         assert not (tmp_path / "run").exists()
     assert not (tmp_path / "xla_compile_cache__0.pb").exists()
 
 
 def test_a_training_that_does_not_fit_the_memory_is_not_tried(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path
+    tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path
 ) -> None:
     there_is = {"SC_PAGE_SIZE": 1 << 12, "SC_PHYS_PAGES": 1 << 21}  # 8 GiB
     monkeypatch.setattr("os.sysconf", there_is.__getitem__)
     with pytest.raises(MemoryError):
-        train(COPY, tmp_path / "run", **OPTIONS | {"memory_locations": 1 << 20, "batch_size": 1 << 16})
+        train(COPY, tmp_path / "run", **tiny | {"memory_locations": 1 << 20, "batch_size": 1 << 16})
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("own", [{}, {"memory_locations": 4}])
 @pytest.mark.parametrize("least", [1, 999_999_999])
 def test_of_a_huge_size_no_sequence_is_drawn(
-    own: dict[str, Any], least: int, monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path
+    tiny: dict[str, Any], own: dict[str, Any], least: int, monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path
 ) -> None:
     drawn: list[int] = []
 
@@ -434,133 +425,9 @@ def test_of_a_huge_size_no_sequence_is_drawn(
 
     monkeypatch.setattr("os.sysconf", {"SC_PAGE_SIZE": 1 << 12, "SC_PHYS_PAGES": 1 << 16}.__getitem__)  # 256 MiB
     with pytest.raises(MemoryError):
-        train(Watched(2), tmp_path / "run", **OPTIONS | own | {"sizes": {"length": (least, 999_999_999)}})
+        train(Watched(2), tmp_path / "run", **tiny | own | {"sizes": {"length": (least, 999_999_999)}})
     assert 1_000 < max(drawn) < 1_000_000
     assert list(tmp_path.iterdir()) == []
-
-
-def test_a_run_without_a_checkpoint_begins_when_it_is_resumed(tmp_path: pathlib.Path) -> None:
-    """As a kill leaves it at the worst moment."""
-    run.save_config(tmp_path, RunConfig("copy", COPY.options, *configure(COPY, options=OPTIONS)))
-    assert train(None, tmp_path, resume=True).summary["batches"] == 3
-
-
-@pytest.mark.parametrize("knows_locks", [True, False])
-def test_a_run_is_locked_until_its_training_ends(
-    knows_locks: bool, finished: pathlib.Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    if not knows_locks:
-        monkeypatch.setattr(run, "fcntl", None)
-    before = files(finished)
-    with run.Lock(finished) as lock:
-        lock.take()
-        lock.take()
-        for options in ({"resume": True}, {"replace": True}):
-            with pytest.raises(RunError, match=f"^{re.escape(str(finished))} is being trained by another process"):
-                train(COPY, finished, max_batches=5, **options)  # type: ignore[arg-type]
-        assert lock.held
-    assert files(finished) == before
-    assert train(COPY, finished, resume=True, max_batches=5).summary["batches"] == 5
-    assert sorted(files(finished)) == sorted(before)
-
-
-def test_a_run_that_another_training_has_made_meanwhile_is_left_alone(
-    finished: pathlib.Path, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder = tmp_path / "new"
-    other = run.Lock(folder)
-    begin = run.begin
-
-    def begin_too_late(*arguments: Any, **options: Any) -> None:
-        shutil.copytree(finished, folder)
-        other.take()
-        begin(*arguments, **options)
-
-    monkeypatch.setattr(run, "begin", begin_too_late)
-    monkeypatch.setattr(run, "check_free", lambda *_, **__: None)
-    with pytest.raises(RunError, match=r"new is being trained by another process$"):
-        train(COPY, folder, **OPTIONS)
-    other.release()
-    assert files(folder) == files(finished)
-
-
-def test_a_lock_that_is_released_meanwhile_is_taken_anew(tmp_path: pathlib.Path) -> None:
-    """The file that was opened is gone once it is locked."""
-    flock = fcntl.flock
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        released = iter([True, False])
-
-        def flock_late(file: int, operation: int) -> None:
-            if next(released):
-                (tmp_path / ".lock").unlink()
-            flock(file, operation)
-
-        monkeypatch.setattr(fcntl, "flock", flock_late)
-        lock = run.Lock(tmp_path)
-        lock.take()
-    assert lock.held
-    with pytest.raises(RunError, match="is being trained by another process"):
-        run.Lock(tmp_path).take()
-    lock.release()
-    assert files(tmp_path) == {}
-
-
-@pytest.mark.parametrize("rest", [b"", b'{"batches": 75}\n', b'{"batches": 75}\n{"batches": 100}\n', b'{"bat'])
-def test_history_is_rewound_to_the_checkpoint(rest: bytes, tmp_path: pathlib.Path) -> None:
-    kept = b'{"batches": 25}\n{"batches": 50}\n'
-    (tmp_path / "history.jsonl").write_bytes(kept + rest)
-    run.rewind_history(tmp_path, 60)
-    assert (tmp_path / "history.jsonl").read_bytes() == kept
-
-
-def test_a_checkpoint_is_replaced_whole_or_not_at_all(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run.save_checkpoint(tmp_path, {"a": np.ones(3)}, {"b": np.ones(2)}, {"batches": 1})
-
-    def savez(file: BinaryIO, **_: object) -> None:
-        file.write(b"half")
-        raise OSError("no space left")
-
-    monkeypatch.setattr(np, "savez", savez)
-    with pytest.raises(FileError, match="no space left"):
-        run.save_checkpoint(tmp_path, {"a": np.zeros(3)}, {"b": np.zeros(2)}, {"batches": 2})
-    state, summary = run.load_state(tmp_path)
-    assert state["b"].tolist() == [1, 1]
-    assert summary == {"batches": 1}
-    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.npz"]
-
-
-@pytest.mark.parametrize("name", BUILT_IN)
-def test_a_configuration_is_read_as_it_was_written(name: str, tmp_path: pathlib.Path) -> None:
-    task = find(name)
-    sizes = {size: (min(values), max(values)) for size, values in task.training_sizes.items()}
-    changes = {
-        "train_locations": (64, 99),
-        "controller_sizes": (7, 8),
-        "goal": 2,
-        "lessons": (Lesson(3, 0.5, 7, sizes),),
-    }
-    config = RunConfig(task.name, task.options, *configure(task, options=changes))
-    run.save_config(tmp_path, config)
-    assert run.load_config(tmp_path) == config
-    assert find(config.task, config.task_options) == task
-
-
-def test_checkpoints_are_kept_as_runs_of_their_own(tmp_path: pathlib.Path) -> None:
-    options = OPTIONS | {"keep_checkpoints": 2, "checkpoint_batches": 2}
-    train(COPY, tmp_path / "run", **options | {"max_batches": 7})
-    kept = tmp_path / "run" / "checkpoints"
-    assert sorted(path.name for path in kept.iterdir()) == ["batch-000000004", "batch-000000006"]
-    fourth = run.load_run(kept / "batch-000000004")
-    assert fourth.summary["batches"] == 4
-    alone = train(COPY, **OPTIONS | {"max_batches": 4})
-    for ours, theirs in zip(fourth.network.variables, alone.network.variables, strict=True):
-        np.testing.assert_array_equal(ours, theirs)
-    gone_on = train(None, kept / "batch-000000004", resume=True, max_batches=7)
-    whole = run.load_run(tmp_path / "run")
-    for ours, theirs in zip(gone_on.network.variables, whole.network.variables, strict=True):
-        np.testing.assert_array_equal(ours, theirs)
-    train(COPY, tmp_path / "run", replace=True, **OPTIONS)
-    assert not kept.exists()
 
 
 def test_a_network_is_trained_further_as_a_new_run(of_three_batches: pathlib.Path, tmp_path: pathlib.Path) -> None:

@@ -1,4 +1,4 @@
-// The dynamic N-grams task: ntm/tasks/dynamic_ngrams.py, whose encoding this is.
+// The dynamic n-grams task: ntm/tasks/dynamic_ngrams.py, whose encoding this is.
 import { Sequence } from "../sequence.js";
 
 export const sizes = ({ n }) => ({ length: { least: n, most: 400, first: 200 } });
