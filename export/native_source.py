@@ -23,10 +23,10 @@ _CHARACTERS_A_LINE = 100
 _HEADER = """\
 /*
  * One time step of a network, compiled ahead of time for B sequences side by side and N memory locations. Written by
- * ntm-export of {distribution}; the model card tells what x and y mean.
+ * ntm-export of {distribution}; the model card explains x and y.
  *
- * Each instance has a state of its own, and one thread at a time may use it. Nothing else is kept between two calls,
- * and no step allocates. Numbers are float32, the last axis innermost.
+ * Each instance has its own state, and one thread at a time may use it. There is no other state, and no step allocates
+ * memory. Numbers are float32, the last axis innermost.
  */
 #ifndef NTM_H
 #define NTM_H
@@ -47,12 +47,12 @@ extern "C" {{
 
 typedef struct ntm ntm;
 
-/* What a step takes, by name. */
+/* The inputs of a step, by name. */
 typedef struct {{
 {inputs}
 }} ntm_inputs;
 
-/* What a step gives, by name. */
+/* The outputs of a step, by name. */
 typedef struct {{
 {outputs}
 }} ntm_outputs;
@@ -65,7 +65,7 @@ typedef struct {{
 /* A new instance in the state before the first step; NULL where there is no memory for it. */
 ntm *ntm_create(void);
 
-/* Give back what ntm_create made. */
+/* Free an instance that ntm_create made. */
 void ntm_free(ntm *instance);
 
 /* Back to the state before the first step. */
@@ -74,19 +74,19 @@ void ntm_reset(ntm *instance);
 /* One time step: x, [B, I], in; y, [B, O], out: the probability that each output is 1. */
 void ntm_step(ntm *instance, const float *x, float *y);
 
-/* The next steps, as many as given: x, [T, B, I], in; y, [T, B, O], out. */
+/* The next T = `steps` time steps: x, [T, B, I], in; y, [T, B, O], out. */
 void ntm_run(ntm *instance, const float *x, float *y, size_t steps);
 
-/* The state after the last step, to be read or changed. The next step moves it elsewhere. */
+/* The state after the last step, to be read or changed. The pointers are valid until the next step. */
 ntm_state ntm_current(ntm *instance);
 
 /*
  * One time step from a state that the caller keeps: every tensor of `inputs` is read, and every one of `outputs` is
- * written. They must not overlap. The instance lends its memory for what is between; its own state stays.
+ * written. They must not overlap. The instance is only working memory; its own state does not change.
  */
 void ntm_compute(ntm *instance, const ntm_inputs *inputs, const ntm_outputs *outputs);
 
-/* For programs without malloc: the bytes of an instance, and an instance in so many bytes of the caller's. */
+/* For programs without malloc: the size of an instance in bytes, and a new instance in memory of the caller. */
 size_t ntm_size(void);
 ntm *ntm_init(void *memory);
 
@@ -111,7 +111,7 @@ _SOURCE = """\
 {functions}
 {constants}
 
-/* What is between the inputs and the outputs. */
+/* The tensors between the inputs and the outputs. */
 struct work {{
 {work}
 }};
@@ -126,7 +126,7 @@ NTM_INLINE void step(struct work *restrict work, const ntm_inputs *inputs, const
 {lines}
 }}
 
-/* One tensor: of each row the first numbers, and then the same number up to the end. */
+/* Fill one tensor: each row begins with the numbers in `first`, and its rest is its number in `beyond`. */
 static void fill(float *tensor, int sequences, int rows, int columns, const float *first, int firsts,
                  const float *beyond)
 {{

@@ -14,7 +14,7 @@ from ntm.models.network import Network, State
 
 @dataclasses.dataclass(frozen=True)
 class LSTMConfig:
-    """What defines an LSTM network.
+    """The configuration of an LSTM network.
 
     Raises:
         ValueError: a size is below 1.

@@ -157,7 +157,7 @@ class NTMCell(Network):
         return self.memory_step(heads, state["memory"], state["weights"])
 
     def output_input(self, layers: list[tf.Tensor], state: State) -> tf.Tensor:
-        """What the controller outputs and the read vectors r[t], ``[B, H + R * M]``."""
+        """The output of the controller and the read vectors r[t], ``[B, H + R * M]``."""
         return tf.concat([self._controller.output(layers, state), self._flat(state["reads"])], axis=1)
 
     def heads_of(self, layers: list[tf.Tensor]) -> Heads:

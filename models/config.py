@@ -29,7 +29,7 @@ _CHOICES: dict[str, Iterable[str]] = {
 
 @dataclasses.dataclass(frozen=True)
 class NTMConfig:
-    """What defines a network; two networks of equal configuration have variables of equal shapes.
+    """The configuration of a network; equal configurations give variables of equal shapes.
 
     Attributes:
         input_size: I, numbers that the network sees at a step.
@@ -89,7 +89,7 @@ class NTMConfig:
 
     @property
     def description(self) -> str:
-        """What the network is, for people."""
+        """A description of the network, for people."""
         return f"A Neural Turing Machine (Graves et al. 2014, arXiv:1410.5401) with the controller `{self.controller}`"
 
     @property

@@ -1,4 +1,4 @@
-"""What the runtime must know of a native library before it runs it; nothing slow is imported."""
+"""The names of a native library's files, and its metadata, read without loading it; nothing slow is imported."""
 
 import json
 import sys

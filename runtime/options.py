@@ -1,4 +1,4 @@
-"""What the commands that serve a model share: options, the model itself, and the files that they read and write."""
+"""The common parts of the commands that serve a model: options, the model, and the files to read and write."""
 
 import contextlib
 import errno
