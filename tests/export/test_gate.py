@@ -100,7 +100,7 @@ def spoil_triton_graph(_: Source, folder: pathlib.Path) -> None:
     path = folder / "triton" / "step" / "1" / "model.onnx"
     model = onnx.load(path)
     patch(model, "heads/kernel", 0.1)
-    onnx.save(model, path)
+    path.write_bytes(onnx_file.sealed(model.SerializeToString()))
 
 
 def spoil_triton_state(_: Source, folder: pathlib.Path) -> None:
