@@ -32,7 +32,7 @@ def test_the_example_learns_its_task_and_serves_it(tmp_path: pathlib.Path) -> No
 
 def test_the_task_in_the_documentation_is_a_task(tmp_path: pathlib.Path) -> None:
     page = (ROOT / "docs" / "own_task.md").read_text(encoding="utf-8")
-    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    code, *_ = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     (tmp_path / "reverse.py").write_text(code, encoding="utf-8")
     assert len(code.splitlines()) <= 60
     task = find(f"{tmp_path / 'reverse.py'}:Reverse", {"bits": 4})
