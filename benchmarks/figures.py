@@ -148,7 +148,7 @@ class Runs:
         return _some([model for model in [next(filter(None, found), None)] if model], task, network)[0]
 
     def _seeds_of(self, task: str, network: str) -> list[int]:
-        """The seeds; where nothing is trained, those of which there is a run."""
+        """The seeds of a network; with ``--there``, only the seeds that have a run."""
         return [seed for seed in self._seeds if self._train or self._path(task, network, seed).exists()]
 
     def _path(self, task: str, network: str, seed: int) -> pathlib.Path:
@@ -244,7 +244,7 @@ def _draw_learning(learning: Learning, runs: Runs) -> Figure:
 
 
 def _seeds_drawn(curves: Mapping[str, Curves]) -> str:
-    """Of how many seeds the lines are."""
+    """The number of seeds of each network, for the title."""
     counts = {network: len(seeds) for network, seeds in curves.items()}
     if set(counts.values()) == {1}:
         return "1 seed"

@@ -176,7 +176,7 @@ def _sizes(task: Task) -> list[Size]:
     least, most = ends[0], ends[-1]
     between = [
         {name: round(least[name] + (most[name] - least[name]) * part) for name in least}
-        for part in np.linspace(0, 1, _SIZES - len(task.evaluation_sizes)).tolist()
+        for part in np.linspace(0, 1, max(_SIZES - len(task.evaluation_sizes), 0)).tolist()
     ]
     sizes = {describe(size): size for size in (*between, *ends, *task.evaluation_sizes)}
     shown = [size for size in sizes.values() if task.steps(size) <= _MOST_STEPS] or [least]

@@ -51,10 +51,9 @@ def view(
         if not quiet:
             console.say(f"{COMMAND}: {runtime}")
         serve = functools.partial(Handler, directory=temporary)
-        with (
-            explaining(f"cannot serve on port {port}"),
-            http.server.ThreadingHTTPServer((_LOOPBACK, port), serve) as server,
-        ):
+        with explaining(f"cannot serve on port {port}"):
+            server = http.server.ThreadingHTTPServer((_LOOPBACK, port), serve)
+        with server:
             address = f"http://{_LOOPBACK}:{server.server_port}/"
             console.show(address)
             if browser:

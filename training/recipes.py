@@ -43,7 +43,7 @@ class Recipe:
         network: fields of the network's configuration that differ from its defaults.
         training: fields of ``TrainingConfig`` that differ from its defaults.
         locations: the network's own N, as a share of the N that the task needs. Below 1, the N of a batch is drawn from
-            both: a network that has few locations to spare half of the time needs few in longer sequences, too.
+            both, so that the network learns to do with few spare locations, as in longer sequences.
     """
 
     evidence: str
@@ -52,7 +52,7 @@ class Recipe:
     locations: float = 1.0
 
     def own_locations(self, needed: int) -> int:
-        """N of the network, if the task needs a number of locations."""
+        """N of the network for a task that needs this many locations."""
         return int(self.locations * needed)
 
 

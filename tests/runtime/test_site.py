@@ -78,3 +78,16 @@ def test_the_hashes_are_those_of_the_package() -> None:
         pytest.skip(f"{site.PACKAGE} {site.VERSION} is not installed")
     for name, integrity in site._INTEGRITY.items():
         assert site._integrity(runtime.folder / "dist" / name) == integrity
+
+
+class ManySizes(Copy):
+    """A task of the user's with more evaluation sizes than the page shows of others."""
+
+    name = "many"
+    evaluation_sizes = tuple({"length": length} for length in range(1, 31))  # type: ignore[assignment]
+
+
+def test_a_task_may_have_many_evaluation_sizes(nowhere: pathlib.Path) -> None:
+    site.write(nowhere, STEP_OF_BUNDLED, ManySizes(), site.Runtime(site.VERSION, None))
+    model = json.loads((nowhere / "page" / "model.json").read_text(encoding="utf-8"))
+    assert {one["size"]["length"] for one in model["sequences"]} == set(range(1, 31))
