@@ -1,7 +1,7 @@
 """ONNX: ``step.onnx``, one step converted by tf2onnx, and three graphs of several steps.
 
-``unrolled.onnx`` is the fastest graph for one sequence, ``sparse.onnx`` for long or many sequences, and
-``batched.onnx`` for many short sequences.
+``unrolled.onnx`` is the fastest graph for one sequence, and ``batched.onnx`` for many short sequences. ``sparse.onnx``
+is the fastest graph for long or many sequences; a network with content addressing has none.
 """
 
 import functools
@@ -17,7 +17,7 @@ import onnxruntime
 import tf2onnx
 from onnx import helper
 
-from ntm.export import batched, location_only, sparse, unrolled
+from ntm.export import batched, sparse, unrolled
 from ntm.export.graph import tensor_values
 from ntm.export.parity import Candidate, Graph, Tensors, compare_chunks, compare_steps
 from ntm.export.simplify import simplify
@@ -31,13 +31,10 @@ from ntm.runtime.metadata import FILES as FILE_OF
 
 FILES = tuple(FILE_OF.values())
 OPSET = 18  # the newest that tf2onnx writes
-# The modules of the graphs of several steps, with content addressing and without. Each has unroll(cell, steps, opset),
-# which writes the graph; state_after(config, step, steps), the names of the state's tensors inside the graph; and
-# as_state(tensors), these tensors with the axes of the graph's outputs.
-_FORMS = {
-    True: {UNROLLED: unrolled, SPARSE: sparse, BATCHED: batched},
-    False: {UNROLLED: unrolled, SPARSE: location_only, BATCHED: batched},
-}
+# The modules of the graphs of several steps. Each has unroll(cell, steps, opset), which writes the graph;
+# state_after(config, step, steps), the names of the state's tensors inside the graph; and as_state(tensors), these
+# tensors with the axes of the graph's outputs.
+_FORMS = {UNROLLED: unrolled, SPARSE: sparse, BATCHED: batched}
 
 _STEP_CARD = """\
 ### ONNX
@@ -47,17 +44,18 @@ _CHUNKS_CARD = """\
 , and `{unrolled}` {unroll} at once: there x is
 `[{unroll}, B, {inputs}]` and y is `[{unroll}, B, {outputs}]`. Its inputs hold the state before the first step, its
 outputs the state after the last step, and it has no `adds`. A program may fill up the last chunk with zeros, since no
-output depends on later inputs. Two further graphs have the same form. `{sparse}` has {sparse_unroll} steps. It is the
-faster graph for 32 sequences or more, and for sequences with 2,000 memory locations or more together, if the heads use
-few locations at a time. `{batched}` has {batched_unroll} steps, and is the fastest graph for many sequences of a dozen
-steps. All three are written for onnxruntime on the CPU (native, node, WASM). Do not run them in its WebGPU: `Split` and
-`Concat` of more tensors than a shader may bind fail there, or give zeros without an error. Some other runtimes refuse
-some of their nodes, and IREE gives NaN for `{sparse}`"""
+output depends on later inputs. `{batched}` has the same form and {batched_unroll} steps, and is the fastest graph for
+many sequences of a dozen steps. These graphs are written for onnxruntime on the CPU (native, node, WASM). Do not run
+them in its WebGPU: `Split` and `Concat` of more tensors than a shader may bind fail there, or give zeros without an
+error. Some other runtimes refuse some of their nodes"""
 _METADATA_CARD = ".\n\nThe metadata of each graph are `metadata_props`."
 _NO_CONTENT = """\
 
 
-Content addressing of this network is turned off, g = 0 in Eq. (7), so these three graphs leave out Eq. (5) to (7)."""
+Content addressing of this network is turned off, g = 0 in Eq. (7), so these graphs leave out Eq. (5) to (7). Such a
+network has one more graph of the same form: `{sparse}` has {sparse_unroll} steps. It is the faster graph for 32
+sequences or more, and for sequences with 2,000 memory locations or more together, if the heads use few locations at a
+time. IREE gives NaN for it."""
 
 _ADDED = "__"  # in the names of what tf2onnx adds to an operation
 # Methods whose names do not say which part of a step an operation belongs to.
@@ -71,7 +69,7 @@ def write(source: Source, folder: pathlib.Path) -> None:
         if kind == STEP:
             graph = convert(network, source.sizes)
         else:
-            graph = _FORMS[network.content_addressing][kind].unroll(network, source.steps(kind), OPSET)
+            graph = _FORMS[kind].unroll(network, source.steps(kind), OPSET)
         save(graph, source.metadata(kind), folder / FILE_OF[kind])
 
 
@@ -118,7 +116,7 @@ def _chunks(name: str, graph: model_folder.Graph, step: Graph) -> Candidate:
 
 def _first_step(graph: model_folder.Graph) -> Graph:
     """The part of a graph of several steps that computes the state after the first step."""
-    steps, form = graph.metadata.unroll, _FORMS[graph.metadata.content_addressing][graph.metadata.graph]
+    steps, form = graph.metadata.unroll, _FORMS[graph.metadata.graph]
     config = NTMConfig(**graph.metadata.config)
     names = form.state_after(config, 0, steps)
     model = onnx.load_from_string(graph.content)

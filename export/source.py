@@ -56,11 +56,12 @@ class Source:
         """The ONNX graphs of the network.
 
         The graphs of several steps are for open sizes, and for a Neural Turing Machine whose controller can be written
-        as nodes.
+        as nodes. The sparse graph is for location addressing alone.
         """
         network = self.run.network
-        has_nodes = isinstance(network, NTMCell) and type(network.controller) in NODES
-        return (STEP, UNROLLED, SPARSE, BATCHED) if has_nodes and self.sizes is None else (STEP,)
+        if not isinstance(network, NTMCell) or type(network.controller) not in NODES or self.sizes is not None:
+            return (STEP,)
+        return (STEP, UNROLLED, BATCHED) if network.content_addressing else (STEP, UNROLLED, SPARSE, BATCHED)
 
     def metadata(self, graph: str = STEP, *, unroll: int | None = None) -> Metadata:
         """The metadata of an exported graph; ``unroll`` is its U, by default that of ``steps``."""

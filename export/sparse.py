@@ -1,122 +1,104 @@
-"""Static unrolling for large memories and content addressing: a step writes only where a write head has weight.
+"""Static unrolling for large memories: a step computes the locations in reach of a head, and no others.
 
-The write heads of a trained network use a few locations; everywhere else their weights are so close to 0 that Eq. (3)
-and (4) change almost nothing. ``unrolled.onnx`` computes all locations, which is most of its work if there are many.
-Here a step takes out the locations where the write heads of all sequences together have a weight of more than
-``NEGLIGIBLE``. It erases, adds and computes the norms in these locations alone, and puts them back:
+The graph is for networks whose content addressing is turned off. Their heads shift by (S - 1) / 2 locations per step at
+most. Everywhere else the weight of a head is 0, and it neither writes nor reads there. So a step finds the locations
+that the heads of all sequences together can reach with a weight of more than ``NEGLIGIBLE``, takes these locations out
+of the memory, computes with them alone, and puts them back. Only a sum of the weightings and a copy of the memory still
+grow with N.
 
-* The error of a number m in the memory is at most ``NEGLIGIBLE`` (|m| + 1) per step. This is a sixteenth of the largest
-  rounding error of float32 for |m| + 1, and for m near 0 far below the epsilon of Eq. (6). It holds for any weighting:
-  if heads use all locations, or if a weight is NaN, all locations are written, only slower than by ``unrolled.onnx``.
-* All sequences of a batch take out the same locations, since sequences that run side by side write at the same steps.
-* The memory is a matrix of rows, so that a location is contiguous: row b N + i is location i of sequence b.
-* Reading and content addressing use the whole memory.
+* At any other location a step leaves out a weight of at most ``NEGLIGIBLE`` before sharpening, for each head. This
+  holds for any weighting: if heads use all locations, nothing is left out, and the graph is only slower than
+  ``unrolled.onnx``. The total effect is measured before publication. It is tiny if heads use a few locations, since
+  Eq. (9) makes small weights smaller from step to step.
+* All sequences of a batch share these locations, since sequences that run side by side shift at the same steps.
+* The batch is the last axis, as in ``batched.onnx``, and the location is the first axis, so that one location of all
+  sequences is contiguous.
 
-The rest is as in ``unrolled.onnx``. ``ntm.export.parity`` proves the graph before its publication.
+The inputs and outputs are those of ``unrolled.onnx``. ``ntm.export.parity`` proves the graph before its publication.
 """
 
 import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from ntm.export import unrolled
+from ntm.export import batched
+from ntm.export.batched import BatchLast, state_after
 from ntm.export.graph import Graph, rewrite
-from ntm.export.unrolled import BatchFirst
-from ntm.models import NTMCell, NTMConfig, addressing
-from ntm.runtime.metadata import MEMORY, NEGLIGIBLE, WEIGHTS, next_name
+from ntm.models import NTMCell
+from ntm.runtime.metadata import MEMORY, NEGLIGIBLE, READS, WEIGHTS
 
 
 def unroll(cell: NTMCell, steps: int, opset: int) -> onnx.ModelProto:
-    """Write U steps of a network as a graph for large memories; arguments and result as in ``unrolled.unroll``."""
+    """Write U steps of a network without content addressing as a graph, with the interface of ``unrolled.unroll``."""
     graph = Graph()
-    sparse = _Sparse(graph, cell)
-    rows, _ = sparse.unroll([state_after(cell.config, i, steps) for i in range(steps)])
-    graph.node("Transpose", sparse.by_sequence(rows), perm=[0, 2, 1], name=next_name(MEMORY))
+    _Sparse(graph, cell).unroll([state_after(cell.config, i, steps) for i in range(steps)])
     return graph.model(cell, steps, opset)
-
-
-def state_after(config: NTMConfig, step: int, steps: int) -> dict[str, str]:
-    """The names of the tensors of the state after a step inside the graph; the memory is a matrix of rows."""
-    return unrolled.state_after(config, step, steps) | {MEMORY: f"step_{step}/rows"}
 
 
 def as_state(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The tensors of ``state_after`` with the axes of the graph's outputs."""
-    rows, count = tensors[MEMORY], len(tensors[WEIGHTS])
-    return tensors | {MEMORY: rows.reshape(count, -1, rows.shape[1]).transpose(0, 2, 1)}
+    locations_first = {name: np.moveaxis(tensors[name], 0, 1) for name in (MEMORY, WEIGHTS)}
+    return batched.as_state(tensors | locations_first)
 
 
-class _Sparse(BatchFirst):
-    """The memory in rows, ``[B * N, M]``, and the norms of the rows, ``[B * N]``."""
+class _Sparse(BatchLast):
+    """The memory as ``[N, M, B]``. "There" means: at the A locations in reach of a head."""
 
-    def __init__(self, graph: Graph, cell: NTMCell) -> None:
-        super().__init__(graph, cell)
-        self.writers = [cell.config.write_heads]
+    def lay_out(self, tensor: str) -> str:
+        """The memory, ``[M, N, B]``, or the weightings, ``[R+K, N, B]``, in this layout."""
+        return self.transposed(tensor, 1, 0, 2)
 
-    def lay_out(self, memory: str) -> tuple[str, ...]:
+    lay_back = lay_out
+
+    def begin(self, steps: int) -> list[str]:
+        """The nodes that run once per chunk; returns the input of each step, ``[I, B]``."""
+        words = super().begin(steps)
         graph = self.graph
         graph.part = "sizes"
-        batch = graph.node("Shape", memory, start=0, end=1)
-        locations = graph.node("Shape", memory, start=2)
-        count = graph.node("Mul", batch, locations)
-        one, rest = (graph.constant(f"size_{size}", [size], np.int64) for size in (1, -1))
-        self._sizes_by_sequence = graph.node("Concat", batch, locations, rest, axis=0)
-        self._sizes_of_norms = graph.node("Concat", batch, one, locations, axis=0)
-        self._sizes_of_writing = graph.node("Concat", rest, locations, axis=0)
-        writers = graph.node("Mul", batch, graph.constant("K", [self._config.write_heads], np.int64))
-        self._ones = graph.node("ConstantOfShape", writers, value=numpy_helper.from_array(np.array([1.0], np.float32)))
-        zero = graph.constant("zero", 0, np.int64)
-        starts = graph.node("Range", zero, graph.node("Squeeze", count), graph.node("Squeeze", locations))
-        self._starts = graph.reshape(starts, -1, 1)  # the first row of each sequence, [B, 1]
-        moved = graph.node("Transpose", memory, perm=[0, 2, 1])
-        rows = graph.node("Reshape", moved, graph.node("Concat", count, rest, axis=0))
-        return rows, self._norm(rows, 1)
+        zero = numpy_helper.from_array(np.zeros(1, np.float32))
+        batch, heads, self._locations = (graph.node("Shape", WEIGHTS, start=axis, end=axis + 1) for axis in range(3))
+        self._nowhere = graph.node(
+            "ConstantOfShape", graph.node("Concat", self._locations, heads, batch, axis=0), value=zero
+        )
+        return words
 
-    def _norm(self, rows: str, axis: int) -> str:
-        """The norms of vectors along an axis, with the epsilon of Eq. (6)."""
+    def memory_step(self, parameters: dict[str, str], memory: str, weights: str, state: dict[str, str]) -> None:
         graph = self.graph
-        axes = graph.constant(f"axis_{axis}", [axis], np.int64)
-        square = graph.node("ReduceSum", graph.node("Mul", rows, rows), axes, keepdims=0)
-        return graph.node("Sqrt", graph.node("Add", square, graph.constant("norm_epsilon", addressing.NORM_EPSILON)))
+        locations = self._within_reach(weights)
+        there = self.sharpen(self._shift(parameters, weights, locations), self.sharpening(parameters), 0)
+        graph.part = "location"
+        indices = graph.node("Unsqueeze", locations, self._axes[1])  # [A, 1]
+        weights = graph.node("ScatterND", self._nowhere, indices, there, name=state[WEIGHTS])
+        reading, *writing = self.split_weights(there, 1)
+        erases, adds = self.erase_and_add(parameters)
+        memory_there = rewrite(graph, graph.node("Gather", memory, locations, axis=0), writing, erases, adds)
+        memory = graph.node("ScatterND", memory, indices, memory_there, name=state[MEMORY])
+        self._read(memory_there, reading, state[READS])
 
-    def by_sequence(self, rows: str) -> str:
-        """The rows as ``[B, N, M]``."""
-        return self.graph.node("Reshape", rows, self._sizes_by_sequence)
-
-    def similarity(self, key: str, *memory: str) -> str:
-        rows, norms = memory
+    def _within_reach(self, weights: str) -> str:
+        """The locations in reach of a head, ``[A]``, from w[t-1], ``[N, R+K, B]``."""
         graph = self.graph
-        graph.part = "content"
-        product = graph.node("MatMul", key, graph.node("Transpose", self.by_sequence(rows), perm=[0, 2, 1]))
-        return graph.node("Div", product, graph.node("Reshape", norms, self._sizes_of_norms))
-
-    def write(self, hidden: str, memory: tuple[str, ...], weights: list[str], name: str) -> tuple[str, ...]:
-        rows, norms = memory
-        (w_of_all,) = weights
-        graph, writers = self.graph, self._config.write_heads
-        graph.part = "write"
-        one, two = (graph.constant(f"axis_{axis}", [axis], np.int64) for axis in (1, 2))
-        looked_at = graph.node("MatMul", self._ones, graph.node("Reshape", w_of_all, self._sizes_of_writing))  # [N]
+        graph.part = "location"
+        axes = graph.constant("axes_of_looking", [1, 2], np.int64)
+        looked_at = graph.node("ReduceSum", weights, axes, keepdims=0)  # [N]
+        if self._config.shifts > 1:
+            looked_at = graph.node("Sum", *self.in_all_shifts(looked_at, 0))
         passed_over = graph.node("LessOrEqual", looked_at, graph.constant("negligible", NEGLIGIBLE))
         active = graph.node("Not", passed_over)  # NaN in one sequence leaves out no location of the others
-        locations = graph.reshape(graph.node("NonZero", active), -1)  # [A]
-        indices = graph.node("Add", self._starts, locations)  # [B, A]
-        m = graph.node("Gather", rows, indices, axis=0)  # [B, A, M]
-        w_there = graph.node("Transpose", graph.node("Gather", w_of_all, locations, axis=2), perm=[0, 2, 1])
-        of_each = [w_there]  # each [B, A, 1]
-        if writers > 1:
-            of_each = graph.nodes("Split", w_there, names=[None] * writers, axis=2, num_outputs=writers)
-        vectors = [
-            [graph.node("Unsqueeze", vector, one) for vector in self.erase_and_add(hidden, k)] for k in range(writers)
-        ]
-        erases, adds = zip(*vectors, strict=True)  # each [B, 1, M]
-        m = rewrite(graph, m, of_each, erases, adds)
-        indices = graph.node("Unsqueeze", indices, two)
-        rows = graph.node("ScatterND", rows, indices, m, name=name)
-        graph.part = "content"
-        return rows, graph.node("ScatterND", norms, indices, self._norm(m, 2))
+        return graph.reshape(graph.node("NonZero", active), -1)
 
-    def read(self, memory: str, weights: str, name: str) -> str:
+    def _shift(self, parameters: dict[str, str], weights: str, locations: str) -> str:
+        """Eq. (8) there, up to a factor, which Eq. (9) cancels; ``[A, R+K, B]``."""
+        graph, shifts = self.graph, self._config.shifts
+        steps = np.arange(shifts // 2, -(shifts // 2) - 1, -1)[:, np.newaxis]
+        moved = graph.node("Add", locations, graph.constant("steps", steps, np.int64))
+        come_from = graph.node("Mod", moved, self._locations)  # [S, A]
+        focus = graph.node("Gather", weights, come_from, axis=0)  # [S, A, R+K, B]
+        return self._sum(graph.node("Mul", focus, self.shift_weighting(parameters, 1, self._config.heads)), 0)
+
+    def _read(self, memory: str, weights: str, name: str) -> str:
+        """Eq. (2), ``[R, M, B]``, from M[t] there."""
         graph = self.graph
         graph.part = "read"
-        return graph.node("MatMul", weights, self.by_sequence(memory), name=name)
+        each = graph.node("Unsqueeze", weights, self._axes[2])  # [A, R, 1, B]
+        return self._sum(graph.node("Mul", each, graph.node("Unsqueeze", memory, self._axes[1])), 0, name=name)

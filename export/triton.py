@@ -1,8 +1,8 @@
 """Triton: ``triton``, a model repository for the NVIDIA Triton Inference Server.
 
 Its model ``step`` keeps the state of every sequence in the server: a client sends x and gets y, step by step, and the
-server's sequence batcher runs the steps of many clients side by side. Its models ``unrolled``, ``sparse`` and
-``batched`` are the graphs of several steps, with the state in and out, for any B and N.
+server's sequence batcher runs the steps of many clients side by side. Its other models,
+``unrolled`` and so on, are the graphs of several steps, with the state in and out, for any B and N.
 """
 
 import dataclasses
@@ -47,8 +47,9 @@ _CHUNKS_CARD = """\
 
 
 Its model `unrolled` computes {unroll} time steps at once for any B and N, x `[{unroll}, B, {inputs}]` and y
-`[{unroll}, B, {outputs}]`, with the state in and out. `sparse` computes {sparse_unroll} steps of long sequences, and
-`batched` {batched_unroll} steps of many short ones. `--unroll` of `ntm-export` sets the steps of `unrolled`."""
+`[{unroll}, B, {outputs}]`, with the state in and out. `batched` computes
+{batched_unroll} steps of many short sequences. A network without content addressing has `sparse` too, of
+{sparse_unroll} steps, for long sequences. `--unroll` of `ntm-export` sets the steps of `unrolled`."""
 
 
 def write(source: Source, folder: pathlib.Path) -> None:

@@ -17,7 +17,6 @@ content addressing, all of standard ONNX:
 ``ntm.export.parity`` proves that the graph is the same network before its publication.
 """
 
-import abc
 import itertools
 from collections.abc import Sequence
 
@@ -61,14 +60,10 @@ def as_state(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     return tensors
 
 
-class BatchFirst(Layout):
-    """The nodes that do not depend on the layout of the memory; a subclass adds the others.
-
-    A subclass holds the memory as one or more tensors.
-    """
+class _Unrolled(Layout):
+    """The nodes, with the memory as in the inputs, ``[B, M, N]``."""
 
     axis = 1
-    writers: Sequence[int]  # the number of write heads in each tensor of weightings that ``write`` takes
 
     def __init__(self, graph: Graph, cell: NTMCell) -> None:
         self.graph = graph
@@ -78,43 +73,25 @@ class BatchFirst(Layout):
         parts, self._erase, self._add = heads(cell)
         self._addressing = _addressing(cell, parts)
 
-    @abc.abstractmethod
-    def lay_out(self, memory: str) -> tuple[str, ...]:
-        """The memory before the chunk, ``[B, M, N]``, in this layout."""
-
-    @abc.abstractmethod
-    def similarity(self, key: str, *memory: str) -> str:
-        """Eq. (6) times the strength, ``[B, R+K, N]``."""
-
-    @abc.abstractmethod
-    def write(self, hidden: str, memory: tuple[str, ...], weights: list[str], name: str) -> tuple[str, ...]:
-        """Eq. (3) and (4): M[t], whose first tensor gets this name; first all heads erase, then all heads add."""
-
-    @abc.abstractmethod
-    def read(self, memory: str, weights: str, name: str) -> str:
-        """Eq. (2): r[t], ``[B, R, M]``, from the first tensor of M[t]."""
-
-    def unroll(self, states: Sequence[dict[str, str]]) -> tuple[str, ...]:
-        """Write all steps; ``states`` has the names of the state after each step. Returns the last memory."""
+    def unroll(self, states: Sequence[dict[str, str]]) -> None:
+        """Write all steps; ``states`` has the names of the state after each step."""
         graph = self.graph
-        chunk = self.begin(X, len(states))
-        memory = self.lay_out(MEMORY)
+        chunk = self._begin(len(states))
         before = {name: name for name in self._config.state_shapes}
         hidden_of_all, reads_of_all = [], []
         for i, (projected, state) in enumerate(zip(chunk, states, strict=True)):
             graph.scope, graph.part = f"step_{i}", "controller"
             hidden = self._controller.step(self, projected, self._flat(before[READS]), before, state)
-            *keys, sharpening, mixture = self.addressing(hidden)
-            similarities = [self.similarity(key, *memory) for key in keys]
-            weights = self.focus(similarities, before[WEIGHTS], sharpening, mixture, state[WEIGHTS])
-            reading, *writing = self.split_weights(weights, *self.writers)
-            memory = self.write(hidden, memory, writing, state[MEMORY])
-            reads_of_all.append(self.read(memory[0], reading, state[READS]))
+            *keys, sharpening, mixture = self._addressing_parameters(hidden)
+            similarities = [self._similarity(key, before[MEMORY]) for key in keys]
+            weights = self._focus(similarities, before[WEIGHTS], sharpening, mixture, state[WEIGHTS])
+            reading, *writing = self._split_weights(weights)
+            memory = self._write(hidden, before[MEMORY], writing, state[MEMORY])
+            reads_of_all.append(self._read(memory, reading, state[READS]))
             hidden_of_all.append(hidden)
             before = state
         graph.scope = "all"
-        self.output(hidden_of_all, reads_of_all, Y)
-        return memory
+        self._output_of_all(hidden_of_all, reads_of_all)
 
     def layer(self, name: str, weights: np.ndarray, x: str) -> str:
         """X W + b; the last row of ``weights`` is b."""
@@ -132,13 +109,19 @@ class BatchFirst(Layout):
             weights = weights[:-1]
         return self.graph.node("Gemm", x, self.graph.constant(f"{name}/kernel", weights), bias)
 
-    def begin(self, x: str, steps: int) -> list[str]:
+    def _begin(self, steps: int) -> list[str]:
         """The nodes that run once per chunk; returns the part of x in the first layer of each step, ``[B, units]``."""
         graph, config = self.graph, self._config
         graph.part = "sizes"
+        batch = graph.node("Shape", MEMORY, start=0, end=1)
+        channels = graph.node("Mul", batch, graph.constant("M", [config.memory_vector_size], np.int64))
+        self._zeros, self._ones = (
+            graph.node("ConstantOfShape", channels, value=numpy_helper.from_array(np.array([value], np.float32)))
+            for value in (0.0, 1.0)
+        )
         self._pieces = pieces(graph, config.shifts) if config.shifts > 1 else ""
         graph.part = "controller"
-        inputs = graph.reshape(x, -1, config.input_size)
+        inputs = graph.reshape(X, -1, config.input_size)
         first = self._controller.matrices[0]
         of_x = np.vstack([first[: config.input_size], first[-1:]])
         projected = self._gemm("first/x", of_x, inputs)  # [U * B, units]
@@ -148,7 +131,7 @@ class BatchFirst(Layout):
         """``[B, R, M]`` as ``[B, R * M]``."""
         return self.graph.reshape(reads, -1, self._config.read_heads * self._config.memory_vector_size)
 
-    def addressing(self, hidden: str) -> list[str]:
+    def _addressing_parameters(self, hidden: str) -> list[str]:
         """The parameters of addressing: keys, ``[B, R+K, M]``, each as long as its strength; sharpening; mixture.
 
         There are no keys if content addressing is turned off.
@@ -167,7 +150,7 @@ class BatchFirst(Layout):
         key = graph.node("Mul", graph.node("LpNormalization", key, axis=2, p=2), graph.node("Softplus", strength))
         return [key, *others]
 
-    def focus(self, similarities: list[str], previous: str, sharpening: str, mixture: str, name: str) -> str:
+    def _focus(self, similarities: list[str], previous: str, sharpening: str, mixture: str, name: str) -> str:
         """Eq. (5) and (7) to (9): w[t] of all heads, ``[B, R+K, N]``, from beta K[k, M], if any, and w[t-1]."""
         graph, count, shifts = self.graph, self._config.heads, self._config.shifts
         graph.part = "content"  # Eq. (5)
@@ -187,21 +170,21 @@ class BatchFirst(Layout):
         gamma = graph.node("Add", graph.node("Softplus", sharpening), graph.constant("least_sharpening", 1.0))
         return graph.node("Softmax", graph.node("Mul", graph.node("Log", mixed), gamma), axis=2, name=name)
 
-    def split_weights(self, weights: str, *sizes: int) -> list[str]:
-        """The weightings of the read heads, ``[B, R, N]``, and those of the write heads in parts of these sizes."""
-        graph = self.graph
+    def _split_weights(self, weights: str) -> list[str]:
+        """The weightings of the read heads, ``[B, R, N]``, and of each write head, ``[B, 1, N]``."""
+        graph, writers = self.graph, self._config.write_heads
         graph.part = "write"
-        split = graph.constant("heads/split", [self._config.read_heads, *sizes], np.int64)
-        return graph.nodes("Split", weights, split, names=[None] * (1 + len(sizes)), axis=1)
+        split = graph.constant("heads/split", [self._config.read_heads, *[1] * writers], np.int64)
+        return graph.nodes("Split", weights, split, names=[None] * (1 + writers), axis=1)
 
-    def erase_and_add(self, hidden: str, k: int) -> tuple[str, str]:
+    def _erase_and_add(self, hidden: str, k: int) -> tuple[str, str]:
         """Erase and -add of write head k, ``[B, M]``."""
         graph = self.graph
         graph.part = "write"
         erase = graph.node("Sigmoid", self._gemm(f"heads/erase_{k}", self._erase[k], hidden))
         return erase, graph.node("Tanh", self._gemm(f"heads/add_{k}", self._add[k], hidden))
 
-    def output(self, hidden: list[str], reads: list[str], name: str) -> None:
+    def _output_of_all(self, hidden: list[str], reads: list[str]) -> None:
         """The outputs of all steps, ``[U, B, O]``."""
         graph, config = self.graph, self._config
         graph.part = "output"
@@ -209,33 +192,10 @@ class BatchFirst(Layout):
         of_hidden, of_reads = np.vstack([self._output[:units], self._output[-1:]]), self._output[units:-1]
         logits = self._gemm("output/hidden", of_hidden, graph.node("Concat", *hidden, axis=0))
         logits = self._gemm("output/reads", of_reads, self._flat(graph.node("Concat", *reads, axis=0)), logits)
-        graph.reshape(graph.node("Sigmoid", logits), len(hidden), -1, config.output_size, name=name)
+        graph.reshape(graph.node("Sigmoid", logits), len(hidden), -1, config.output_size, name=Y)
 
-
-class _Unrolled(BatchFirst):
-    """The memory as in the inputs, ``[B, M, N]``."""
-
-    def __init__(self, graph: Graph, cell: NTMCell) -> None:
-        super().__init__(graph, cell)
-        self.writers = [1] * cell.config.write_heads
-
-    def lay_out(self, memory: str) -> tuple[str, ...]:
-        return (memory,)
-
-    def begin(self, x: str, steps: int) -> list[str]:
-        """The nodes that run once per chunk; returns the part of x in the first layer of each step, ``[B, units]``."""
-        graph = self.graph
-        graph.part = "sizes"
-        batch = graph.node("Shape", MEMORY, start=0, end=1)
-        channels = graph.node("Mul", batch, graph.constant("M", [self._config.memory_vector_size], np.int64))
-        self._zeros, self._ones = (
-            graph.node("ConstantOfShape", channels, value=numpy_helper.from_array(np.array([value], np.float32)))
-            for value in (0.0, 1.0)
-        )
-        return super().begin(x, steps)
-
-    def similarity(self, key: str, *memory: str) -> str:
-        (m,) = memory
+    def _similarity(self, key: str, m: str) -> str:
+        """Eq. (6) times the strength, ``[B, R+K, N]``, from M[t-1]."""
         graph = self.graph
         graph.part = "content"
         ones = graph.constant("ones", np.ones([1, self._config.memory_vector_size]))
@@ -243,14 +203,14 @@ class _Unrolled(BatchFirst):
         norm = graph.node("Sqrt", graph.node("Add", square, graph.constant("norm_epsilon", addressing.NORM_EPSILON)))
         return graph.node("Div", graph.node("MatMul", key, m), norm)
 
-    def write(self, hidden: str, memory: tuple[str, ...], weights: list[str], name: str) -> tuple[str, ...]:
-        (m,) = memory
+    def _write(self, hidden: str, m: str, weights: list[str], name: str) -> str:
+        """Eq. (3) and (4): M[t], from M[t-1]; first all heads erase, then all heads add."""
         graph, config = self.graph, self._config
         graph.part = "write"
         last = config.write_heads - 1
         adds = []
         for k, w in enumerate(weights):
-            erase, add = self.erase_and_add(hidden, k)
+            erase, add = self._erase_and_add(hidden, k)
             channels = graph.reshape(m, 1, -1, 0)  # [1, B * M, N]
             bias = graph.reshape(add, -1) if k == last else self._zeros
             too_much = graph.node(
@@ -262,9 +222,10 @@ class _Unrolled(BatchFirst):
         for k in range(last):  # -a of the heads before the last
             added = graph.node("Mul", graph.reshape(adds[k], -1, config.memory_vector_size, 1), weights[k])
             m = graph.node("Sub", m, added, name=name if k == last - 1 else None)
-        return (m,)
+        return m
 
-    def read(self, memory: str, weights: str, name: str) -> str:
+    def _read(self, memory: str, weights: str, name: str) -> str:
+        """Eq. (2): r[t], ``[B, R, M]``, from M[t]."""
         graph = self.graph
         graph.part = "read"
         return graph.node("MatMul", weights, graph.node("Transpose", memory, perm=[0, 2, 1]), name=name)

@@ -42,10 +42,9 @@ __all__ = ["Model", "ModelError", "State", "Trace", "load"]
 # Which graph is the fastest was measured (docs/results/runtimes.md), for networks with content addressing and without.
 # Use batched.onnx if N <= _BATCHED_LOCATIONS and B >= _BATCHED_RATIO * N.
 _BATCHED_LOCATIONS, _BATCHED_RATIO = {True: 32, False: 24}, {True: 3, False: 2}
-# Else use sparse.onnx if B * N >= _SPARSE_LOCATIONS or B >= _SPARSE_SEQUENCES, and the heads use at most the share
-# _SPARSE_SHARE of the N locations; with content addressing, only write heads count.
-_SPARSE_LOCATIONS, _SPARSE_SEQUENCES = 2048, 32
-_SPARSE_SHARE = {True: 1 / 10, False: 1 / 3}
+# Else use sparse.onnx, which networks without content addressing have, if B * N >= _SPARSE_LOCATIONS or
+# B >= _SPARSE_SEQUENCES, and the heads use at most the share _SPARSE_SHARE of the N locations.
+_SPARSE_LOCATIONS, _SPARSE_SEQUENCES, _SPARSE_SHARE = 2048, 32, 1 / 3
 # The largest B * N of a run of batched.onnx, and of the other graphs. More sequences at once run no faster.
 _BATCHED_AT_ONCE, _AT_ONCE = 1 << 13, 1 << 15
 
@@ -447,14 +446,9 @@ class Model:
         if fits and BATCHED in sessions:
             return sessions[BATCHED]
         large = batch_size * locations >= _SPARSE_LOCATIONS or batch_size >= _SPARSE_SEQUENCES
-        if large and SPARSE in sessions and self._looked_at(weights) <= _SPARSE_SHARE[by_content] * locations:
+        if large and SPARSE in sessions and _looked_at(weights) <= _SPARSE_SHARE * locations:
             return sessions[SPARSE]
         return sessions.get(UNROLLED, self._step)
-
-    def _looked_at(self, weights: Floats) -> int:
-        """The number of locations that the heads of all sequences together use; see ``_SPARSE_SHARE``."""
-        looking = weights[:, self.metadata.read_heads :] if self.metadata.content_addressing else weights
-        return int(np.count_nonzero(~(looking.sum((0, 1)) <= NEGLIGIBLE)))  # NaN counts, as in the graph
 
     def _checked(self, state: GivenState, batch_size: int) -> State:
         """A state of B sequences, checked, as float32 arrays."""
@@ -514,6 +508,11 @@ def _restored(
 ) -> Model:
     """A model, from its pickle."""
     return kind(files, memory_locations, **options)
+
+
+def _looked_at(weights: Floats) -> int:
+    """The number of locations that the heads of all sequences together use; see ``_SPARSE_SHARE``."""
+    return int(np.count_nonzero(~(weights.sum((0, 1)) <= NEGLIGIBLE)))  # NaN counts, as in the graph
 
 
 def _initial(tensor: StateTensor, batch_size: int, locations: int) -> Floats:
