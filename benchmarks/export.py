@@ -65,16 +65,8 @@ WHY_UNROLLED = {
     "write": "Eq. (3) and (4): w of each head, e and a (6, with their shapes), e M - a (3), times w, taken from M",
     "read": "Eq. (2): the product with the memory, whose Transpose onnxruntime makes part of it",
 }
-# The same for a step of the sparse graph with content addressing, where it differs.
-WHY_SPARSE = WHY_UNROLLED | {
-    "content": "Eq. (5) and (6): the key of length beta (3), the product, the norms by sequence, quotient, softmax; "
-    "the norms anew (4), put back",
-    "write": "where write heads look (7), the rows (3) and w (2) there; Eq. (3) and (4): e and a (4, with shapes), "
-    "e M - a (2), times w, taken from M, put back",
-    "read": "Eq. (2): the rows by sequence, the product with them",
-}
-# The same for a step of the sparse graph without content addressing.
-WHY_SPARSE_BY_LOCATION = {
+# The same for a step of the sparse graph.
+WHY_SPARSE = {
     "controller": "the read vectors flat and beside the input (2); each hidden layer, a product with its bias and tanh",
     "heads": "what the heads and the output are told: a product, and the cut",
     "location": "where heads may move to (9); Eq. (8): the shift weighting but for its sum (4), w there in all shifts "
@@ -168,13 +160,14 @@ def _load(folder: pathlib.Path) -> ntm.Model:
 
 def _print_nodes(export: pathlib.Path, folder: pathlib.Path) -> bool:
     totals = []
-    why_sparse = WHY_SPARSE if ntm.load(export).metadata.content_addressing else WHY_SPARSE_BY_LOCATION
     for file, why, at in (
         ("step.onnx", WHY, 0),
         ("unrolled.onnx", WHY_UNROLLED, 1),
-        ("sparse.onnx", why_sparse, 1),
+        ("sparse.onnx", WHY_SPARSE, 1),
         ("batched.onnx", WHY_BATCHED, 1),
     ):
+        if not (export / file).exists():
+            continue
         nodes, optimised = _nodes(export / file, folder)
         print(f"\n| `{file}` | nodes | optimised | why |\n| --- | ---: | ---: | --- |")
         counts, optimised_counts = (Counter(name.split("/")[at] for name in names) for names in (nodes, optimised))

@@ -281,7 +281,7 @@ def test_a_task_of_the_user_is_trained_exported_evaluated_and_served(tmp_path: p
     assert not (tmp_path / "model").exists()
     with pytest.warns(UserWarning, match="the network has not converged"):
         agreements = ntm.export(tmp_path / "run", tmp_path / "model", task=task)
-    assert set(agreements) == {"step.onnx", "unrolled.onnx", "sparse.onnx", "batched.onnx"}
+    assert set(agreements) == {"step.onnx", "unrolled.onnx", "batched.onnx"}
     model = ntm.load(tmp_path / "model")
     assert model.metadata.task == {"name": "Parity", "options": {"odd": False}}
     assert model.config == dataclasses.asdict(run.network.config) | {"controller_sizes": [20]}

@@ -118,6 +118,18 @@ def exported(run: pathlib.Path, tmp_path_factory: pytest.TempPathFactory) -> pat
 
 
 @pytest.fixture(scope="session")
+def exported_by_location(
+    run_without_content_addressing: pathlib.Path, tmp_path_factory: pytest.TempPathFactory
+) -> pathlib.Path:
+    """An export of ``run_without_content_addressing`` in ONNX."""
+    folder = tmp_path_factory.mktemp("exports") / "tiny-copy"
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        shorten_gate(monkeypatch)
+        publish.publish(run_without_content_addressing, folder, ["onnx"], unroll=8)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def library(run: pathlib.Path, tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     """An export of ``run`` as a native library of B = 1 and N = 30, proven in full."""
     if not has_compiler():

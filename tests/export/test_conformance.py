@@ -146,6 +146,9 @@ def test_step_is_the_same_everywhere(case: Case, implementation: Callable[[Case]
     ("file", "unroll"), [("unrolled.onnx", UNROLL), ("sparse.onnx", SPARSE_UNROLL), ("batched.onnx", BATCHED_UNROLL)]
 )
 def test_graphs_of_several_steps_are_the_same(case: Case, file: str, unroll: int, optimised: bool) -> None:
+    if file == "sparse.onnx" and case.network.content_addressing:
+        assert not (case.folder / file).exists()
+        return
     graph = onnx_format.session((case.folder / file).read_bytes(), optimised=optimised)
     steps = len(case.x) // unroll * unroll
     chunks = case.x[:steps].reshape(-1, unroll, *case.x.shape[1:])

@@ -16,7 +16,6 @@ from onnx import helper, numpy_helper
 from ntm.export import (
     batched,
     compiler,
-    location_only,
     onnx_format,
     parity,
     publish,
@@ -177,9 +176,8 @@ def test_gate_refuses_any_format_that_is_off_by_one_number(  # noqa: PLR0917
     ("file", "module", "constant"),
     [
         ("unrolled.onnx", unrolled, "heads/addressing/kernel"),
-        ("sparse.onnx", sparse, "heads/add_0/kernel"),
+        ("sparse.onnx", sparse, "heads_and_output/kernel"),
         ("batched.onnx", batched, "heads_and_output/kernel"),
-        ("sparse.onnx", location_only, "heads_and_output/kernel"),
     ],
 )
 def test_gate_compares_every_step_of_a_graph_of_several(  # noqa: PLR0917  (fixtures)
@@ -205,7 +203,7 @@ def test_gate_compares_every_step_of_a_graph_of_several(  # noqa: PLR0917  (fixt
         return model
 
     monkeypatch.setattr(module, "unroll", write_wrongly)
-    network = run_without_content_addressing if module is location_only else run
+    network = run_without_content_addressing if module is sparse else run
     with pytest.raises(publish.DisagreementError, match=rf"^not equal to TensorFlow: {file} "):
         publish.publish(network, tmp_path / "out", ["onnx"], unroll=8)
     assert list(tmp_path.iterdir()) == []
@@ -216,9 +214,8 @@ def test_gate_compares_every_step_of_a_graph_of_several(  # noqa: PLR0917  (fixt
     ("file", "module", "constant"),
     [
         ("unrolled.onnx", unrolled, "lstm_0/others/kernel"),
-        ("sparse.onnx", sparse, "lstm_0/others/kernel"),
+        ("sparse.onnx", sparse, "lstm_0/kernel"),
         ("batched.onnx", batched, "lstm_0/kernel"),
-        ("sparse.onnx", location_only, "lstm_0/kernel"),
     ],
 )
 def test_gate_compares_what_an_lstm_controller_carries(  # noqa: PLR0917
@@ -232,7 +229,7 @@ def test_gate_compares_what_an_lstm_controller_carries(  # noqa: PLR0917
 ) -> None:
     """Here the controller carries other numbers, of which the heads and the output see next to nothing."""
     task, write = Copy(bits=5), module.unroll
-    cell = make_cell(task, controller="lstm", controller_sizes=(9,), content_addressing=module is not location_only)
+    cell = make_cell(task, controller="lstm", controller_sizes=(9,), content_addressing=module is not sparse)
     for layer, rows in ((cell.heads, slice(None)), (cell.output, slice(9))):
         kernel = layer.kernel.numpy().copy()
         kernel[rows] *= 1e-6
@@ -250,20 +247,19 @@ def test_gate_compares_what_an_lstm_controller_carries(  # noqa: PLR0917
 
 
 @pytest.mark.usefixtures("short_gate")
-@pytest.mark.parametrize(("file", "module"), [("unrolled.onnx", unrolled), ("sparse.onnx", sparse)])
 def test_gate_refuses_a_graph_of_several_steps_of_which_the_state_alone_is_wrong(
-    monkeypatch: pytest.MonkeyPatch, run: pathlib.Path, tmp_path: pathlib.Path, file: str, module: Any
+    monkeypatch: pytest.MonkeyPatch, run: pathlib.Path, tmp_path: pathlib.Path
 ) -> None:
     """It erases otherwise, in every step, and y is right for the memory that it then has."""
-    write = module.unroll
+    write = unrolled.unroll
 
     def write_wrongly(cell: NTMCell, unroll_: int, opset: int) -> onnx.ModelProto:
         model = write(cell, unroll_, opset)
         patch(model, "heads/erase_0/bias", 0.01)
         return model
 
-    monkeypatch.setattr(module, "unroll", write_wrongly)
-    with pytest.raises(publish.DisagreementError, match=rf"^not equal to TensorFlow: {file} .*, 0 bits differ"):
+    monkeypatch.setattr(unrolled, "unroll", write_wrongly)
+    with pytest.raises(publish.DisagreementError, match=r"^not equal to TensorFlow: unrolled.onnx .*, 0 bits differ"):
         publish.publish(run, tmp_path / "out", ["onnx"], unroll=8)
     assert list(tmp_path.iterdir()) == []
 

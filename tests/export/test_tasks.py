@@ -15,7 +15,7 @@ import ntm
 from ntm.export import parity, publish, savedmodel, tflite, triton
 from ntm.export.source import Source
 from ntm.models import NTMCell
-from ntm.runtime.metadata import FILES, Metadata
+from ntm.runtime.metadata import Metadata
 from ntm.tasks import BUILT_IN, Task, find
 from ntm.training.run import TrainedRun
 
@@ -30,6 +30,11 @@ OPTIONS: dict[str, tuple[dict[str, Any], int, int]] = {
     "priority-sort": ({"bits": 3}, 5, 3),
 }
 UNROLL = 4
+GRAPHS: dict[str, list[int]] = {
+    "step.onnx": [],
+    "unrolled.onnx": [UNROLL],
+    "batched.onnx": [11],
+}  # with the axis of the steps
 
 
 def test_every_built_in_task_is_here() -> None:
@@ -63,14 +68,14 @@ def case(
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setattr(parity, "LEAST_STEPS", 1)  # one batch of the largest sizes
         agreements = publish.publish(run, folder, ["onnx"], unroll=UNROLL)
-    assert set(agreements) == set(FILES.values())
+    assert set(agreements) == set(GRAPHS)
     longest = max(map(task.steps, parity.sizes_to_compare(task, task.training_sizes)))
     assert all(found.holds and found.steps >= longest for found in agreements.values())
     return Case(task, run, inputs, outputs, folder)
 
 
 def test_the_metadata_names_the_task_and_its_options(case: Case) -> None:
-    for file in FILES.values():
+    for file in GRAPHS:
         metadata = Metadata.from_props({p.key: p.value for p in onnx.load(case.folder / file).metadata_props})
         assert metadata.task == {"name": case.folder.name, "options": case.task.options}
         assert metadata.task_options.items() >= OPTIONS[case.folder.name][0].items()
@@ -78,10 +83,10 @@ def test_the_metadata_names_the_task_and_its_options(case: Case) -> None:
         assert find(metadata.task_name, metadata.task_options) == case.task
 
 
-@pytest.mark.parametrize("file", FILES.values())
+@pytest.mark.parametrize("file", GRAPHS)
 def test_the_onnx_graphs_are_as_wide_as_the_task(case: Case, file: str) -> None:
     graph = onnx.load(case.folder / file).graph
-    steps = {"step.onnx": [], "unrolled.onnx": [UNROLL], "sparse.onnx": [24], "batched.onnx": [11]}[file]
+    steps = GRAPHS[file]
 
     def shape(value: onnx.ValueInfoProto) -> list[int | str]:
         return [size.dim_param or size.dim_value for size in value.type.tensor_type.shape.dim]

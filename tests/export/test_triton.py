@@ -35,7 +35,7 @@ from ntm.training.run import TrainedRun
 
 TASK = Copy(bits=3)
 SIZES: dict[str, dict[str, Any]] = {
-    "R1-K1": {},
+    "R1-K1, content addressing off": {"content_addressing": False},
     "R2-K2, learned": {
         "memory_locations": 6,
         "read_heads": 2,
@@ -63,6 +63,14 @@ def repository(
     return folder / "triton"
 
 
+@pytest.fixture(params=["unrolled", "sparse", "batched"])
+def model(request: pytest.FixtureRequest, cell: NTMCell) -> str:
+    """A model of several steps that the network has."""
+    if request.param == "sparse" and cell.content_addressing:
+        pytest.skip("a network with content addressing has none")
+    return str(request.param)
+
+
 def parsed(repository: pathlib.Path, model: str) -> Any:
     """The configuration, if it is of the schema."""
     return text_format.Parse((repository / model / "config.pbtxt").read_text(), model_config_pb2.ModelConfig())
@@ -83,6 +91,7 @@ def configured(tensors: Any, *batch: int) -> dict[str, list[int]]:
 def test_the_repository_is_laid_out_as_triton_wants_it(cell: NTMCell, repository: pathlib.Path) -> None:
     files = {path.relative_to(repository).as_posix() for path in repository.rglob("*") if path.is_file()}
     carried = ("hidden", "cell") if cell.config.controller == "lstm" else ()
+    several = ("unrolled", "batched") if cell.content_addressing else ("unrolled", "sparse", "batched")
     assert files == {
         *(f"step/initial_state/{name}" for name in carried),
         "step/config.pbtxt",
@@ -90,20 +99,14 @@ def test_the_repository_is_laid_out_as_triton_wants_it(cell: NTMCell, repository
         "step/initial_state/memory",
         "step/initial_state/weights",
         "step/initial_state/reads",
-        "unrolled/config.pbtxt",
-        "unrolled/1/model.onnx",
-        "sparse/config.pbtxt",
-        "sparse/1/model.onnx",
-        "batched/config.pbtxt",
-        "batched/1/model.onnx",
+        *(f"{model}/{file}" for model in several for file in ("config.pbtxt", "1/model.onnx")),
     }
-    for model in ("step", "unrolled", "sparse", "batched"):
+    for model in ("step", *several):
         config = parsed(repository, model)
         assert config.backend == "onnxruntime"
         assert config.name in ("", model)  # Triton refuses a name other than that of the folder
 
 
-@pytest.mark.parametrize("model", ["unrolled", "sparse", "batched"])
 def test_a_stateless_model_is_its_graph(repository: pathlib.Path, model: str) -> None:
     config, graph = parsed(repository, model), onnx.load(repository / model / "1" / "model.onnx").graph
     assert config.max_batch_size == 0
@@ -274,7 +277,6 @@ def test_triton_keeps_the_states_of_two_sequences(cell: NTMCell, infer: Infer) -
                 np.testing.assert_allclose(y, 1 / (1 + np.exp(-logits.numpy()[b : b + 1])), atol=1e-5)
 
 
-@pytest.mark.parametrize("model", ["unrolled", "sparse", "batched"])
 def test_triton_serves_several_steps_of_any_b_and_n(
     cell: NTMCell, repository: pathlib.Path, infer: Infer, model: str
 ) -> None:

@@ -14,7 +14,7 @@ import tensorflow as tf
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from ntm.export import batched, location_only, onnx_format, parity, sparse, unrolled
+from ntm.export import batched, onnx_format, parity, sparse, unrolled
 from ntm.export.graph import Graph
 from ntm.export.onnx_format import OPSET
 from ntm.models import NTMCell, NTMConfig
@@ -22,19 +22,13 @@ from ntm.runtime.metadata import NEGLIGIBLE, next_name
 
 Unroll = Callable[[NTMCell, int, int], onnx.ModelProto]
 
-FORMS = {
-    "unrolled": unrolled.unroll,
-    "sparse": sparse.unroll,
-    "batched": batched.unroll,
-    "location_only": location_only.unroll,
-}
+FORMS: dict[str, Unroll] = {"unrolled": unrolled.unroll, "sparse": sparse.unroll, "batched": batched.unroll}
 # The most nodes that a step of the default network takes, by form and by whether content addressing is on.
 NODES = {
     ("unrolled", "content addressing"): 39,
-    ("sparse", "content addressing"): 53,
     ("batched", "content addressing"): 73,
     ("unrolled", "location addressing"): 28,
-    ("location_only", "location addressing"): 50,
+    ("sparse", "location addressing"): 50,
     ("batched", "location addressing"): 45,
 }
 DEFAULT = NTMConfig(input_size=9, output_size=8)
@@ -291,29 +285,20 @@ def test_default_network_takes_few_nodes_a_step(
 
 
 @functools.cache
-def sparse_graphs(name: str, *, by_content: bool) -> tuple[NTMConfig, parity.Graph, parity.Graph]:
+def sparse_graphs(name: str) -> tuple[NTMConfig, parity.Graph, parity.Graph]:
     """The converted step and a step of the graph for large memories of a network whose heads shift."""
-    cell = shifting(CONFIGS[name], by_content=by_content)
-    form = sparse if by_content else location_only
-    step, chunk = onnx_format.convert(cell), form.unroll(cell, 1, OPSET)
+    cell = shifting(CONFIGS[name], by_content=False)
+    step, chunk = onnx_format.convert(cell), sparse.unroll(cell, 1, OPSET)
     return cell.config, onnx_format.session(step.SerializeToString()), onnx_format.session(chunk.SerializeToString())
 
 
 @settings(deadline=None)
-@given(
-    st.integers(0, 2**32 - 1),
-    st.sampled_from(["one layer", "K=2", "R=2, K=3, S=5"]),
-    st.integers(1, 3),
-    st.booleans(),
-)
-def test_the_graph_for_large_memories_writes_to_what_is_looked_at(
-    seed: int, name: str, batch: int, by_content: bool
+@given(st.integers(0, 2**32 - 1), st.sampled_from(["one layer", "K=2", "R=2, K=3, S=5"]), st.integers(1, 3))
+def test_the_graph_for_large_memories_writes_to_what_heads_may_have_shifted_to(
+    seed: int, name: str, batch: int
 ) -> None:
-    """To all of that as the step does, and to nothing else.
-
-    Without content addressing, to what heads may have shifted to.
-    """
-    config, step, chunk = sparse_graphs(name, by_content=by_content)
+    """To all of that as the step does, and to nothing else."""
+    config, step, chunk = sparse_graphs(name)
     random, locations = np.random.default_rng(seed), 40
     share = 0.5 / (batch * config.heads * config.shifts)  # so that some locations are within no head's reach
     weights = random.choice(
@@ -331,12 +316,9 @@ def test_the_graph_for_large_memories_writes_to_what_is_looked_at(
     inputs = {key: value.astype(np.float32) for key, value in inputs.items()}
     expected = step(inputs)
     actual = chunk({**inputs, "x": inputs["x"][np.newaxis]})
-    if by_content:
-        looked_at = expected["next_weights"][:, config.read_heads :].sum(axis=(0, 1))
-    else:
-        reach = config.shifts // 2
-        before = inputs["weights"].sum(axis=(0, 1))
-        looked_at = np.sum([np.roll(before, shift) for shift in range(-reach, reach + 1)], axis=0)
+    reach = config.shifts // 2
+    before = inputs["weights"].sum(axis=(0, 1))
+    looked_at = np.sum([np.roll(before, shift) for shift in range(-reach, reach + 1)], axis=0)
     clear = np.abs(np.log2(np.maximum(looked_at, 1e-30) / NEGLIGIBLE)) > 0.1  # and no matter of rounding
     written, left = (np.flatnonzero(clear & which) for which in (looked_at > NEGLIGIBLE, looked_at <= NEGLIGIBLE))
     assume(len(left))
@@ -345,15 +327,14 @@ def test_the_graph_for_large_memories_writes_to_what_is_looked_at(
     memory, before = actual["next_memory"], inputs["memory"]
     np.testing.assert_array_equal(memory[:, :, left], before[:, :, left])
     np.testing.assert_allclose(memory[:, :, written], expected["next_memory"][:, :, written], rtol=0, atol=1e-6)
-    if not by_content:
-        assert not actual["next_weights"][:, :, left].any()
+    assert not actual["next_weights"][:, :, left].any()
     for output, value in actual.items():
         np.testing.assert_allclose(value.reshape(expected[output].shape), expected[output], rtol=0, atol=2e-6)
 
 
-def test_a_sequence_of_nan_leaves_the_others_alone(by_content: bool) -> None:
+def test_a_sequence_of_nan_leaves_the_others_alone() -> None:
     """Where the sparse graph decides for all sequences at once."""
-    config, step, chunk = sparse_graphs("one layer", by_content=by_content)
+    config, step, chunk = sparse_graphs("one layer")
     state = initial_state(NTMCell(config), 3, 5)
     state["weights"] = state["weights"].copy()
     state["weights"][1] = np.nan
@@ -366,7 +347,7 @@ def test_a_sequence_of_nan_leaves_the_others_alone(by_content: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    ("form", "by_content"), [(batched.unroll, True), (batched.unroll, False), (location_only.unroll, False)]
+    ("form", "by_content"), [(batched.unroll, True), (batched.unroll, False), (sparse.unroll, False)]
 )
 def test_where_the_batch_is_last_nothing_works_with_it_first(
     tmp_path: pathlib.Path, form: Unroll, by_content: bool
