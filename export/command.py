@@ -82,14 +82,15 @@ def export(
         str | None, typer.Option(metavar="NAME", help="The name of the model.", show_default="the name of the folder")
     ] = None,
     check: Annotated[
-        pathlib.Path | None, typer.Option(metavar="DIR", help="Export nothing; prove the export in DIR again.")
+        pathlib.Path | None,
+        typer.Option(metavar="DIR", help="Export nothing; compare the export in DIR with TensorFlow again."),
     ] = None,
     seal: Annotated[
         pathlib.Path | None,
         typer.Option(
             metavar="DIR",
             help="Export nothing, and take no RUN; accept the ONNX files in DIR that you have changed, so that the "
-            "runtime loads them. They are no longer proven equal to TensorFlow.",
+            "runtime loads them. They are not compared with TensorFlow.",
         ),
     ] = None,
     force: Annotated[bool, typer.Option("--force", "-f", help="Replace an export that is already there.")] = False,
@@ -97,12 +98,14 @@ def export(
     quiet: console.Quiet = False,
     version: console.Version = False,  # noqa: ARG001  (its callback does the work)
 ) -> int:
-    """Export a trained network, and prove the export equal to TensorFlow.
+    """Export a trained network, and compare the export with TensorFlow.
 
     Every graph is compared with TensorFlow for more than a thousand steps, on sequences of the smallest and the largest
-    sizes of the task. The folder appears only if no output bit differs, and no number by more than 1e-5; otherwise the
-    exit code is 1. The numbers of the quantised TF-Lite graph may differ. The export leaves this graph out, with a
-    warning, if a bit differs, or if it outputs more wrong bits on whole sequences than TensorFlow.
+    sizes of the task. The folder appears only if no output bit differs, and no number by more than 1e-5. The numbers of
+    the quantised TF-Lite graph may differ. The export leaves this graph out, with a warning, if a bit differs, or if it
+    outputs more wrong bits on whole sequences than TensorFlow.
+
+    The exit code is 0 if the export is published, 1 if it differs, 2 for trouble.
     """
     if [output, check, seal].count(None) != 2:
         raise console.CommandError("give one of --output DIR, --check DIR and --seal DIR")

@@ -92,7 +92,7 @@ def export(
     replace: bool = False,
     **options: Any,
 ) -> "dict[str, Agreement]":
-    """Export a trained network, and prove the export equal to TensorFlow. Needs the extra ``export``.
+    """Export a trained network, and compare the export with TensorFlow. Needs the extra ``export``.
 
     Args:
         run: a run folder, or the result of ``ntm.train``.

@@ -102,7 +102,7 @@ def train(
         bool | None,
         _LearningOption(
             "--early-stopping/--no-early-stopping",
-            help="End once the network has converged and annealing is over; if not, after --max-batches.",
+            help="End once the network has converged and annealing is over, or train for --max-batches in any case.",
             show_default="early-stopping",
         ),
     ] = None,
@@ -174,7 +174,8 @@ def train(
         str | None,
         _LearningOption(
             metavar="KIND,...",
-            help="The addressing that a start prefers: location or content; every restart takes the next one.",
+            help="The addressing to prefer, location or content. The first start takes the first KIND, every restart "
+            "the next one.",
             show_default=_RECIPE,
         ),
     ] = None,
@@ -228,10 +229,20 @@ def train(
         ),
     ] = None,
     memory_vector_size: Annotated[
-        int | None, _NetworkOption(min=1, max=1 << 12, metavar="M", help="Numbers in a location.", show_default="20")
+        int | None,
+        _NetworkOption(
+            min=1,
+            max=1 << 12,
+            metavar="M",
+            help="Numbers in a location.",
+            show_default="20, or more for a task of many outputs",
+        ),
     ] = None,
     shifts: Annotated[
-        int | None, _NetworkOption(min=1, max=63, metavar="S", help="Shifts allowed, odd.", show_default="3")
+        int | None,
+        _NetworkOption(
+            min=1, max=63, metavar="S", help="Shifts allowed, odd: 3 are -1, 0 and +1.", show_default=_RECIPE
+        ),
     ] = None,
     read_heads: Annotated[
         int | None, _NetworkOption(min=1, max=1 << 6, metavar="R", help="Read heads.", show_default=_RECIPE)
@@ -292,7 +303,7 @@ def train(
     ] = None,
     checkpoint_batches: Annotated[
         int | None,
-        _ReportOption(min=1, metavar="BATCHES", help="The batches between two of these.", show_default="1000"),
+        _ReportOption(min=1, metavar="BATCHES", help="The batches between two kept checkpoints.", show_default="1000"),
     ] = None,
     device: Annotated[
         str | None,
@@ -326,7 +337,9 @@ def train(
         pathlib.Path | None,
         Option("--from", metavar="RUN", help="Begin with the network of RUN, and train it further as a new run."),
     ] = None,
-    resume: Annotated[bool, Option("--resume", help="Go on with the run in RUN, with its own options.")] = False,
+    resume: Annotated[
+        bool, Option("--resume", help="Go on with the run in --output RUN, with the options of that run.")
+    ] = False,
     force: Annotated[bool, Option("--force", "-f", help="Replace a run that is already there.")] = False,
     as_json: console.Json = False,
     quiet: console.Quiet = False,
@@ -334,8 +347,10 @@ def train(
 ) -> int:
     """Train a Neural Turing Machine on a task.
 
-    Every task has a recipe, which sets the options that are not given. The exit code is 0 if the network has
-    converged: no wrong bit in 2,000 new sequences of the training sizes, or a cost within the goal. Else it is 1.
+    Every task has a recipe, which sets the options that are not given.
+
+    The exit code is 0 if the network has converged, 1 if not, 2 for trouble. Converged means no wrong bit in 2,000 new
+    sequences of the training sizes, or a cost within the goal.
     """
     given = {name: value for name, value in locals().items() if name not in _NOT_OF_THE_RECIPE and value is not None}
     if as_json or task == _LIST:
