@@ -1,14 +1,14 @@
 """Time the graphs of several steps, and count the locations that heads use, to choose among the graphs; Markdown.
 
-The models are of the copy task, with content addressing (``ntm-train --keep-content``) or without. The first table has
-microseconds a time step and sequence of whole copies on one core, with the first of the models. The last column is
-``sparse.onnx`` made to touch every location: between it and the column ``sparse`` lies every other share. All are
-measured in turns, ``--rounds`` times over, and the medians count; steps that fill up a last chunk do not count as
-steps. The fastest is in bold, and ``*`` marks what the runtime takes.
+The first table has microseconds a time step and sequence on one core: sequences of each model's own task, of the
+largest training size and of the task's evaluation sizes, one of them, 32 and 200 side by side. N is what the task gives
+the size. The second table has copies of random words with other N and B, by the first model, which must be of the copy
+task. The graphs are measured in turns, ``--rounds`` times over. The least counts, since other programs only add. Steps
+that fill up a last chunk do not count as steps. The fastest is in bold, and ``*`` marks what the runtime takes at
+first. A model with content addressing has no ``sparse.onnx``.
 
-The second table has a row for each model: whether it uses content addressing; how many locations its heads, or with
-content addressing its write heads, look at in a step, over all sequences; and how many of the chunks of a copy the
-runtime gives to ``sparse.onnx``.
+The last table is of the models of the copy task without content addressing: how many locations their heads look at in a
+step, over all sequences, and how many of the chunks of a copy the runtime gives to ``sparse.onnx``.
 """
 
 import argparse
@@ -16,20 +16,24 @@ import os
 import pathlib
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator
 
 import numpy as np
-import onnx
-from onnx import numpy_helper
 
 import ntm
+from ntm import text
 from ntm.runtime import folder
+from ntm.runtime.evaluate import task_of
 from ntm.runtime.metadata import BATCHED, SPARSE, UNROLLED
-from ntm.runtime.model import Model
+from ntm.runtime.model import Model, _looked_at
 from ntm.runtime.onnxruntime_session import OnnxruntimeSession
-from ntm.runtime.session import Session, State
-from ntm.tasks import copy
+from ntm.runtime.session import Floats, Session, State
+from ntm.tasks import Size, copy
+from ntm.tasks.task import describe, draw
 
+KINDS = (UNROLLED, BATCHED, SPARSE)
+SEQUENCES = (1, 32, 200)
+MOST_STEPS = 500  # of a sequence of the first table
 WORDS = 60
 # (N, B)
 SIZES = [(7, b) for b in (1, 16, 32, 1024)] + [(n, b) for n in (12, 16, 22, 32) for b in (8, 32, 64, 256)]
@@ -46,59 +50,62 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:1])
-    print("| N | B | unrolled | batched | sparse | everything touched |")
-    print("| ---: | ---: | ---: | ---: | ---: | ---: |")
+    _print_header("model", "size", "N", "B")
+    for path in arguments.models:
+        files = folder.read(path)
+        for size, locations, batch, x in _sequences(ntm.load(path)):
+            _print_row(files, x, locations, arguments.rounds, f"{path.name} | {describe(size)} | {locations} | {batch}")
+    print()
+    _print_header("N", "B")
     files = folder.read(arguments.models[0])
-    by_kind = {graph.metadata.graph: graph for graph in files.graphs}
-    graphs = [by_kind[kind] for kind in (UNROLLED, BATCHED, SPARSE)]
-    graphs.append(_touching_everything(by_kind[SPARSE]))
     for locations, batch in SIZES:
-        model = Model(files, locations)
-        times = _times(model, graphs, locations, batch, arguments.rounds)
-        taken = _taken(model, graphs, locations, batch)
-        cells = [f"**{value:.2f}**" if value == min(times[:3]) else f"{value:.2f}" for value in times]
-        cells[taken] += " *"
-        print(f"| {locations:,} | {batch:,} | {' | '.join(cells)} |", flush=True)
-    sizes = [f"N {locations:,}, B {batch}" for locations, batch in TOUCHED]
-    print(f"\n| model | content addressing |{'|'.join(f' {size}: locations | chunks ' for size in sizes)}|")
-    print(f"| --- | --- |{' ---: | ---: |' * len(sizes)}")
+        x = copy.inputs(_words(batch, min(WORDS, locations - 2)))
+        _print_row(files, x, locations, arguments.rounds, f"{locations:,} | {batch:,}")
+    rows = [["model", *(f"N {n:,}, B {b}: {what}" for n, b in TOUCHED for what in ("locations", "chunks"))]]
     for path in arguments.models:
         model = ntm.load(path)
-        touched = [_touched(model, locations, batch) for locations, batch in TOUCHED]
-        row = " | ".join(f"{mean:.1f} | {chunks:.0%}" for mean, chunks in touched)
-        by_content = "yes" if model.metadata.content_addressing else "no"
-        print(f"| {path.name} | {by_content} | {row} |", flush=True)
+        if SPARSE in model._sessions and model.metadata.task_name == "copy":
+            touched = [_touched(model, locations, batch) for locations, batch in TOUCHED]
+            rows.append([path.name, *(cell for mean, chunks in touched for cell in (f"{mean:.1f}", f"{chunks:.0%}"))])
+    print(f"\n{text.table(rows, left=1)}")
 
 
-def _touching_everything(graph: folder.Graph) -> folder.Graph:
-    """The sparse graph with a threshold that every weight exceeds."""
-    model = onnx.load_from_string(graph.content)
-    (threshold,) = (tensor for tensor in model.graph.initializer if tensor.name == "negligible")
-    threshold.CopyFrom(numpy_helper.from_array(np.array(-1, np.float32), threshold.name))
-    return graph._replace(content=model.SerializeToString())
+def _print_header(*columns: str) -> None:
+    print(f"| {' | '.join((*columns, *KINDS))} |\n|{' --- |' * len(columns)}{' ---: |' * len(KINDS)}")
 
 
-def _taken(model: Model, graphs: Sequence[folder.Graph], locations: int, batch: int) -> int:
-    """The graph that the runtime takes for this many sequences if their heads use few locations."""
-    session = model._session(model.initial_state(batch, locations))
-    return [graph.metadata.graph for graph in graphs].index(session.metadata.graph)
+def _sequences(model: Model) -> Iterator[tuple[Size, int, int, Floats]]:
+    """Sequences of a model's task: their size, N, B and x, ``[T, B, I]``."""
+    task = task_of(model.metadata, None)
+    largest = {name: sizes[-1] for name, sizes in task.training_sizes.items()}
+    for size in [largest, *(size for size in task.evaluation_sizes if size != largest)]:
+        if task.steps(size) <= MOST_STEPS:
+            for batch in SEQUENCES:
+                x = draw(task, np.random.default_rng(0), batch, size).x
+                yield size, task.memory_locations(size), batch, x
 
 
-def _times(model: Model, graphs: Sequence[folder.Graph], locations: int, batch: int, rounds: int) -> list[float]:
-    """Of each graph the microseconds of a step and sequence, as it copies random words."""
-    words = _words(batch, min(WORDS, locations - 2))
-    sessions = [OnnxruntimeSession(graph, 1) for graph in graphs]
-    taken: list[list[float]] = [[] for _ in graphs]
+def _print_row(files: folder.ModelFolder, x: Floats, locations: int, rounds: int, name: str) -> None:
+    """Print of each graph the microseconds of a step and sequence."""
+    model, batch = Model(files, locations), x.shape[1]
+    sessions = {graph.metadata.graph: OnnxruntimeSession(graph, 1) for graph in files.graphs if graph != files.step}
+    times: dict[str, list[float]] = {kind: [] for kind in sessions}
     for _ in range(rounds + 1):
-        for session, times in zip(sessions, taken, strict=True):
-            unroll = session.metadata.unroll
-            steps = 2 * len(words) + 1
-            x, state = copy.inputs(words, padding=-steps % unroll), model.initial_state(batch, locations)
+        for kind, session in sessions.items():
+            unroll, state = session.metadata.unroll, model.initial_state(batch, locations)
+            padded = np.concatenate([x, np.zeros((-len(x) % unroll, *x.shape[1:]), np.float32)])
             start = time.perf_counter()
-            for first in range(0, steps, unroll):
-                _, state = session.run_chunk(x[first : first + unroll], state)
-            times.append(1e6 * (time.perf_counter() - start) / steps / batch)
-    return [statistics.median(times[1:]) for times in taken]  # the first time makes the session
+            for first in range(0, len(x), unroll):
+                _, state = session.run_chunk(padded[first : first + unroll], state)
+            times[kind].append(1e6 * (time.perf_counter() - start) / len(x) / batch)
+    least = {kind: min(each[1:]) for kind, each in times.items()}  # the first time makes the session
+    taken = model._session(model.initial_state(batch, locations)).metadata.graph
+    cells = []
+    for kind in KINDS:
+        cell = f"{least[kind]:.2f}" if kind in least else ""
+        cell = f"**{cell}**" if kind == min(least, key=lambda graph: least[graph]) else cell
+        cells.append(f"{cell} *" if kind == taken else cell)
+    print(f"| {name} | {' | '.join(cells)} |", flush=True)
 
 
 def _touched(model: Model, locations: int, batch: int) -> tuple[float, float]:
@@ -107,7 +114,7 @@ def _touched(model: Model, locations: int, batch: int) -> tuple[float, float]:
     counts = []
     for x_t in x:
         _, state = model.step(x_t, state)
-        counts.append(model._looked_at(state["weights"]))
+        counts.append(_looked_at(state["weights"]))
     chosen: list[Session] = []
     choose = model._session
 
