@@ -16,6 +16,7 @@ import ntm
 from ntm import commands
 from ntm.errors import has_tensorflow
 from ntm.runtime.folder import bundled
+from ntm.runtime.metadata import FILES
 
 ROOT = pathlib.Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -142,10 +143,15 @@ def test_the_wheel_holds_every_module_and_the_bundled_models(wheel: pathlib.Path
     assert modules <= names
     assert {"ntm/__init__.py", "ntm/py.typed"} <= names
     assert "copy-8bit" in bundled()
-    files = {"step.onnx", "unrolled.onnx", "sparse.onnx", "batched.onnx", "step.tflite", "known_answer.json", "card.md"}
+    files = {name: [FILES[graph] for graph in ntm.load(name).metadata.graphs] for name in bundled()}
+    assert files["copy-8bit"] == ["step.onnx", "unrolled.onnx", "sparse.onnx", "batched.onnx"]
     models = {name for name in names if name.startswith("ntm/runtime/pretrained/")}
     as_good = {name for name in models if name.endswith("/step_dynamic_range.tflite")}  # of some of them
-    assert models - as_good == {f"ntm/runtime/pretrained/{model}/{file}" for model in bundled() for file in files}
+    assert models - as_good == {
+        f"ntm/runtime/pretrained/{model}/{file}"
+        for model, graphs in files.items()
+        for file in (*graphs, "step.tflite", "known_answer.json", "card.md")
+    }
     page = {f"ntm/{path.relative_to(ROOT).as_posix()}" for path in (ROOT / "runtime" / "page").rglob("*.*")}
     assert page == {name for name in names if name.startswith("ntm/runtime/page/")}
     assert wheel.stat().st_size < 5 * 2**20
