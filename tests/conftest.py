@@ -31,6 +31,10 @@ for _number in (signal.SIGHUP, signal.SIGINT):
     if signal.getsignal(_number) == signal.SIG_IGN:
         signal.signal(_number, lambda *_: None)
 
+# The tests compile many small networks and run each of them for a few steps: code that XLA does not optimise takes half
+# as long in all. The tests of whole trainings unset this.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+
 _MAKE_TINY_MODEL = pathlib.Path(__file__).with_name("make_tiny_model.py")
 
 

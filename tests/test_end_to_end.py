@@ -1,5 +1,6 @@
 """What a stranger does: train with default options, export, and use the result."""
 
+import os
 import pathlib
 import subprocess
 import sys
@@ -24,8 +25,13 @@ FILES = {
 
 def run(command: str, *arguments: object) -> None:
     program = f"from ntm.commands import {command}; {command}()"
+    environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
     done = subprocess.run(
-        [sys.executable, "-c", program, *map(str, arguments)], capture_output=True, check=False, text=True
+        [sys.executable, "-c", program, *map(str, arguments)],
+        capture_output=True,
+        check=False,
+        text=True,
+        env=environment,
     )
     assert done.returncode == 0, done.stderr
 
