@@ -18,6 +18,7 @@ from ntm.export import c_code, compiler, native_source
 pytestmark = pytest.mark.skipif(
     not any(map(shutil.which, ("cc", "gcc", "clang"))), reason="the format native needs a C compiler"
 )
+# The functions of C, beside the same in float64.
 FUNCTIONS: dict[str, tuple[Callable[[np.ndarray], np.ndarray], np.ndarray]] = {
     "exponential": (np.exp, np.linspace(-86, 0, 20001)),
     "logarithm": (np.log, np.logspace(-37, 37, 20001)),

@@ -58,6 +58,7 @@ NETWORKS: dict[str, tuple[int, dict[str, Any]]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("short_gate")
 @pytest.mark.parametrize(("batch_size", "options"), NETWORKS.values(), ids=NETWORKS)
 def test_every_network_is_compiled_and_equals_tensorflow(
@@ -120,6 +121,8 @@ def test_no_other_library_can_take_the_place_of_a_function(library: pathlib.Path
     assert "ntm_" not in found
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("short_gate")
 def test_an_export_has_the_same_bytes_again(run: pathlib.Path, library: pathlib.Path, tmp_path: pathlib.Path) -> None:
     publish.publish(run, tmp_path / "tiny-copy", ["native"], memory_locations=30)
     for path in (library / "native").iterdir():
@@ -184,7 +187,7 @@ assert (small * one_half)[0] > 0
     subprocess.run([sys.executable, "-c", program, path], check=True, timeout=60)
 
 
-# The functions of C, beside the same in float64.
+@pytest.mark.slow
 def test_a_name_may_hold_anything(
     make_network: Callable[..., Network], trained: Callable[..., TrainedRun], tmp_path: pathlib.Path
 ) -> None:
@@ -210,6 +213,7 @@ def test_metadata_is_that_of_the_other_formats(run: pathlib.Path, library: pathl
     assert json.loads(functions.ntm_metadata())["model_name"] == "tiny-copy"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("short_gate")
 def test_a_library_for_a_named_processor(run: pathlib.Path, tmp_path: pathlib.Path) -> None:
     found = publish.publish(run, tmp_path / "out", ["native"], memory_locations=30, cpu="native")
@@ -217,6 +221,7 @@ def test_a_library_for_a_named_processor(run: pathlib.Path, tmp_path: pathlib.Pa
     assert "for this system, processor native:" in (tmp_path / "out" / "card.md").read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("short_gate")
 def test_a_library_that_does_not_run_here_is_proven_by_its_source(
     monkeypatch: pytest.MonkeyPatch, run: pathlib.Path, tmp_path: pathlib.Path
@@ -356,6 +361,7 @@ def test_a_library_is_called_as_the_system_has_it(system: str, name: str) -> Non
     assert native_library.shared_name(system) == name
 
 
+@pytest.mark.slow
 def test_a_library_for_this_system_has_to_run(
     monkeypatch: pytest.MonkeyPatch, run: pathlib.Path, tmp_path: pathlib.Path
 ) -> None:
