@@ -148,6 +148,12 @@ def ntm_export(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
 
 
 @pytest.fixture
+def short_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Count the wrong bits of a quantised graph in short sequences alone."""
+    monkeypatch.setattr(parity, "count_wrong_bits", _count_in_short_sequences)
+
+
+@pytest.fixture
 def short_gate(monkeypatch: pytest.MonkeyPatch) -> None:
     """Compare one batch of short sequences, where neither the gate nor the conversion of the step is what is tested."""
     shorten_gate(monkeypatch)
