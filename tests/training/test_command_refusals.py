@@ -5,6 +5,7 @@ import pathlib
 import shutil
 import subprocess
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -16,9 +17,6 @@ _SIZES = "controller-sizes must be up to 16 numbers from 1 to 4096 with commas b
 
 
 Train = Callable[..., "subprocess.CompletedProcess[str]"]
-
-
-Start = Callable[..., list[str]]
 
 
 @pytest.mark.parametrize(
@@ -150,11 +148,10 @@ def test_a_folder_that_cannot_be_made(ntm_train: Train, tmp_path: pathlib.Path) 
 
 
 def test_a_full_disk_names_the_file_and_leaves_nothing_new(
-    new_process: Start, quick: tuple[str, ...], tmp_path: pathlib.Path
+    fork_train: Callable[..., Any], quick: tuple[str, ...], tmp_path: pathlib.Path
 ) -> None:
     before = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))"
-    arguments = new_process("--output", tmp_path / "new", *quick, before=before)
-    done = subprocess.run(arguments, capture_output=True, check=False, text=True, timeout=60)
+    done = fork_train("--output", tmp_path / "new", *quick, before=before).end()
     assert done.returncode == 2
     assert done.stderr == f"ntm-train: error: cannot write {tmp_path}/new/checkpoint.npz: file too large\n"
     assert not (tmp_path / "new").exists()
