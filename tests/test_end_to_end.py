@@ -1,6 +1,5 @@
 """What a stranger does: train with default options, export, and use the result."""
 
-import os
 import pathlib
 import subprocess
 import sys
@@ -8,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("default_settings")]
 
 RANDOM = np.random.default_rng(7)
 FILES = {
@@ -25,13 +24,8 @@ FILES = {
 
 def run(command: str, *arguments: object) -> None:
     program = f"from ntm.commands import {command}; {command}()"
-    environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
     done = subprocess.run(
-        [sys.executable, "-c", program, *map(str, arguments)],
-        capture_output=True,
-        check=False,
-        text=True,
-        env=environment,
+        [sys.executable, "-c", program, *map(str, arguments)], capture_output=True, check=False, text=True
     )
     assert done.returncode == 0, done.stderr
 
