@@ -230,6 +230,7 @@ def test_what_is_not_tested_is_not_ours(block: Block) -> None:
     assert block.marker.removeprefix(ELSEWHERE).strip()
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:the network has not converged")
 @pytest.mark.parametrize("page", sorted({block.page for block in blocks(RUN)}))
 def test_the_blocks_of_a_page_run(page: str, empty: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -331,6 +332,7 @@ def test_the_citation_is_of_this_version() -> None:
     assert f"\nversion: {ntm.__version__}\n" in citation
 
 
+@pytest.mark.slow
 def test_the_picture_of_two_tasks_is_drawn(tmp_path: pathlib.Path) -> None:
     pytest.importorskip("matplotlib")
     picture = tmp_path / "picture.png"

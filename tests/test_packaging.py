@@ -124,14 +124,17 @@ def test_the_wheel_installs_one_top_level_package(wheel: pathlib.Path) -> None:
     assert tops == {"ntm"}
 
 
+@pytest.mark.slow
 def test_the_wheel_is_of_the_version(wheel: pathlib.Path) -> None:
     assert wheel.name.startswith(f"neural_turing_machine-{ntm.__version__}-")
 
 
+@pytest.mark.slow
 def test_the_wheel_holds_nothing_of_an_earlier_one(wheel: pathlib.Path) -> None:
     assert "ntm/stale.py" not in zipfile.ZipFile(wheel).namelist()
 
 
+@pytest.mark.slow
 def test_the_wheel_holds_every_module_and_the_bundled_models(wheel: pathlib.Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     modules = {
@@ -157,6 +160,7 @@ def test_the_wheel_holds_every_module_and_the_bundled_models(wheel: pathlib.Path
     assert wheel.stat().st_size < 5 * 2**20
 
 
+@pytest.mark.slow
 def test_the_wheel_installs_every_command(wheel: pathlib.Path) -> None:
     archive = zipfile.ZipFile(wheel)
     (path,) = [name for name in archive.namelist() if name.endswith(".dist-info/entry_points.txt")]

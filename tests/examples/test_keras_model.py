@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("default_settings")]
 
 
 def test_the_example_learns_and_serves(start: Callable[..., Any]) -> None:

@@ -59,8 +59,9 @@ def test_the_notebook_renders_as_it_lies() -> None:
 
 
 @pytest.mark.slow
-def test_the_notebook_runs(need: Callable[..., None], tmp_path: pathlib.Path) -> None:
+def test_the_notebook_runs(need: Callable[..., None], monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> None:
     need("nbclient", "nbformat", "ipykernel", "matplotlib")
+    monkeypatch.delenv("XLA_FLAGS")
     import nbclient  # noqa: PLC0415  (it may be missing)
     import nbformat  # noqa: PLC0415
 

@@ -13,6 +13,7 @@ from ntm.tasks import find
 ROOT = pathlib.Path(__file__).parents[2]
 
 
+@pytest.mark.usefixtures("default_settings")
 @pytest.mark.slow
 def test_the_example_learns_its_task_and_serves_it(tmp_path: pathlib.Path) -> None:
     done = subprocess.run(

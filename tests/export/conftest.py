@@ -5,7 +5,7 @@ import pathlib
 import shutil
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from ntm.export import command, onnx_format, options, parity, publish
 from ntm.export.step import Sizes
 from ntm.models import NETWORKS, Network, NTMCell
 from ntm.models import make_network as initial_network
-from ntm.tasks import Copy, Task
+from ntm.tasks import Copy, Size, Task
 from ntm.training.config import TrainingConfig
 from ntm.training.run import RunConfig, TrainedRun, save_checkpoint, save_config
 
@@ -160,6 +160,12 @@ def ntm_export(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
 
 
 @pytest.fixture
+def short_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Count the wrong bits of a quantised graph in short sequences alone."""
+    monkeypatch.setattr(parity, "count_wrong_bits", _count_in_short_sequences)
+
+
+@pytest.fixture
 def short_gate(monkeypatch: pytest.MonkeyPatch) -> None:
     """Compare one batch of short sequences, where neither the gate nor the conversion of the step is what is tested."""
     shorten_gate(monkeypatch)
@@ -171,8 +177,19 @@ def has_compiler() -> bool:
 
 def shorten_gate(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parity, "LEAST_STEPS", 1)
-    monkeypatch.setattr(parity, "_MOST_STEPS", 50)
+    monkeypatch.setattr(parity, "_MOST_STEPS", _MOST_STEPS)
+    monkeypatch.setattr(parity, "count_wrong_bits", _count_in_short_sequences)
     monkeypatch.setattr(onnx_format, "convert", _convert_once)
+
+
+_MOST_STEPS = 50  # of a sequence in a short gate
+_count_wrong_bits = parity.count_wrong_bits
+
+
+def _count_in_short_sequences(
+    network: Network, task: Task, step: parity.Graph, compared: Iterable[Size], sizes: Sizes | None = None
+) -> dict[str, int]:
+    return _count_wrong_bits(network, task, step, [size for size in compared if task.steps(size) <= _MOST_STEPS], sizes)
 
 
 _convert = onnx_format.convert

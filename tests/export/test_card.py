@@ -4,11 +4,14 @@ import json
 import pathlib
 
 import numpy as np
+import pytest
 
 from ntm.export import card
 from ntm.runtime.metadata import StateTensor
 from ntm.tasks import Copy
 from ntm.training.run import load_run
+
+pytestmark = pytest.mark.slow
 
 
 def test_card_tells_how_to_run_it(exported: pathlib.Path, run: pathlib.Path) -> None:

@@ -47,6 +47,7 @@ def test_the_command_knows_every_format() -> None:
     assert {wanted.value for wanted in options.Format} == {*publish.FORMATS, "all"}
 
 
+@pytest.mark.usefixtures("short_count")
 def test_check_proves_an_export_again(
     ntm_export: Callable[..., int], run: pathlib.Path, exported: pathlib.Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -65,6 +65,7 @@ def test_a_copy_is_identical(ntm_copy: Copy, tmp_path: pathlib.Path, target: pat
     assert target.read_bytes() == content
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [
@@ -241,6 +242,7 @@ def test_batches_are_of_whole_blocks_and_a_mebibyte_at_most(  # noqa: PLR0917  (
 # Whatever else
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=60)
 @given(
     blocks=st.integers(0, 12),

@@ -211,6 +211,7 @@ def test_a_model_file_that_names_a_program_as_its_task_makes_nothing_run(
     assert [path.name for path in work.iterdir()] == ["mine.py"]
 
 
+@pytest.mark.slow
 def test_where_nobody_can_know_the_next_bit_the_exit_code_is_0(
     ntm_eval: Eval, untrained: Callable[[str], pathlib.Path]
 ) -> None:
@@ -237,6 +238,7 @@ def test_sizes_of_several_numbers(ntm_eval: Eval) -> None:
 # The pictures
 
 
+@pytest.mark.slow
 def test_pictures_go_where_it_says(ntm_eval: Eval, work: pathlib.Path) -> None:
     result = ntm_eval("--lengths", "3,5", "--sequences", "2", "--plot", "--trace", "t.png")
     assert result.returncode == 0
@@ -275,6 +277,7 @@ def test_a_picture_that_cannot_be_is_refused_before_the_counting(
     assert not list(work.iterdir())
 
 
+@pytest.mark.slow
 def test_the_figures_are_there_even_if_no_picture_can_be(ntm_eval: Eval, work: pathlib.Path) -> None:
     (work / "full.png").symlink_to("/dev/full")
     buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
@@ -284,6 +287,7 @@ def test_the_figures_are_there_even_if_no_picture_can_be(ntm_eval: Eval, work: p
     assert result.stdout.startswith("| length |")
 
 
+@pytest.mark.slow
 def test_the_pictures_are_there_even_if_nobody_reads_the_figures(ntm_eval: Eval, work: pathlib.Path) -> None:
     read_end, write_end = os.pipe()
     os.close(read_end)
@@ -293,6 +297,7 @@ def test_the_pictures_are_there_even_if_nobody_reads_the_figures(ntm_eval: Eval,
     assert {path.name for path in work.iterdir()} == {"p.png", "t.png"}
 
 
+@pytest.mark.slow
 def test_the_pictures_are_there_even_if_the_figures_cannot_be_written(ntm_eval: Eval, work: pathlib.Path) -> None:
     with open("/dev/full", "w") as full:
         result = ntm_eval("--lengths", "3", "--sequences", "2", "--quiet", "--json", "--plot", "p.png", stdout=full)
@@ -301,6 +306,7 @@ def test_the_pictures_are_there_even_if_the_figures_cannot_be_written(ntm_eval: 
     assert [path.name for path in work.iterdir()] == ["p.png"]
 
 
+@pytest.mark.slow
 def test_matplotlib_says_nothing_of_its_cache(ntm_eval: Eval) -> None:
     """Not even where it can keep none."""
     environment = os.environ | {"MPLCONFIGDIR": "/dev/null/none"}
@@ -308,6 +314,7 @@ def test_matplotlib_says_nothing_of_its_cache(ntm_eval: Eval) -> None:
     assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
 
 
+@pytest.mark.slow
 def test_matplotlib_is_missing(tiny_model: pathlib.Path, tmp_path: pathlib.Path) -> None:
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         code = f"import sys; sys.modules['matplotlib'] = None; {_CODE}"
@@ -398,6 +405,7 @@ def test_nobody_reads_the_table(ntm_eval: Eval) -> None:
     assert (result.returncode, result.stderr) == (0, "")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_interrupt_in_the_middle_of_a_long_sequence(
     command: list[str], tmp_path: pathlib.Path, number: signal.Signals, code: int

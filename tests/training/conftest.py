@@ -1,6 +1,8 @@
 """What the tests of training share: a tiny trainer, ``ntm-train``, options for a quick training, and a run."""
 
 import dataclasses
+import multiprocessing
+import os
 import pathlib
 import shutil
 import subprocess
@@ -87,6 +89,62 @@ def new_process() -> Callable[..., list[str]]:
         return [sys.executable, "-c", program, *map(str, arguments)]
 
     return arguments_of
+
+
+# The process that this starts imports these modules once, then forks: the import takes longer than most tests.
+_forks = multiprocessing.get_context("forkserver")
+_forks.set_forkserver_preload(["ntm.training.train", "ntm.training.command"])
+
+
+class Forked:
+    """A program in a process of its own that has imported TensorFlow already; what it writes goes to files."""
+
+    def __init__(self, program: str, folder: pathlib.Path) -> None:
+        self._streams = [folder / name for name in ("stdout", "stderr")]
+        redirect = f"""
+import os
+for number, path in enumerate({[str(path) for path in self._streams]}, 1):
+    os.dup2(os.open(path, os.O_CREAT | os.O_WRONLY), number)
+"""
+        self._process = _forks.Process(target=exec, args=(redirect + program, {}))
+        self._process.start()
+
+    @property
+    def is_running(self) -> bool:
+        return self._process.is_alive()
+
+    def send_signal(self, number: int) -> None:
+        assert self._process.pid is not None
+        os.kill(self._process.pid, number)
+
+    def end(self) -> "subprocess.CompletedProcess[str]":
+        """Wait for its end, for two minutes at most."""
+        self._process.join(120)
+        code = self._process.exitcode
+        if code is None:
+            self._process.kill()
+            pytest.fail("the process does not end")
+        return subprocess.CompletedProcess("", code, *(path.read_text() for path in self._streams))
+
+
+@pytest.fixture(scope="session")
+def fork(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Forked]:
+    """Start a program in Python in a process of its own."""
+    return lambda program: Forked(program, tmp_path_factory.mktemp("streams"))
+
+
+@pytest.fixture(scope="session")
+def fork_train(fork: Callable[[str], Forked]) -> Callable[..., Forked]:
+    """Start ``ntm-train`` with these arguments in a process of its own, after lines of Python if need be.
+
+    What has to do with the imports needs a process of its own from the beginning, ``new_process``.
+    """
+
+    def start(*arguments: object, before: str = "") -> Forked:
+        argv = ["ntm-train", *map(str, arguments)]
+        return fork(f"import sys\nsys.argv = {argv}\n{before}\nfrom ntm.commands import train; train()")
+
+    return start
 
 
 @pytest.fixture(scope="session")

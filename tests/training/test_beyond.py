@@ -120,6 +120,7 @@ def test_with_a_goal_the_cost_is_told() -> None:
     assert sentence({"right_up_to": None, "beyond_training": []}, 0) == sentence({}, 0) == ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("passed", [True, False])
 def test_a_network_that_has_converged_is_looked_at(
     passed: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path

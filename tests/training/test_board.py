@@ -38,6 +38,7 @@ def scalars(events: Any, name: str) -> list[tuple[int, float]]:
     return [(event.step, float(tf.make_ndarray(event.tensor_proto))) for event in events.Tensors(name)]
 
 
+@pytest.mark.slow
 def test_figures_pictures_and_the_configuration_are_written(tmp_path: pathlib.Path) -> None:
     run, log = tmp_path / "run", tmp_path / "run" / "tensorboard"
     lines: list[dict[str, Any]] = []
@@ -85,6 +86,7 @@ def test_a_network_without_heads_has_a_picture_without_them(tmp_path: pathlib.Pa
     assert not [name for name in names if "head" in name or name == "picture/memory"]
 
 
+@pytest.mark.slow
 def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: pathlib.Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(FileError, match=r"^cannot write .*file/log: not a directory$"):

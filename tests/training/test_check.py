@@ -104,6 +104,7 @@ def examined_in_turn(cell: NTMCell, data: Data, number: int, memory_locations: i
     return wrong, cost / 40, users
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("goal", "number", "memory_locations"), [(0.0, 1, 4), (1e9, 2, 6)])
 def test_a_check_counts_what_the_averaged_network_does(
     make_trainer: Callable[..., Trainer],

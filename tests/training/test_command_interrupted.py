@@ -7,6 +7,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -16,35 +17,34 @@ pytestmark = pytest.mark.slow
 
 
 Train = Callable[..., "subprocess.CompletedProcess[str]"]
-
-
-Start = Callable[..., list[str]]
+Start = Callable[..., Any]
 
 
 @pytest.fixture
-def endless(new_process: Start, quick: tuple[str, ...], tmp_path: pathlib.Path) -> Iterator["subprocess.Popen[str]"]:
+def endless(fork_train: Start, quick: tuple[str, ...], tmp_path: pathlib.Path) -> Iterator[Any]:
     """A training in the folder ``run`` that has reported something, and goes on until it is stopped."""
-    program = new_process("--output", tmp_path / "run", *quick, "--max-batches", 1_000_000)
-    with subprocess.Popen(program, stderr=subprocess.PIPE, text=True) as process:
-        deadline = time.monotonic() + 120
-        while not (tmp_path / "run" / "history.jsonl").exists() and time.monotonic() < deadline:
-            time.sleep(0.05)
-        yield process
-        process.kill()
+    process = fork_train("--output", tmp_path / "run", *quick, "--max-batches", 1_000_000)
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "run" / "history.jsonl").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    yield process
+    if process.is_running:
+        process.send_signal(signal.SIGKILL)
+        process.end()
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_a_killed_training_leaves_a_checkpoint_that_loads(
-    ntm_train: Train, endless: "subprocess.Popen[str]", number: signal.Signals, tmp_path: pathlib.Path
+    ntm_train: Train, endless: Any, number: signal.Signals, tmp_path: pathlib.Path
 ) -> None:
     folder = tmp_path / "run"
     time.sleep(0.2)
     endless.send_signal(number)
-    _, errors = endless.communicate(timeout=60)
-    assert endless.returncode == (-number if number == signal.SIGKILL else 128 + number)
+    done = endless.end()
+    assert done.returncode == (-number if number == signal.SIGKILL else 128 + number)
     batches = load_run(folder).summary["batches"]
     told = f"ntm-train: interrupted; to go on: ntm-train --output {folder} --resume\n"
-    assert errors == ("" if number == signal.SIGKILL else told)
+    assert done.stderr == ("" if number == signal.SIGKILL else told)
     reported = [json.loads(line)["batches"] for line in (folder / "history.jsonl").read_text().splitlines()]
     if number == signal.SIGKILL:
         assert batches > 0
@@ -74,7 +74,7 @@ _SLEEP = "pause = 30"
 @pytest.mark.parametrize("quiet", [False, True])
 def test_the_command_that_an_interrupted_training_tells_goes_on_with_it(  # noqa: PLR0917
     ntm_train: Train,
-    new_process: Start,
+    fork_train: Start,
     quick: tuple[str, ...],
     parity: pathlib.Path,
     quiet: bool,
@@ -82,8 +82,7 @@ def test_the_command_that_an_interrupted_training_tells_goes_on_with_it(  # noqa
 ) -> None:
     folder = tmp_path / "my run"
     options = ("--task", f"{parity}:Parity", *quick, *(["--quiet"] if quiet else []))
-    arguments = new_process("--output", folder, *options, before=_INTERRUPT)
-    done = subprocess.run(arguments, capture_output=True, check=False, text=True, timeout=60)
+    done = fork_train("--output", folder, *options, before=_INTERRUPT).end()
     assert (done.returncode, done.stdout) == (130, "")
     if quiet:
         assert done.stderr == ""
@@ -98,13 +97,12 @@ def test_the_command_that_an_interrupted_training_tells_goes_on_with_it(  # noqa
 
 
 def test_an_interrupt_that_a_training_is_slow_to_heed_tells_how_to_go_on(
-    ntm_train: Train, new_process: Start, quick: tuple[str, ...], tmp_path: pathlib.Path
+    ntm_train: Train, fork_train: Start, quick: tuple[str, ...], tmp_path: pathlib.Path
 ) -> None:
     """After a second it is interrupted wherever it is, here in the next batch."""
     folder = tmp_path / "run"
     for options in ((), ("--force",)):
-        arguments = new_process("--output", folder, *quick, *options, before=_INTERRUPT + _SLEEP)
-        done = subprocess.run(arguments, capture_output=True, check=False, text=True, timeout=60)
+        done = fork_train("--output", folder, *quick, *options, before=_INTERRUPT + _SLEEP).end()
         assert (done.returncode, done.stdout) == (130, "")
         # Of a run that was to be replaced nobody can tell whether it has been.
         told = "" if options else f"ntm-train: interrupted; to go on: ntm-train --output {folder} --resume\n"
@@ -113,7 +111,7 @@ def test_an_interrupt_that_a_training_is_slow_to_heed_tells_how_to_go_on(
 
 
 def test_a_run_has_one_writer_at_a_time(
-    ntm_train: Train, endless: "subprocess.Popen[str]", quick: tuple[str, ...], tmp_path: pathlib.Path
+    ntm_train: Train, endless: Any, quick: tuple[str, ...], tmp_path: pathlib.Path
 ) -> None:
     folder = tmp_path / "run"
     config = (folder / "config.json").read_bytes()
@@ -121,9 +119,9 @@ def test_a_run_has_one_writer_at_a_time(
         done = ntm_train("--output", folder, *options)
         assert (done.returncode, done.stdout) == (2, "")
         assert done.stderr == f"ntm-train: error: {folder} is being trained by another process\n"
-    assert endless.poll() is None
-    endless.kill()
-    endless.communicate()
+    assert endless.is_running
+    endless.send_signal(signal.SIGKILL)
+    endless.end()
     assert (folder / "config.json").read_bytes() == config
     batches = load_run(folder).summary["batches"]
     assert ntm_train("--output", folder, "--resume", "--max-batches", batches + 30).returncode == 1
@@ -133,7 +131,7 @@ def test_a_run_has_one_writer_at_a_time(
 
 
 def test_an_interrupt_before_the_first_batch_leaves_nothing(
-    new_process: Start, quick: tuple[str, ...], tmp_path: pathlib.Path
+    fork_train: Start, quick: tuple[str, ...], tmp_path: pathlib.Path
 ) -> None:
     before = """
 import os, signal
@@ -143,8 +141,7 @@ def train(self):
     signal.pause()  # as long as a signal waits
 Trainer.train = train
 """
-    arguments = new_process("--output", tmp_path / "run", *quick, before=before)
-    done = subprocess.run(arguments, capture_output=True, check=False, timeout=60)
-    assert (done.returncode, done.stdout) == (143, b"")
-    assert b"Traceback" not in done.stderr
+    done = fork_train("--output", tmp_path / "run", *quick, before=before).end()
+    assert (done.returncode, done.stdout) == (143, "")
+    assert "Traceback" not in done.stderr
     assert list(tmp_path.iterdir()) == []

@@ -5,6 +5,7 @@ import pathlib
 import shutil
 import subprocess
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -18,9 +19,7 @@ _SIZES = "controller-sizes must be up to 16 numbers from 1 to 4096 with commas b
 Train = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
-Start = Callable[..., list[str]]
-
-
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -90,6 +89,7 @@ def test_without_a_run_folder_there_is_no_training(ntm_train: Train, quick: tupl
     assert done.stderr == "ntm-train: error: give the run folder to make: --output RUN\n"
 
 
+@pytest.mark.slow
 def test_a_run_is_not_overwritten(ntm_train: Train, quick: tuple[str, ...], run: pathlib.Path) -> None:
     before = (run / "checkpoint.npz").read_bytes()
     done = ntm_train("--output", run, *quick)
@@ -128,6 +128,7 @@ def test_a_huge_number_is_refused(ntm_train: Train, name: str, tmp_path: pathlib
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_a_run_is_replaced_only_when_the_next_has_begun(
     ntm_train: Train, quick: tuple[str, ...], run: pathlib.Path, tmp_path: pathlib.Path
 ) -> None:
@@ -149,12 +150,12 @@ def test_a_folder_that_cannot_be_made(ntm_train: Train, tmp_path: pathlib.Path) 
     assert done.stderr == f"ntm-train: error: cannot make {tmp_path}/file/run: not a directory\n"
 
 
+@pytest.mark.slow
 def test_a_full_disk_names_the_file_and_leaves_nothing_new(
-    new_process: Start, quick: tuple[str, ...], tmp_path: pathlib.Path
+    fork_train: Callable[..., Any], quick: tuple[str, ...], tmp_path: pathlib.Path
 ) -> None:
     before = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))"
-    arguments = new_process("--output", tmp_path / "new", *quick, before=before)
-    done = subprocess.run(arguments, capture_output=True, check=False, text=True, timeout=60)
+    done = fork_train("--output", tmp_path / "new", *quick, before=before).end()
     assert done.returncode == 2
     assert done.stderr == f"ntm-train: error: cannot write {tmp_path}/new/checkpoint.npz: file too large\n"
     assert not (tmp_path / "new").exists()

@@ -51,6 +51,7 @@ def test_a_zero_gradient_moves_nothing_and_the_next_one_does() -> None:
     assert (variable.numpy() < [1.0, 2.0]).all()
 
 
+@pytest.mark.slow
 def test_after_a_long_calm_an_outlier_moves_no_variable_far() -> None:
     """Without the clip by the usual norm Adam would move each by some ten learning rates in the steps that follow."""
     random = np.random.default_rng(0)

@@ -1,13 +1,10 @@
 """A training that is killed and resumed ends as if it had not been killed."""
 
 import json
-import os
 import pathlib
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -18,32 +15,20 @@ from ntm.training import run
 pytestmark = pytest.mark.slow
 
 KILLS = 10
-# A process that has imported TensorFlow, and done nothing else with it, starts one process after another: the import
-# takes longer than all the rest. It reads run folders and what to train, and writes the number of the process and its
-# exit code.
 # Every fifth batch is reported, and followed by a checkpoint: kills hit between many of them, and amid them.
 PROGRAM = """
-import json, os, pathlib, sys
-from ntm import console
-console.import_tensorflow()
+import pathlib
 from ntm.tasks import find
 from ntm.training import train as training
 training._CHECKPOINT_SECONDS = 0.0
-for line in sys.stdin:
-    child = os.fork()
-    if not child:
-        folder, task, task_options, options = json.loads(line)
-        folder = pathlib.Path(folder)
-        training.train(find(task, task_options), folder, resume=folder.exists(), **options)
-        os._exit(0)
-    print(child, flush=True)
-    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+folder, task, task_options, options = {}
+folder = pathlib.Path(folder)
+training.train(find(task, task_options), folder, resume=folder.exists(), **options)
 """
 # Small networks that learn at once, so that a few hundred batches see restarts, checks and a falling learning rate.
 OPTIONS: dict[str, Any] = {
     "controller_sizes": [8],
     "memory_vector_size": 4,
-    "train_locations": [16],
     "batch_size": 4,
     "learning_rate": 0.01,
     "content_learning_rate": 0.01,
@@ -56,7 +41,10 @@ OPTIONS: dict[str, Any] = {
     "xla": False,
 }
 RUNS = {
-    "copy": ({"bits": 1}, {"sizes": {"length": [1, 2]}, "clean_sequences": 20, "restart_batches": 20}),
+    "copy": (
+        {"bits": 1},
+        {"sizes": {"length": [1, 2]}, "clean_sequences": 20, "restart_batches": 20, "train_locations": [16]},
+    ),
     "associative-recall": (
         {"bits": 3, "vectors": 1},
         {"sizes": {"items": [2, 2]}, "clean_sequences": 4, "restart_batches": 50, "setback": 1.0},
@@ -64,36 +52,10 @@ RUNS = {
 }
 
 
-class Starter:
-    """The process that starts trainings."""
-
-    def __init__(self, process: "subprocess.Popen[str]") -> None:
-        self._process = process
-
-    def start(self, folder: pathlib.Path, task: str) -> int:
-        """Begin, or resume, a training on a task; returns the number of its process."""
-        task_options, options = RUNS[task]
-        assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps([str(folder), task, task_options, OPTIONS | options]) + "\n")
-        self._process.stdin.flush()
-        return self._read()
-
-    def exit_code(self) -> int:
-        """Wait for the end of the training."""
-        return self._read()
-
-    def _read(self) -> int:
-        assert self._process.stdout is not None
-        return int(self._process.stdout.readline())
-
-
-@pytest.fixture(scope="module")
-def starter() -> Iterator[Starter]:
-    program = [sys.executable, "-c", PROGRAM]
-    with subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        yield Starter(process)
-        assert process.stdin is not None
-        process.stdin.close()
+def begin(fork: Callable[[str], Any], folder: pathlib.Path, task: str) -> Any:
+    """Begin, or resume, a training on a task in a process of its own."""
+    task_options, options = RUNS[task]
+    return fork(PROGRAM.format((str(folder), task, task_options, OPTIONS | options)))
 
 
 def history(folder: pathlib.Path) -> list[dict[str, Any]]:
@@ -110,29 +72,27 @@ def wait_for(folder: pathlib.Path, batches: int) -> None:
         reported = history(folder)
         if reported and reported[-1]["batches"] >= batches:
             return
-        time.sleep(0.002)
+        time.sleep(0.01)
     pytest.fail(f"no {batches} batches in two minutes")
 
 
 @pytest.mark.parametrize("task", RUNS)
 def test_a_run_that_is_killed_ten_times_ends_with_the_same_bytes(
-    starter: Starter, task: str, tmp_path: pathlib.Path
+    fork: Callable[[str], Any], task: str, tmp_path: pathlib.Path
 ) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    starter.start(whole, task)
-    assert starter.exit_code() == 0
+    assert begin(fork, whole, task).end().returncode == 0
     expected = history(whole)
 
     random = np.random.default_rng(sum(map(ord, task)))
     moments = np.sort(random.choice(np.arange(1, expected[-1]["batches"] // 10 - 3), KILLS, replace=False))
     for moment in moments.tolist():
-        number = starter.start(killed, task)
+        process = begin(fork, killed, task)
         wait_for(killed, 10 * moment)
         time.sleep(random.uniform(0.0, 0.05))
-        os.kill(number, signal.SIGKILL)
-        assert starter.exit_code() == -signal.SIGKILL
-    starter.start(killed, task)
-    assert starter.exit_code() == 0
+        process.send_signal(signal.SIGKILL)
+        assert process.end().returncode == -signal.SIGKILL
+    assert begin(fork, killed, task).end().returncode == 0
 
     arrays = [dict(np.load(folder / "checkpoint.npz")) for folder in (whole, killed)]
     assert arrays[0].keys() == arrays[1].keys()

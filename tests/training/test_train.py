@@ -86,7 +86,11 @@ def test_the_run_folder_is_needless(
         np.testing.assert_array_equal(ours, theirs)
 
 
-def test_a_task_is_given_by_its_name_or_as_an_object(tiny: dict[str, Any], tmp_path: pathlib.Path) -> None:
+def test_a_task_is_given_by_its_name_or_as_an_object(
+    tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path
+) -> None:
+    monkeypatch.setattr(Trainer, "_train_step", lambda *_: figures(0.1, 1.0))  # what is learned does not matter here
+    monkeypatch.setattr(Trainer, "check", lambda _: FAILED)
     for given in ("copy", find("copy")):
         trained = train(given, **tiny)
         assert (trained.config.task, trained.config.task_options) == ("copy", {"bits": 8, "pattern": "random"})
@@ -250,26 +254,20 @@ def test_an_interrupt_ends_training_after_the_batch_and_nothing_is_lost(
         np.testing.assert_array_equal(ours, theirs)
 
 
-@pytest.fixture(scope="module")
-def of_twelve_batches(tiny: dict[str, Any]) -> list[dict[str, Any]]:
-    """What a training tells that is not interrupted."""
-    lines: list[dict[str, Any]] = []
-    train(COPY, report=lines.append, **tiny | {"max_batches": 12, "report_batches": 5})
-    return lines
-
-
-@pytest.mark.parametrize("batches", [1, 3, 5, 7])
-def test_a_line_that_spans_an_interrupt_tells_of_all_its_batches(
-    tiny: dict[str, Any], of_twelve_batches: list[dict[str, Any]], batches: int, tmp_path: pathlib.Path
-) -> None:
-    asked = iter([*[False] * batches, True])
-    options = tiny | {"max_batches": 12, "report_batches": 5}
-    train(COPY, tmp_path, interrupted=lambda: next(asked), **options)
+def test_a_line_that_spans_interrupts_tells_of_all_its_batches(tiny: dict[str, Any], tmp_path: pathlib.Path) -> None:
+    """Interrupts after 1, 3, 5 and 7 batches: two in the first line, one at its end, and one in the second."""
+    options: dict[str, Any] = tiny | {"max_batches": 12, "report_batches": 5}
+    whole: list[dict[str, Any]] = []
+    train(COPY, report=whole.append, **options)
+    before = 0
+    for batches in (1, 3, 5, 7):
+        asked = iter([*[False] * (batches - before), True])
+        interrupted = train(COPY, tmp_path, resume=before > 0, interrupted=lambda asked=asked: next(asked), **options)
+        assert interrupted.summary["batches"] == batches
+        before = batches
     train(None, tmp_path, resume=True)
     history = (tmp_path / "history.jsonl").read_text(encoding="utf-8").splitlines()
-    assert [json.loads(line) | {"seconds": 0} for line in history] == [
-        line | {"seconds": 0} for line in of_twelve_batches
-    ]
+    assert [json.loads(line) | {"seconds": 0} for line in history] == [line | {"seconds": 0} for line in whole]
 
 
 def test_an_interrupt_before_the_first_batch_leaves_no_folder(tiny: dict[str, Any], tmp_path: pathlib.Path) -> None:

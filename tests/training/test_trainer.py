@@ -128,6 +128,7 @@ def test_annealing_begins_with_no_higher_a_learning_rate_than_before(
     assert trainer.learning_rate == pytest.approx(expected)
 
 
+@pytest.mark.slow
 def test_a_task_with_a_goal_is_checked_every_500_batches_whatever_its_wrong_bits(
     make_scripted: Callable[..., Scripted],
 ) -> None:
@@ -159,6 +160,7 @@ def test_the_learning_rate_never_rises_while_annealing(trainer: Scripted) -> Non
     assert (trainer.annealing, trainer.learning_rate) == (False, trainer.config.learning_rate)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("allowed", [3, 0])
 def test_a_network_that_relies_on_content_addressing_restarts_as_often_as_the_recipe_says(
     make_scripted: Callable[..., Scripted], allowed: int
@@ -177,6 +179,7 @@ def test_a_network_that_relies_on_content_addressing_restarts_as_often_as_the_re
     assert (trainer.annealing, trainer.progress.restarts) == (True, allowed)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("loss", "allowed"), [(0.5, 45), (0.2, 110), (0.01, 330)])
 def test_a_network_that_does_not_learn_restarts_and_may_take_longer_then(
     make_scripted: Callable[..., Scripted], loss: float, allowed: int
@@ -349,6 +352,7 @@ def test_a_setback_takes_the_network_back_to_its_lowest_loss_and_halves_the_lear
     assert trainer.progress.restarts == 0
 
 
+@pytest.mark.slow
 def test_a_lowest_loss_that_was_luck_does_not_take_the_network_back_for_ever(
     make_scripted: Callable[..., Scripted],
 ) -> None:
@@ -376,8 +380,9 @@ def test_without_setbacks_none_is_minded(make_scripted: Callable[..., Scripted])
     assert trainer.learning_rate == trainer.config.learning_rate
 
 
-def test_annealing_is_not_counted_as_learning(trainer: Scripted) -> None:
-    for _ in range(3_000):
+def test_annealing_is_not_counted_as_learning(make_scripted: Callable[..., Scripted]) -> None:
+    trainer = make_scripted(unsolved_batches=220)
+    for _ in range(600):
         trainer.train_on(wrong_bits=0.0)
     assert (trainer.progress.restarts, trainer.progress.learning_batches) == (0, 200)
 
