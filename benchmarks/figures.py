@@ -129,14 +129,18 @@ class Runs:
         """Of each seed thousands of sequences, and bits per sequence."""
         return [_curve(self._run(task, network, seed)) for seed in self._seeds_of(task, network)]
 
+    def exported(self, task: str, network: str) -> list[ntm.Model]:
+        """The networks that were exported, of all seeds."""
+        found = [self._model(task, network, seed) for seed in self._seeds_of(task, network)]
+        return [model for model in found if model]
+
     def models(self, task: str, network: str) -> list[ntm.Model]:
         """The networks that were exported, of all seeds.
 
         Raises:
             SystemExit: there is none.
         """
-        found = [self._model(task, network, seed) for seed in self._seeds_of(task, network)]
-        return _some([model for model in found if model], task, network)
+        return _some(self.exported(task, network), task, network)
 
     def model(self, task: str, network: str) -> ntm.Model:
         """The network of the first seed that was exported.
@@ -229,7 +233,8 @@ def _draw_learning(learning: Learning, runs: Runs) -> Figure:
     for axes in panels:
         for network, seeds in curves.items():
             _draw_seeds(axes, seeds, NETWORKS[network].colour)
-            axes.plot(*ends[network], "o", color=NETWORKS[network].colour, markersize=6)
+            if network in ends:
+                axes.plot(*ends[network], "o", color=NETWORKS[network].colour, markersize=6)
         _draw_paper(axes, {network: [(x, y + optimal) for x, y in marks] for network, marks in learning.paper.items()})
         _label(axes, "sequences (thousands)", "cost per sequence (bits)")
         if optimal:
@@ -255,13 +260,18 @@ def _seeds_drawn(curves: Mapping[str, Curves]) -> str:
 
 
 def _ends(learning: Learning, curves: Mapping[str, Curves], runs: Runs) -> dict[str, tuple[float, float]]:
-    """Of each network where the median ends; or, where the paper has one size alone, the median cost of that size."""
+    """Of each network where the median ends; or, where the paper has one size alone, the median cost of that size.
+
+    The cost of a size is that of exported networks, so a network of which no seed was exported is left out.
+    """
     ends = {}
     for network, seeds in curves.items():
         x, of_seeds = _side_by_side(seeds)
         costs = of_seeds[:, -1]
         if learning.size:
-            models = runs.models(learning.task, network)
+            models = runs.exported(learning.task, network)
+            if not models:
+                continue
             scores = [ntm.evaluate(model, sizes=[learning.size], sequences=runs.sequences)[0] for model in models]
             costs = np.array([score.cost.mean() for score in scores])
         ends[network] = (float(x[-1]), float(np.median(costs)))
