@@ -82,11 +82,10 @@ def ntm_train(
 
 @pytest.fixture(scope="session")
 def new_process() -> Callable[..., list[str]]:
-    """How ``ntm-train`` with these arguments is started as a process of its own, after a line of Python if need be."""
+    """How ``ntm-train`` with these arguments is started as a process of its own."""
 
-    def arguments_of(*arguments: object, before: str = "") -> list[str]:
-        program = f"{before}\nfrom ntm.commands import train; train()"
-        return [sys.executable, "-c", program, *map(str, arguments)]
+    def arguments_of(*arguments: object) -> list[str]:
+        return [sys.executable, "-c", "from ntm.commands import train; train()", *map(str, arguments)]
 
     return arguments_of
 

@@ -1,6 +1,7 @@
 """A training from beginning to end, by the Python API, and the run folder that it leaves behind."""
 
 import dataclasses
+import functools
 import json
 import math
 import pathlib
@@ -262,7 +263,7 @@ def test_a_line_that_spans_interrupts_tells_of_all_its_batches(tiny: dict[str, A
     before = 0
     for batches in (1, 3, 5, 7):
         asked = iter([*[False] * (batches - before), True])
-        interrupted = train(COPY, tmp_path, resume=before > 0, interrupted=lambda asked=asked: next(asked), **options)
+        interrupted = train(COPY, tmp_path, resume=before > 0, interrupted=functools.partial(next, asked), **options)
         assert interrupted.summary["batches"] == batches
         before = batches
     train(None, tmp_path, resume=True)
