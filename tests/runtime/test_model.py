@@ -98,11 +98,13 @@ def test_batches_change_nothing(tiny_model: pathlib.Path, batch_size: int) -> No
     assert sum(batches) == 5
 
 
-def test_batches_are_cut_by_the_memory_they_take(tiny_model: pathlib.Path) -> None:
-    model = ntm.load(tiny_model)
+def test_batches_are_cut_by_the_memory_they_take(
+    tiny_model: pathlib.Path, edited_model: Callable[..., pathlib.Path]
+) -> None:
+    model, by_content = ntm.load(tiny_model), ntm.load(edited_model(props={"content_addressing": "true"}))
     assert model.batch_size(128) == 256
-    assert (model.batch_size(32), model.batch_size(33)) == (256, 992)
-    assert (ntm.load().batch_size(24), ntm.load().batch_size(25)) == (341, 1310)  # which has no content addressing
+    assert (model.batch_size(24), model.batch_size(25)) == (341, 1310)
+    assert (by_content.batch_size(32), by_content.batch_size(33)) == (256, 992)
     assert model.batch_size(10_240) == 3
     assert model.batch_size(1 << 20) == 1
     assert ntm.load(tiny_model, batch_size=7).batch_size(1 << 20) == 7
