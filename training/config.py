@@ -138,6 +138,7 @@ class TrainingConfig:
         strength_bias: for such a start, the initial bias of beta before its softplus.
         shift_bias: the initial bias of the logit of the shift forward.
         train_locations: further N; the N of a batch is drawn from these and the network's own.
+        annealing_locations: while annealing, the N of a batch is drawn from these too.
         variant: other options of the task, which make hard and rare sequences.
         variant_every: one of this many training sequences is of the variant; 0: none.
         clean_sequences: the network is checked after this many sequences in a row without a wrong bit.
@@ -189,6 +190,7 @@ class TrainingConfig:
     strength_bias: float = 0.0
     shift_bias: float = 1.0
     train_locations: tuple[int, ...] = ()
+    annealing_locations: tuple[int, ...] = ()
     variant: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     variant_every: int = 0
     clean_sequences: int = 1_000
@@ -218,9 +220,11 @@ class TrainingConfig:
             )
         if self.optimizer not in OPTIMIZERS:
             raise ValueError(f"optimizer must be {' or '.join(OPTIMIZERS)}, not {self.optimizer}")
-        object.__setattr__(self, "train_locations", tuple(self.train_locations))
-        if min(self.train_locations, default=1) < 1:
-            raise ValueError(f"train_locations must be at least 1, not {min(self.train_locations)}")
+        for name in ("train_locations", "annealing_locations"):
+            locations = tuple(getattr(self, name))
+            object.__setattr__(self, name, locations)
+            if min(locations, default=1) < 1:
+                raise ValueError(f"{name} must be at least 1, not {min(locations)}")
         for names, fits, expected in _RANGES:
             for name in names:
                 if not fits(getattr(self, name)):

@@ -147,6 +147,9 @@ _OF_FEEDFORWARD: dict[str, Recipe] = {
             "restart_batches": 1_200,
             "begun_loss": 0.2,
             "unsolved_batches": 10_000,
+            "annealing_batches": 2_500,
+            # In many empty locations the weighting by content of a short list spreads: 2 items, and N = 128.
+            "annealing_locations": (128,),
         },
     ),
     "dynamic-ngrams": Recipe(
@@ -199,6 +202,8 @@ _OF_LSTM: dict[str, dict[str, Any]] = {
     "associative-recall": {
         "lessons": (Lesson(6_000, loss=0.02, sizes={"items": (2, 3)}),),
         "restart_batches": 6_000,
+        "annealing_batches": 1_500,
+        "annealing_locations": (),
     },
 }
 
@@ -303,11 +308,14 @@ def configure(task: Task, options: Mapping[str, Any] | None = None) -> tuple[Net
     }
     needed = {name: size for name, size in needed.items() if name in names[network_config]}
     network = network_config(**own | needed | dict(recipe.network) | of_network)
-    if "train_locations" not in options:  # those of the recipe, unless the task needs more
-        wanted = sorted({of_task, *training.train_locations} if recipe.locations < 1 else training.train_locations)
-        enough = tuple(n for n in wanted if n > network.memory_locations)
-        training = dataclasses.replace(training, train_locations=enough)
-    return network, training
+    train_locations = {of_task, *training.train_locations} if recipe.locations < 1 else training.train_locations
+    further = {"train_locations": train_locations, "annealing_locations": training.annealing_locations}
+    enough: dict[str, Any] = {  # those of the recipe, unless the task needs more
+        name: tuple(n for n in sorted(locations) if n > network.memory_locations)
+        for name, locations in further.items()
+        if name not in options
+    }
+    return network, dataclasses.replace(training, **enough)
 
 
 def _recipe(task: Task, kind: str) -> Recipe:

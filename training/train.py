@@ -207,13 +207,13 @@ def _check_locations(config: RunConfig) -> None:
     """Refuse training batches with fewer memory locations than the network needs.
 
     Raises:
-        RunError: a number in ``train_locations`` is too small.
+        RunError: a number in ``train_locations`` or ``annealing_locations`` is too small.
     """
-    network, fewest = config.network, min(config.training.train_locations, default=math.inf)
-    if fewest < network.least_locations:
-        raise RunError(
-            f"train_locations must be at least {network.least_locations}, as many as this network needs, not {fewest}"
-        )
+    needed = config.network.least_locations
+    for name in ("train_locations", "annealing_locations"):
+        fewest = min(getattr(config.training, name), default=math.inf)
+        if fewest < needed:
+            raise RunError(f"{name} must be at least {needed}, as many as this network needs, not {fewest}")
 
 
 def _resumed(folder: pathlib.Path, given: Task | str | None, options: dict[str, Any]) -> tuple[RunConfig, Task]:

@@ -188,7 +188,8 @@ class Trainer:
         number = self.progress.batches
         batch = self._data.training(number, self.progress.lesson)
         learning_rate, penalties = tf.constant(self.learning_rate, tf.float32), self._penalties()
-        memory_locations = self._data.locations(number, self._locations)
+        further = self.config.annealing_locations if self.annealing else ()
+        memory_locations = self._data.locations(number, (*self._locations, *further))
         if self._replicas is None:
             tensors, weights = map(tf.constant, batch[:4]), tf.constant(penalties, tf.float32)
             loss, wrong, cost = self._step(*tensors, learning_rate, weights, memory_locations)
@@ -479,7 +480,7 @@ class Trainer:
 
 def least_bytes(network: NetworkConfig, config: TrainingConfig, task: Task) -> int:
     """The least memory of a training, in bytes: states and activations of all steps, and the variables."""
-    locations = max(network.memory_locations, *config.train_locations, 0)
+    locations = max(network.memory_locations, *config.train_locations, *config.annealing_locations, 0)
     kept = state_numbers(network, locations) + sum(outputs for _, outputs in network.matrix_shapes)
     steps = Data(task, config).steps * config.batch_size
     # The variables, their average in the optimiser and in the averaged network, two moments and the gradient.

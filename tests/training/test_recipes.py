@@ -309,3 +309,10 @@ def test_a_recipe_may_leave_the_network_few_locations_to_spare(monkeypatch: pyte
     network, training = configure(Echo(), {"sizes": {"length": (1, 40)}, "memory_locations": 19})
     assert (network.memory_locations, training.train_locations) == (19, (40, 128))
     assert "give it --memory-locations 20" in misfits(Echo(), network, training)[0]
+
+
+def test_annealing_has_no_fewer_locations_than_the_network() -> None:
+    recall = find("associative-recall")
+    assert configure(recall)[1].annealing_locations == (128,)
+    assert configure(recall, options={"sizes": {"items": (2, 50)}})[1].annealing_locations == ()
+    assert configure(recall, options={"annealing_locations": (7,)})[1].annealing_locations == (7,)

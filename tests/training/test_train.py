@@ -122,6 +122,12 @@ def test_a_task_is_given_by_its_name_or_as_an_object(
         ),
         (
             ("copy", "run"),
+            {"sizes": {"length": (1, 3)}, "shifts": 5, "annealing_locations": (3,)},
+            RunError,
+            "annealing_locations must be at least 4, as many as this network needs, not 3",
+        ),
+        (
+            ("copy", "run"),
             {"sizes": {"length": (1, 3)}, "shifts": 5, "train_locations": (3,)},
             RunError,
             "train_locations must be at least 4, as many as this network needs, not 3",
