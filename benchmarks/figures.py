@@ -439,6 +439,27 @@ def _draw_predictions(runs: Runs) -> Figure:
     return figure
 
 
+def _draw_sort_task(_: Runs) -> Figure:
+    """A sequence of priority sort: vectors with their priorities, and the target."""
+    task = find("priority-sort")
+    x, target, mask = (array[:, 0] for array in draw(task, np.random.default_rng(0), 1, task.evaluation_sizes[1]))
+    count, bits = len(x) - int(mask.sum()) - 1, task.output_size
+    priorities = x[:count, bits]
+    of_target = np.sort(priorities)[::-1][: int(mask.sum())]
+    figure = Figure(figsize=(11, 4.5), layout="constrained")
+    figure.suptitle("A sequence of priority sort, as in Figure 16")
+    panels = figure.subplots(2, 2, sharex="col", width_ratios=[count, len(of_target)], height_ratios=[2, 1])
+    shown = ("input", x[:count, :bits], priorities), ("target", target[mask > 0], of_target)
+    for (vectors, bars), (title, values, heights) in zip(panels.T, shown, strict=True):
+        _show(vectors, values, 1, **_BITS)
+        vectors.set(title=title, ylabel="bit", yticks=range(1, bits + 1))
+        bars.bar(range(1, len(heights) + 1), heights, color=BLUE)
+        bars.axhline(0, color=BLACK, linewidth=0.8)
+        bars.set(ylim=(-1, 1), ylabel="priority", xlabel="vector")
+        bars.xaxis.set_major_locator(MaxNLocator(10, integer=True))
+    return figure
+
+
 def _one_of_each(model: ntm.Model, sizes: Sequence[Size]) -> list[Score]:
     """The output for the first test sequence of each size, which is the same one for every network."""
     return ntm.evaluate(model, sizes=sizes, sequences=1)
@@ -669,6 +690,7 @@ FIGURES: dict[str, Callable[[Runs], Figure]] = {
         ),
     ),
     "fig14": _draw_predictions,
+    "fig16": _draw_sort_task,
     "fig17": functools.partial(
         _draw_memory, "priority-sort", {"vectors": 20}, "Memory use while sorting, as in Figure 17", False
     ),
