@@ -1,8 +1,8 @@
 """Triton: ``triton``, a model repository for the NVIDIA Triton Inference Server.
 
 Its model ``step`` keeps the state of every sequence in the server: a client sends x and gets y, step by step, and the
-server's sequence batcher runs the steps of many clients side by side. Its other models,
-``unrolled`` and so on, are the graphs of several steps, with the state in and out, for any B and N.
+server's sequence batcher runs the steps of many clients side by side. Its other models, ``unrolled`` and so on, are the
+graphs of several steps, with the state in and out, for any B and N.
 """
 
 import dataclasses

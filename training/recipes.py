@@ -148,7 +148,8 @@ _OF_FEEDFORWARD: dict[str, Recipe] = {
             "begun_loss": 0.2,
             "unsolved_batches": 10_000,
             "annealing_batches": 2_500,
-            # In many empty locations the weighting by content of a short list spreads: 2 items, and N = 128.
+            # Empty locations take a share of the weighting by content. With 2 items and N = 128 nearly all are empty,
+            # and networks that were trained with fewer locations alone err.
             "annealing_locations": (128,),
         },
     ),
