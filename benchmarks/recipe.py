@@ -7,6 +7,7 @@ and whether no bit is wrong at the sizes of evaluation that are larger than all 
 """
 
 import argparse
+import functools
 import importlib
 import json
 import os
@@ -24,7 +25,8 @@ from ntm.tasks import Size, Task, find, metrics
 from ntm.tasks.task import describe, draw
 
 SEQUENCES = 16  # of a size
-# name: (fields of NTMConfig and TrainingConfig, constants "module:name") that differ from the recipe
+# name: (fields of NTMConfig and TrainingConfig, constants) that differ from the recipe. A constant is "module:name" or
+# "module:Class.name".
 CHOICES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "the recipe": ({}, {}),
     "learning rate 5e-4": ({"learning_rate": 5e-4}, {}),
@@ -58,15 +60,14 @@ CHOICES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {},
     ),
     "LSTM controller": ({"controller": "lstm"}, {}),
-    "bias of g 0": ({"gate_biases": (0.0,)}, {}),
-    "bias of g -1": ({"gate_biases": (-1.0,)}, {}),
-    "bias of g -2": ({"gate_biases": (-2.0,)}, {}),
-    "bias of g -3": ({"gate_biases": (-3.0,)}, {}),
-    "bias of g -2, then 0": ({"gate_biases": (-2.0, 0.0)}, {}),
+    "bias of g 0": ({"gate_bias": 0.0}, {}),
+    "bias of g -1": ({"gate_bias": -1.0}, {}),
+    "bias of g -2": ({"gate_bias": -2.0}, {}),
+    "bias of g -3": ({"gate_bias": -3.0}, {}),
     "bias of the forward shift 0": ({"shift_bias": 0.0}, {}),
     "bias of the forward shift 2": ({"shift_bias": 2.0}, {}),
-    "Adam's beta_2 0.999": ({}, {"ntm.training.optimizer:_BETA_2": 0.999}),
-    "no clip by the usual norm": ({}, {"ntm.training.optimizer:_OUTLIER": 1e9}),
+    "Adam's beta_2 0.999": ({}, {"ntm.training.optimizer:Adam._BETA_2": 0.999}),
+    "no clip by the usual norm": ({"clip_outlier": 0.0}, {}),
     "epsilon of the norm 1e-8": ({}, {"ntm.models.addressing:NORM_EPSILON": 1e-8}),
     "no sequences of the variant": ({"variant_every": 0}, {}),
     "no writing penalty": ({"writing_penalty": 0.0}, {}),
@@ -151,7 +152,8 @@ def measure(name: str, task: Task, seeds: range, max_batches: int, *, finish: bo
     options, constants = CHOICES[name]
     for place, value in constants.items():
         module, _, constant = place.partition(":")
-        setattr(importlib.import_module(module), constant, value)
+        *classes, last = constant.split(".")
+        setattr(functools.reduce(getattr, classes, importlib.import_module(module)), last, value)
     for seed in seeds:
         row = _train(task, {**options, "seed": seed, "max_batches": max_batches}, finish=finish)
         print(json.dumps(row), flush=True)

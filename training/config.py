@@ -37,6 +37,7 @@ _RANGES: tuple[tuple[tuple[str, ...], Callable[[float], bool], str], ...] = (
             "key_bias",
             "setback",
             "clip_norm",
+            "clip_outlier",
             "clip_element",
             "keep_checkpoints",
         ),
@@ -102,6 +103,7 @@ class TrainingConfig:
     Attributes:
         sizes: the least and the most of each size that the network learns and is checked on.
         practice: the least and the most of the sizes of the batches that differ from ``sizes``.
+        mixed: the names of the sizes that every sequence of a batch draws for itself; the sequences share the others.
         lessons: the lessons that every start learns first, in order.
         seed: the seed of the network and of the data.
         batch_size: B.
@@ -117,8 +119,8 @@ class TrainingConfig:
         halving_batches: then the learning rate falls as 1/t, to its half after this many batches; 0: it does not fall.
         setback: if the average loss exceeds the lowest one by this factor, the network goes back to the variables with
             the lowest loss, and the learning rate is halved; 0: never.
-        clip_norm: the largest global norm of the gradient, which is also limited to three times its moving average; 0:
-            no limit.
+        clip_norm: the largest global norm of the gradient; 0: no limit.
+        clip_outlier: the largest global norm of the gradient, as a multiple of its moving average; 0: no limit.
         clip_element: the largest magnitude of a number in the gradient; 0: no limit.
         average_decay: the decay per batch of the averaged variables, which are the result.
         addressing: the addressing that a start prefers, ``"location"`` or ``"content"``; every restart takes the next
@@ -163,6 +165,7 @@ class TrainingConfig:
 
     sizes: Mapping[str, tuple[int, int]]
     practice: Mapping[str, tuple[int, int]] = dataclasses.field(default_factory=dict)
+    mixed: tuple[str, ...] = ()
     lessons: tuple[Lesson, ...] = ()
     seed: int = 0
     batch_size: int = 8
@@ -176,6 +179,7 @@ class TrainingConfig:
     halving_batches: int = 1_000
     setback: float = 0.0
     clip_norm: float = 1.0
+    clip_outlier: float = 3.0
     clip_element: float = 0.0
     average_decay: float = 0.99
     addressing: tuple[str, ...] = (LOCATION, LOCATION, LOCATION, CONTENT)
@@ -211,6 +215,10 @@ class TrainingConfig:
         # JSON has no tuples.
         object.__setattr__(self, "sizes", _as_pairs(self.sizes))
         object.__setattr__(self, "practice", _as_pairs(self.practice))
+        object.__setattr__(self, "mixed", tuple(self.mixed))
+        unknown = sorted(set(self.mixed) - set(self.sizes))
+        if unknown:
+            raise ValueError(f"mixed must be names of sizes, not {', '.join(unknown)}")
         lessons = (lesson if isinstance(lesson, Lesson) else Lesson(**lesson) for lesson in self.lessons)
         object.__setattr__(self, "lessons", tuple(lessons))
         object.__setattr__(self, "addressing", tuple(self.addressing))

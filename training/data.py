@@ -66,7 +66,9 @@ class Data:
         self._pool = ThreadPoolExecutor(1)
 
     def training(self, number: int, lesson: int = 0) -> Padded:
-        """A training batch: sequences of one size. Another thread already makes the next batch of the lesson.
+        """A training batch: sequences of one size, but for the sizes that are mixed.
+
+        Another thread already makes the next batch of the lesson.
 
         Args:
             number: the number of the batch.
@@ -109,10 +111,19 @@ class Data:
         count, size = self._config.batch_size, _size(rng, ranges)
         first = number * count
         varied = -(-(first + count) // every) - -(-first // every) if every else 0
-        parts = [(task, count - varied), (self._variant, varied)]
-        drawn = [self._draw_from(kind, rng, part, size) for kind, part in parts if part]
-        to_learn = all(size[name] in values for name, values in self._config.ranges.items())
-        return self._padded(task, drawn, count - varied if to_learn or lesson < len(self._lessons) - 1 else 0)
+        parts = [(task, count - varied, size), (self._variant, varied, size)]
+        if self._config.mixed:
+            mixed = {name: ranges[name] for name in self._config.mixed}
+            parts = [(kind, 1, size | _size(rng, mixed)) for kind, part, _ in parts for _ in range(part)]
+        in_lesson = lesson < len(self._lessons) - 1
+
+        def is_own(part: tuple[Task, int, Size]) -> bool:  # neither of the variant nor practice
+            kind, _, size = part
+            return kind is task and (in_lesson or all(size[name] in r for name, r in self._config.ranges.items()))
+
+        parts.sort(key=is_own, reverse=True)
+        own = sum(part[1] for part in parts if is_own(part))
+        return self._padded(task, [self._draw_from(kind, rng, part, size) for kind, part, size in parts if part], own)
 
     def _draw_from(self, task: Task, rng: np.random.Generator, count: int, size: Size) -> Batch:
         batch = draw(task, rng, count, size)

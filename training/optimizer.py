@@ -9,9 +9,8 @@ import tensorflow as tf
 
 from ntm.training.config import ADAM, RMSPROP
 
-# If gradients are clipped by their norm, the norm is also limited to _OUTLIER times its moving average. Once the task
-# is learned, gradients are tiny, and the first large one would otherwise move every variable far.
-_OUTLIER, _NORM_DECAY = 3.0, 0.99
+# The decay of the moving average of the gradient's norm per step.
+_NORM_DECAY = 0.99
 
 
 class Optimizer(tf.Module, abc.ABC):
@@ -20,6 +19,8 @@ class Optimizer(tf.Module, abc.ABC):
     Args:
         variables: the variables to train.
         clip_norm: the largest global norm of a gradient (Pascanu et al. 2013, arXiv:1211.5063); 0: no limit.
+        clip_outlier: the largest norm of a gradient, as a multiple of the norm's moving average; 0: no limit. Once the
+            task is learned, gradients are tiny, and the first large one would otherwise move every variable far.
         clip_element: the largest magnitude of a number in a gradient, clipped before the norm; 0: no limit.
         average_decay: the decay of the moving average per step.
         momentum: the momentum of RMSProp.
@@ -33,13 +34,14 @@ class Optimizer(tf.Module, abc.ABC):
         *,
         clip_norm: float,
         average_decay: float,
+        clip_outlier: float = 0.0,
         clip_element: float = 0.0,
         momentum: float = 0.9,
     ) -> None:
         super().__init__(name=type(self).__name__.lower())
         self._variables = variables
-        self._clip_norm, self._clip_element, self._average_decay = clip_norm, clip_element, average_decay
-        self._momentum = momentum
+        self._clip_norm, self._clip_outlier, self._clip_element = clip_norm, clip_outlier, clip_element
+        self._average_decay, self._momentum = average_decay, momentum
         values = flatten(variables)
         self.step = tf.Variable(0, dtype=tf.int32, trainable=False, name="step")
         self._moments = [tf.Variable(tf.zeros_like(values), trainable=False, name=name) for name in self.moments]
@@ -75,9 +77,10 @@ class Optimizer(tf.Module, abc.ABC):
         if self._clip_element:
             gradient = tf.clip_by_value(gradient, -self._clip_element, self._clip_element)
         clipped = norm = tf.norm(gradient)
+        if self._clip_outlier:
+            clipped = tf.minimum(norm, tf.where(self.usual_norm > 0.0, self._clip_outlier * self.usual_norm, norm))
         if self._clip_norm:
-            largest = tf.where(self.usual_norm > 0.0, _OUTLIER * self.usual_norm, norm)
-            clipped = tf.minimum(norm, tf.minimum(largest, self._clip_norm))
+            clipped = tf.minimum(clipped, self._clip_norm)
         self.usual_norm.assign(_moving_mean(self.usual_norm, clipped, _NORM_DECAY, step))
         return gradient * tf.math.divide_no_nan(clipped, norm)
 

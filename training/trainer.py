@@ -129,6 +129,7 @@ class Trainer:
         self._optimizer = OPTIMIZERS[config.optimizer](
             list(self._network.trainable_variables),
             clip_norm=config.clip_norm,
+            clip_outlier=config.clip_outlier,
             clip_element=config.clip_element,
             average_decay=config.average_decay,
             momentum=config.momentum,

@@ -211,6 +211,42 @@ def test_practice_is_drawn_from_its_own_sizes_and_checks_are_not() -> None:
     assert set(check.mask.sum(axis=0)) == {3, 4, 5, 7}  # words and the end marker
 
 
+def test_the_sequences_of_a_batch_draw_their_mixed_sizes_one_by_one() -> None:
+    """The number of output steps is words times repeats and one, and the delimiter follows the words."""
+    task = find("repeat-copy", {"bits": 1})
+    options: dict[str, Any] = {"sizes": {"length": (2, 5), "repeats": (1, 3)}, "mixed": ("repeats",), "batch_size": 8}
+    data = make_data(task, **options)
+    batches = [data.training(number) for number in range(40)]
+    for batch in batches:
+        (words,) = set(np.argmax(batch.x[:, :, 1], axis=0))
+        repeats = (batch.mask.sum(axis=0) - 1) / words
+        assert batch.steps == words + 1 + repeats.max() * words + 1
+        assert set(repeats) <= {1, 2, 3}
+    counts = np.concatenate([(b.mask.sum(axis=0) - 1) / np.argmax(b.x[:, 0, 1]) for b in batches])
+    assert all(80 <= (counts == repeats).sum() <= 135 for repeats in (1, 2, 3))  # 320 / 3 = 107 each
+    assert {batch.own for batch in batches} == {8}
+    assert_equal(batches[7], make_data(task, **options).training(7))
+
+
+def test_the_practice_of_a_mixed_batch_comes_behind_its_other_sequences() -> None:
+    task = find("repeat-copy", {"bits": 1})
+    sizes = {"length": (2, 2), "repeats": (1, 3)}
+    data = make_data(task, sizes=sizes, practice={"repeats": (1, 6)}, mixed=("repeats",), batch_size=8)
+    for number in range(20):
+        batch = data.training(number)
+        repeats = (batch.mask.sum(axis=0) - 1) / 2
+        assert (repeats[: batch.own] <= 3).all()
+        assert (repeats[batch.own :] > 3).all()
+
+
+def test_mixed_sequences_keep_the_share_of_the_variant() -> None:
+    data = make_data(mixed=("length",), variant={"pattern": "ones"}, variant_every=4, batch_size=6)
+    batches = [data.training(number) for number in range(20)]
+    varied = [batch.x[: batch.steps, b, :5].sum() / (batch.mask[:, b].sum() * 5) for batch in batches for b in range(6)]
+    assert sum(share == 1.0 for share in varied) >= 30  # a random word may be of ones too
+    assert sum(6 - batch.own for batch in batches) == 30
+
+
 def _size_of(batch: Padded) -> tuple[int, int]:
     """The words and the repeats of a batch of repeat copy."""
     length = int(np.flatnonzero(batch.x[:, 0, 8])[0])

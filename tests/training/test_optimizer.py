@@ -29,7 +29,7 @@ def test_is_adam_with_clipping_and_an_average() -> None:
     random = np.random.default_rng(0)
     matrix, vector = random.normal(size=(3, 2)).astype(np.float32), random.normal(size=4).astype(np.float32)
     variables = [tf.Variable(matrix), tf.Variable(vector)]
-    optimizer = Adam(variables, clip_norm=1.5, average_decay=0.8)
+    optimizer = Adam(variables, clip_norm=1.5, clip_outlier=3.0, average_decay=0.8)
     gradients = [scale * random.normal(size=10) for scale in (0.1, 5.0, 1.0, 0.01) for _ in range(3)]
     for gradient in gradients:
         pieces = gradient.astype(np.float32)
@@ -56,7 +56,7 @@ def test_after_a_long_calm_an_outlier_moves_no_variable_far() -> None:
     """Without the clip by the usual norm Adam would move each by some ten learning rates in the steps that follow."""
     random = np.random.default_rng(0)
     variable = tf.Variable(tf.zeros(50))
-    optimizer = Adam([variable], clip_norm=1.0, average_decay=0.9)
+    optimizer = Adam([variable], clip_norm=1.0, clip_outlier=3.0, average_decay=0.9)
     rate = tf.constant(0.001)
     for _ in range(300):
         optimizer.apply([tf.constant(1e-5 * random.normal(size=50), tf.float32)], rate)
