@@ -132,6 +132,7 @@ _OF_FEEDFORWARD: dict[str, Recipe] = {
             "restart_batches": 6_000,
             "unsolved_batches": 40_000,
             "max_batches": 40_000,
+            "annealing_batches": 3_000,
             # A network learns the largest counts last.
             "practice": {"repeats": (1, 13)},
             # A batch of one count pulls towards an end that comes sooner or later; the counts of a mixed one agree.
