@@ -8,7 +8,6 @@ The exit code is 1 if a seed has not converged.
 """
 
 import argparse
-import itertools
 import json
 import math
 import pathlib
@@ -22,6 +21,7 @@ import time
 from importlib.metadata import version
 from typing import Any
 
+from history import climb, losses
 from on_ray import add_ray, results
 from programs import seconds_to_import
 from seeds import add_seeds
@@ -91,11 +91,8 @@ def _train(folder: pathlib.Path, seed: int, options: list[str]) -> dict[str, Any
     if done.returncode not in (0, 1):
         raise SystemExit(done.stderr)
     summary = json.loads(done.stdout)
-    history = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
-    losses = [math.nan if line["loss"] is None else line["loss"] for line in history]
-    since = summary["sequences_to_converge"] or math.inf
-    converged = [loss for loss, line in zip(losses, history, strict=True) if line["sequences"] >= since]
-    climbs = [loss / low for loss, low in zip(converged, itertools.accumulate(converged, min), strict=True)]
+    history = [loss for _, loss in losses(folder)]
+    rise = climb(folder, summary["sequences_to_converge"])
     return {
         "code": done.returncode,
         "converge": summary["seconds_to_converge"],
@@ -103,9 +100,9 @@ def _train(folder: pathlib.Path, seed: int, options: list[str]) -> dict[str, Any
         "seen": summary["sequences_to_converge"],
         "sequences": summary["sequences"],
         "restarts": summary["restarts"],
-        "loss": float(f"{losses[-1]:.2e}"),
-        "climb": f"{max(climbs):.1f}x" if climbs else None,
-        "nan": sum(math.isnan(loss) for loss in losses),
+        "loss": float(f"{history[-1]:.2e}"),
+        "climb": None if rise is None else f"{rise:.1f}x",
+        "nan": sum(math.isnan(loss) for loss in history),
     }
 
 

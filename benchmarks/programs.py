@@ -23,6 +23,17 @@ def train(run: pathlib.Path, seed: int, options: Sequence[str] = ()) -> None:
         raise SystemExit(f"{run}: not trained")
 
 
+def resume(run: pathlib.Path, max_batches: int) -> None:
+    """Go on with a run until this many batches.
+
+    Raises:
+        SystemExit: there was trouble.
+    """
+    command = ["ntm-train", "--resume", "--output", str(run), "--max-batches", str(max_batches), "--quiet"]
+    if _exit_code(command) not in (console.OK, console.WRONG):
+        raise SystemExit(f"{run}: not resumed")
+
+
 def export(run: pathlib.Path, model: pathlib.Path) -> bool:
     """Export with ``ntm-export --format onnx``; returns whether the model was published."""
     model.parent.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,69 @@
+"""Train converged networks for twice as many batches, and print how far the loss climbs meanwhile; Markdown.
+
+``--runs`` is a folder that ``tasks.py --runs`` has filled. Each run is copied, and the copy goes on from its end
+without early stopping, as a training with ``--no-early-stopping`` would. The climb is the largest rise of the loss, a
+mean of 25 batches, above the lowest one before it, after convergence. The exit code is 1 if a loss is NaN, a climb
+exceeds 10, or a network fails the last check.
+"""
+
+import argparse
+import itertools
+import json
+import math
+import pathlib
+import shutil
+import sys
+import tempfile
+
+from evaluations import EVALUATIONS
+from history import climb, losses
+from programs import resume
+from seeds import add_seeds
+
+from ntm import console, text
+from ntm.training.run import load_run
+
+LARGEST_CLIMB = 10.0
+
+
+def main() -> int:
+    """Go on with the runs, and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_seeds(parser, "0-2")
+    parser.add_argument("--tasks", default=",".join(EVALUATIONS), help="with commas between (default: %(default)s)")
+    parser.add_argument("--runs", type=pathlib.Path, required=True, help="a folder with the runs TASK/seed-0 …")
+    parser.add_argument("--keep", type=pathlib.Path, help="a folder for the longer runs, which it may have")
+    arguments = parser.parse_args()
+    rows = [["task", "seed", "sequences to converge", "sequences", "NaN", "climb", "passes at the end"]]
+    good = True
+    with tempfile.TemporaryDirectory() as temporary:
+        for task, seed in itertools.product(arguments.tasks.split(","), arguments.seeds):
+            name = pathlib.Path(task, f"seed-{seed}")
+            longer = (arguments.keep or pathlib.Path(temporary)) / name
+            if not longer.exists():
+                _train_twice(arguments.runs / name, longer)
+            summary = load_run(longer).summary
+            rise = climb(longer, summary["sequences_to_converge"])
+            missing = sum(math.isnan(loss) for _, loss in losses(longer))
+            cells = [task, seed, summary["sequences_to_converge"] or "never", summary["sequences"], missing]
+            cells += ["" if rise is None else f"{rise:.1f}x", "yes" if summary["converged"] else "no"]
+            rows.append([f"{cell:,}" if isinstance(cell, int) else cell for cell in cells])
+            good &= bool(summary["converged"]) and not missing and rise is not None and rise <= LARGEST_CLIMB
+            print(" ".join(rows[-1]), file=sys.stderr, flush=True)
+    print(text.table(rows, left=1))
+    return console.OK if good else console.WRONG
+
+
+def _train_twice(run: pathlib.Path, longer: pathlib.Path) -> None:
+    """Copy a run, and train the copy to twice its batches."""
+    batches = load_run(run).summary["batches"]
+    shutil.copytree(run, longer)
+    path = longer / "config.json"
+    config = json.loads(path.read_text())
+    config["training"]["early_stopping"] = False
+    path.write_text(json.dumps(config))
+    resume(longer, 2 * batches)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
