@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 
 from ntm.tasks.task import Batch, Size, Task, check_positive
+from ntm.tasks.words import PATTERNS, check_pattern
 
 # The mean and the deviation of the repeat counts 1 to 10, with which the paper normalises the count.
 MEAN_REPEATS, DEVIATION_OF_REPEATS = 5.5, 8.25**0.5
@@ -24,9 +25,11 @@ class RepeatCopy(Task):
 
     Options:
         bits: bits in a word.
+        pattern: what the words hold, a name of ``ntm.tasks.words.PATTERNS``.
     """
 
     bits: int = 8
+    pattern: str = "random"
 
     name = "repeat-copy"
     training_sizes = {"length": range(1, 11), "repeats": range(1, 11)}  # noqa: RUF012
@@ -36,8 +39,11 @@ class RepeatCopy(Task):
         {"length": 10, "repeats": 20},
     )
 
+    variant = {"pattern": "sparse"}  # noqa: RUF012
+
     def __post_init__(self) -> None:
         check_positive(self, "bits")
+        check_pattern(self.pattern)
 
     @property
     def input_size(self) -> int:
@@ -56,7 +62,7 @@ class RepeatCopy(Task):
     def batch(self, rng: np.random.Generator, batch_size: int, size: Size) -> Batch:
         """Words, the delimiter with the count, and the words again and again."""
         length, repeats, bits = size["length"], size["repeats"], self.bits
-        words = rng.integers(0, 2, (length, batch_size, bits), np.uint8)
+        words = PATTERNS[self.pattern](rng, length, batch_size, bits)  # [L, B, bits]
         steps = length + 1 + repeats * length + 1
         x = np.zeros((steps, batch_size, bits + 2), np.float32)
         x[:length, :, :bits] = words

@@ -127,7 +127,8 @@ _OF_FEEDFORWARD: dict[str, Recipe] = {
             "strength_bias": 3.0,
             "learned_loss": 0.04,
             "halving_batches": 3_000,
-            "setback": 6.0,
+            # A word of zeros alone, which is rare, can go wrong altogether until late.
+            "setback": 30.0,
             "sharpness_penalty": 1e-3,
             "restart_batches": 6_000,
             "unsolved_batches": 40_000,

@@ -13,7 +13,7 @@ import ntm
 from ntm.runtime.evaluate import Case, cases_of, evaluate, run_case, table
 from ntm.runtime.session import Floats
 from ntm.tasks import Batch, Copy, DynamicNGrams, PrioritySort, RepeatCopy, Size, Task
-from ntm.tasks.copy import PATTERNS
+from ntm.tasks.words import PATTERNS
 
 
 @pytest.fixture

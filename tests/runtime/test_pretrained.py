@@ -19,8 +19,9 @@ from ntm.runtime import folder, onnx_file
 from ntm.runtime.copy_command import BLOCK_LENGTH
 from ntm.runtime.evaluate import evaluate
 from ntm.tasks import BUILT_IN, Copy
-from ntm.tasks.copy import PATTERNS, inputs
+from ntm.tasks.copy import inputs
 from ntm.tasks.task import largest
+from ntm.tasks.words import PATTERNS
 
 ROOT = pathlib.Path(__file__).parents[2]
 RANDOM = np.random.default_rng(0)

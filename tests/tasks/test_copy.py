@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from ntm.errors import TaskError
 from ntm.tasks import Copy, find
-from ntm.tasks.copy import PATTERNS, TEXT, inputs
+from ntm.tasks.copy import inputs
+from ntm.tasks.words import PATTERNS, TEXT
 
 Arrays = tuple[np.ndarray, np.ndarray, np.ndarray]
 
