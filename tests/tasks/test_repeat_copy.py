@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from ntm.errors import TaskError
 from ntm.tasks import RepeatCopy, find
+from ntm.tasks.words import PATTERNS
 
 
 def _count(bits: int, repeats: int) -> float:
@@ -55,15 +56,16 @@ def test_one_word_three_times_by_hand() -> None:
 @given(
     bits=st.integers(1, 12),
     batch_size=st.integers(1, 5),
-    length=st.integers(1, 8),
-    repeats=st.integers(1, 25),
+    size=st.tuples(st.integers(1, 8), st.integers(1, 25)),
+    pattern=st.sampled_from(sorted(PATTERNS)),
     seed=st.integers(0, 2**32 - 1),
 )
 def test_the_words_come_again_as_often_as_the_count_says(
-    bits: int, batch_size: int, length: int, repeats: int, seed: int
+    bits: int, batch_size: int, size: tuple[int, int], pattern: str, seed: int
 ) -> None:
-    task, size = RepeatCopy(bits), {"length": length, "repeats": repeats}
-    batch = task.batch(np.random.default_rng(seed), batch_size, size)
+    length, repeats = size
+    task = RepeatCopy(bits, pattern)
+    batch = task.batch(np.random.default_rng(seed), batch_size, {"length": length, "repeats": repeats})
     assert batch.x.shape == (length * (repeats + 1) + 2, batch_size, bits + 2)
     assert set(np.unique(batch.x[:length])) <= {0, 1}
     again, target, mask = _written_out(batch.x)
@@ -101,6 +103,12 @@ def test_every_word_is_as_likely_as_every_other() -> None:
     assert np.bincount(numbers.ravel(), minlength=8) == pytest.approx(1000, abs=150)  # 5 standard deviations
 
 
+def test_half_of_the_words_of_the_variant_are_zero() -> None:
+    task = find("repeat-copy", {"bits": 8, **RepeatCopy.variant})
+    words = task.batch(np.random.default_rng(3), 800, {"length": 10, "repeats": 1}).x[:10, :, :8]
+    assert (~words.any(axis=2)).mean() == pytest.approx(0.5, abs=0.03)
+
+
 def test_a_location_for_each_word_one_for_the_delimiter_and_one_to_spare() -> None:
     assert RepeatCopy().memory_locations({"length": 10, "repeats": 7}) == 22
 
@@ -110,3 +118,8 @@ def test_words_without_bits_are_refused(bits: int) -> None:
     with pytest.raises(TaskError) as refused:
         find("repeat-copy", {"bits": bits})
     assert str(refused.value) == f"the task repeat-copy: bits must be at least 1, not {bits}"
+
+
+def test_an_unknown_pattern_is_refused() -> None:
+    with pytest.raises(TaskError, match=r"pattern must be one of random, sparse, .*, not stripes"):
+        find("repeat-copy", {"pattern": "stripes"})
