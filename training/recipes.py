@@ -31,8 +31,8 @@ _OF_RMSPROP: dict[str, Any] = {
 }
 # One of this many training sequences is of the task's variant.
 _VARIANT_EVERY = 8
-# A network with more outputs than this learns short sequences first.
-_WIDE = 16
+# A network with more outputs than this learns short sequences first, and a feedforward controller has larger layers.
+_WIDE, _WIDE_LAYERS = 16, (200, 200, 200)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -230,14 +230,19 @@ RECIPES: dict[tuple[str, str], Recipe] = {
 
 
 def _wide(sizes: Mapping[str, tuple[int, int]]) -> dict[str, Any]:
-    """The additions to a recipe for many outputs: first the shortest quarter of the sizes, and more time."""
-    quarter = {name: (least, least + (most - least) // 4) for name, (least, most) in sizes.items()}
+    """The additions to a recipe for many outputs: first the shortest tenth and quarter of the sizes, and more time."""
+
+    def shortest(part: int) -> Lesson:
+        share = {name: (least, least + (most - least) // part) for name, (least, most) in sizes.items()}
+        return Lesson(500, loss=0.1, sizes=share)
+
     return {
-        "lessons": (Lesson(1_500, loss=0.1, sizes=quarter),),
-        "setback": 3.0,
+        "learning_rate": 1e-3,
+        "lessons": (shortest(10), shortest(4)),
+        "setback": 10.0,
         "learned_loss": 0.02,
         "halving_batches": 1_000,
-        "restart_batches": 2_000,
+        "restart_batches": 1_200,
         "unsolved_batches": 6_000,
     }
 
@@ -318,7 +323,8 @@ def configure(task: Task, options: Mapping[str, Any] | None = None) -> tuple[Net
         "memory_vector_size": max(NTMConfig.memory_vector_size, task.output_size + _BESIDE_THE_OUTPUT),
     }
     needed = {name: size for name, size in needed.items() if name in names[network_config]}
-    network = network_config(**own | needed | dict(recipe.network) | of_network)
+    layers = {"controller_sizes": _WIDE_LAYERS} if wide and kind == FEEDFORWARD else {}
+    network = network_config(**own | needed | layers | dict(recipe.network) | of_network)
     train_locations = {of_task, *training.train_locations} if recipe.locations < 1 else training.train_locations
     further = {"train_locations": train_locations, "annealing_locations": training.annealing_locations}
     enough: dict[str, Any] = {  # those of the recipe, unless the task needs more

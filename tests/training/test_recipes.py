@@ -105,9 +105,30 @@ def test_wide_outputs_are_learned_in_the_shorter_sequences_first() -> None:
     _, narrow = configure(find("copy", {"bits": 16}))
     _, wide = configure(find("copy", {"bits": 17}), options={"sizes": {"length": (1, 40)}})
     assert narrow.lessons == ()
-    assert [dict(lesson.sizes) for lesson in wide.lessons] == [{"length": (1, 10)}]
+    assert [dict(lesson.sizes) for lesson in wide.lessons] == [{"length": (1, 4)}, {"length": (1, 10)}]
     _, own = configure(find("copy", {"bits": 17}), options={"lessons": ()})
     assert own.lessons == ()
+
+
+@pytest.mark.parametrize(
+    ("bits", "options", "layers"),
+    [
+        (16, {}, (100, 100, 100)),
+        (17, {}, (200, 200, 200)),
+        (17, {"controller_sizes": (50,)}, (50,)),
+        (17, {"controller": "lstm"}, (100,)),
+    ],
+)
+def test_wide_outputs_need_larger_layers(bits: int, options: dict[str, Any], layers: tuple[int, ...]) -> None:
+    network, _ = configure(find("copy", {"bits": bits}), options)
+    assert isinstance(network, NTMConfig)
+    assert network.controller_sizes == layers
+
+
+def test_an_lstm_with_wide_outputs_keeps_its_layers() -> None:
+    options = {"model": "lstm"}
+    narrow, wide = (configure(find("copy", {"bits": bits}), options)[0] for bits in (16, 17))
+    assert dataclasses.replace(wide, input_size=narrow.input_size, output_size=narrow.output_size) == narrow
 
 
 def test_the_memory_has_room_for_the_shifts() -> None:
