@@ -131,8 +131,8 @@ _OF_FEEDFORWARD: dict[str, Recipe] = {
             "setback": 30.0,
             "sharpness_penalty": 1e-3,
             "restart_batches": 6_000,
-            "unsolved_batches": 40_000,
-            "max_batches": 40_000,
+            "unsolved_batches": 8_000,
+            "max_batches": 60_000,
             "annealing_batches": 3_000,
             # A network learns the largest counts last.
             "practice": {"repeats": (1, 13)},
