@@ -239,7 +239,7 @@ def _wide(sizes: Mapping[str, tuple[int, int]]) -> dict[str, Any]:
     return {
         "learning_rate": 1e-3,
         "lessons": (shortest(10), shortest(4)),
-        "setback": 10.0,
+        "setback": 4.0,
         "learned_loss": 0.02,
         "halving_batches": 1_000,
         "restart_batches": 1_200,
