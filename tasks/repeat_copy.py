@@ -38,7 +38,6 @@ class RepeatCopy(Task):
         {"length": 20, "repeats": 10},
         {"length": 10, "repeats": 20},
     )
-
     variant = {"pattern": "sparse"}  # noqa: RUF012
 
     def __post_init__(self) -> None:
