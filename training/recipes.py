@@ -230,19 +230,19 @@ RECIPES: dict[tuple[str, str], Recipe] = {
 
 
 def _wide(sizes: Mapping[str, tuple[int, int]]) -> dict[str, Any]:
-    """The additions to a recipe for many outputs: first the shortest tenth and quarter of the sizes, and more time."""
+    """The additions to a recipe for many outputs: first the shortest tenth, quarter and half of the sizes."""
 
-    def shortest(part: int) -> Lesson:
+    def shortest(part: int, loss: float) -> Lesson:
         share = {name: (least, least + (most - least) // part) for name, (least, most) in sizes.items()}
-        return Lesson(500, loss=0.1, sizes=share)
+        return Lesson(500, loss=loss, sizes=share)
 
     return {
         "learning_rate": 1e-3,
-        "lessons": (shortest(10), shortest(4)),
+        "lessons": (shortest(10, loss=0.1), shortest(4, loss=0.05), shortest(2, loss=0.05)),
         "setback": 4.0,
         "learned_loss": 0.02,
         "halving_batches": 1_000,
-        "restart_batches": 1_200,
+        "restart_batches": 1_500,
         "unsolved_batches": 6_000,
     }
 
