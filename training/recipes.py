@@ -131,9 +131,10 @@ _OF_FEEDFORWARD: dict[str, Recipe] = {
             "setback": 30.0,
             "sharpness_penalty": 1e-3,
             "restart_batches": 6_000,
-            "unsolved_batches": 8_000,
+            "unsolved_batches": 24_000,
             "max_batches": 60_000,
             "annealing_batches": 3_000,
+            "variant_every": 32,
             # A network learns the largest counts last.
             "practice": {"repeats": (1, 13)},
             # A batch of one count pulls towards an end that comes sooner or later; the counts of a mixed one agree.
