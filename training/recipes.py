@@ -127,13 +127,14 @@ _OF_FEEDFORWARD: dict[str, Recipe] = {
             "strength_bias": 3.0,
             "learned_loss": 0.04,
             "halving_batches": 3_000,
-            # A word of zeros alone, which is rare, can go wrong altogether until late.
+            # One sequence that goes wrong altogether is no setback.
             "setback": 30.0,
             "sharpness_penalty": 1e-3,
             "restart_batches": 6_000,
             "unsolved_batches": 24_000,
             "max_batches": 60_000,
             "annealing_batches": 3_000,
+            # A word of zeros alone is rare, and can go wrong altogether until late.
             "variant_every": 32,
             # A network learns the largest counts last.
             "practice": {"repeats": (1, 13)},
