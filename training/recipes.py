@@ -134,8 +134,6 @@ _OF_FEEDFORWARD: dict[str, Recipe] = {
             "unsolved_batches": 24_000,
             "max_batches": 60_000,
             "annealing_batches": 3_000,
-            # A word of zeros alone is rare, and can go wrong altogether until late.
-            "variant_every": 32,
             # A network learns the largest counts last.
             "practice": {"repeats": (1, 13)},
             # A batch of one count pulls towards an end that comes sooner or later; the counts of a mixed one agree.
