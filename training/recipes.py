@@ -118,7 +118,7 @@ _OF_FEEDFORWARD: dict[str, Recipe] = {
     ),
     "repeat-copy": Recipe(
         evidence="docs/results/paper_tasks.md, Repeat copy",
-        # The count is a number in the memory: one hidden layer takes one from it more exactly than three.
+        # With one hidden layer the network counts more exactly than with three.
         network={"read_heads": 2, "write_heads": 2, "controller_sizes": (100,)},
         training={
             **_BY_CONTENT,
@@ -136,7 +136,7 @@ _OF_FEEDFORWARD: dict[str, Recipe] = {
             "annealing_batches": 3_000,
             # A network learns the largest counts last.
             "practice": {"repeats": (1, 13)},
-            # A batch of one count pulls towards an end that comes sooner or later; the counts of a mixed one agree.
+            # A batch of one count alone moves all ends the same way, whatever it does to other counts.
             "mixed": ("repeats",),
             # The rare wrong ends make the largest gradients.
             "clip_outlier": 0.0,
