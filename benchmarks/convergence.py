@@ -21,7 +21,7 @@ import time
 from importlib.metadata import version
 from typing import Any
 
-from history import climb, losses
+from history import climb, losses, reports
 from on_ray import add_ray, results
 from programs import seconds_to_import
 from seeds import add_seeds
@@ -91,8 +91,8 @@ def _train(folder: pathlib.Path, seed: int, options: list[str]) -> dict[str, Any
     if done.returncode not in (0, 1):
         raise SystemExit(done.stderr)
     summary = json.loads(done.stdout)
-    history = [loss for _, loss in losses(folder)]
-    rise = climb(folder, summary["sequences_to_converge"])
+    lines = reports(folder)
+    history, rise = losses(lines), climb(lines, summary["sequences_to_converge"])
     return {
         "code": done.returncode,
         "converge": summary["seconds_to_converge"],

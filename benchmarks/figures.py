@@ -11,7 +11,6 @@ with its last cost. Hollow marks are the values of the paper, which were read of
 
 import argparse
 import functools
-import json
 import pathlib
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -19,6 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from history import reports
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
@@ -306,7 +306,7 @@ def _draw_collier_beel(runs: Runs) -> Figure:
 
 def _curve(run: pathlib.Path) -> tuple[Floats, Floats]:
     """Thousands of sequences, and bits per sequence, of a run."""
-    lines = [json.loads(line) for line in (run / "history.jsonl").read_text(encoding="utf-8").splitlines()]
+    lines = reports(run)
     points = np.array([(line["sequences"] / 1000, line["cost"]) for line in lines if line["cost"] is not None])
     if not len(points):
         raise SystemExit(f"{run}: there is no progress report with a cost")

@@ -1,20 +1,26 @@
-"""What a run folder's ``history.jsonl`` tells: each line has the mean loss of 25 batches."""
+"""The progress reports in a run folder: each line has the means of some batches, 25 by default."""
 
 import itertools
 import json
 import math
 import pathlib
+from collections.abc import Sequence
+from typing import Any
 
 
-def losses(run: pathlib.Path) -> list[tuple[int, float]]:
-    """The training sequences so far, and the loss, of each line; NaN where the loss was not finite."""
-    lines = map(json.loads, (run / "history.jsonl").read_text().splitlines())
-    return [(line["sequences"], math.nan if line["loss"] is None else line["loss"]) for line in lines]
+def reports(run: pathlib.Path) -> list[dict[str, Any]]:
+    """The lines of ``history.jsonl``."""
+    return [json.loads(line) for line in (run / "history.jsonl").read_text(encoding="utf-8").splitlines()]
 
 
-def climb(run: pathlib.Path, sequences_to_converge: int | None) -> float | None:
+def losses(lines: Sequence[dict[str, Any]]) -> list[float]:
+    """The loss of each line; NaN where it was not finite."""
+    return [math.nan if line["loss"] is None else line["loss"] for line in lines]
+
+
+def climb(lines: Sequence[dict[str, Any]], sequences_to_converge: int | None) -> float | None:
     """The largest rise of the loss above the lowest one before it, after convergence; None without convergence."""
     since = math.inf if sequences_to_converge is None else sequences_to_converge
-    converged = [loss for sequences, loss in losses(run) if sequences >= since]
+    converged = losses([line for line in lines if line["sequences"] >= since])
     lowest = itertools.accumulate(converged, min)
     return max((loss / low for loss, low in zip(converged, lowest, strict=True)), default=None)

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 from evaluations import EVALUATIONS
+from history import reports
 from matplotlib import pyplot
 from matplotlib.axes import Axes
 
@@ -42,7 +43,7 @@ def main() -> None:
 
 
 def _draw(axes: Any, task: str, seeds: list[dict[str, Any]], runs: pathlib.Path) -> None:
-    histories = [_history(runs / task / f"seed-{run['seed']}") for run in seeds]
+    histories = [reports(runs / task / f"seed-{run['seed']}") for run in seeds]
     _draw_learning(axes[0], histories, [run["sequences_to_converge"] for run in seeds])
     axes[0].set_title(f"{task}: {len(seeds)} seeds", loc="left", fontsize=10)
     _draw_sizes(axes[1], task, [run["sizes"] for run in seeds if run["sizes"]])
@@ -80,10 +81,6 @@ def _draw_sizes(axis: Axes, task: str, sizes: list[list[dict[str, Any]]]) -> Non
     axis.set_xticks(range(len(labels)), labels, rotation=30, ha="right", fontsize=6)
     axis.set_ylabel("bits per sequence")
     axis.spines[["top", "right"]].set_visible(False)
-
-
-def _history(folder: pathlib.Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (folder / "history.jsonl").read_text(encoding="utf-8").splitlines()]
 
 
 def _save(figure: Any, path: pathlib.Path) -> None:

@@ -7,8 +7,8 @@ exceeds 10, or a network fails the last check.
 """
 
 import argparse
+import dataclasses
 import itertools
-import json
 import math
 import pathlib
 import shutil
@@ -16,12 +16,12 @@ import sys
 import tempfile
 
 from evaluations import EVALUATIONS
-from history import climb, losses
+from history import climb, losses, reports
 from programs import resume
 from seeds import add_seeds
 
 from ntm import console, text
-from ntm.training.run import load_run
+from ntm.training.run import load_run, save_config
 
 LARGEST_CLIMB = 10.0
 
@@ -43,8 +43,9 @@ def main() -> int:
             if not longer.exists():
                 _train_twice(arguments.runs / name, longer)
             summary = load_run(longer).summary
-            rise = climb(longer, summary["sequences_to_converge"])
-            missing = sum(math.isnan(loss) for _, loss in losses(longer))
+            lines = reports(longer)
+            rise = climb(lines, summary["sequences_to_converge"])
+            missing = sum(map(math.isnan, losses(lines)))
             cells = [task, seed, summary["sequences_to_converge"] or "never", summary["sequences"], missing]
             cells += ["" if rise is None else f"{rise:.1f}x", "yes" if summary["converged"] else "no"]
             rows.append([f"{cell:,}" if isinstance(cell, int) else cell for cell in cells])
@@ -56,13 +57,11 @@ def main() -> int:
 
 def _train_twice(run: pathlib.Path, longer: pathlib.Path) -> None:
     """Copy a run, and train the copy to twice its batches."""
-    batches = load_run(run).summary["batches"]
+    trained = load_run(run)
     shutil.copytree(run, longer)
-    path = longer / "config.json"
-    config = json.loads(path.read_text())
-    config["training"]["early_stopping"] = False
-    path.write_text(json.dumps(config))
-    resume(longer, 2 * batches)
+    training = dataclasses.replace(trained.config.training, early_stopping=False)
+    save_config(longer, dataclasses.replace(trained.config, training=training))
+    resume(longer, 2 * trained.summary["batches"])
 
 
 if __name__ == "__main__":
