@@ -31,6 +31,7 @@ _RANGES: tuple[tuple[tuple[str, ...], Callable[[float], bool], str], ...] = (
             "annealing_batches",
             "blur_penalty",
             "writing_penalty",
+            "content_writing_penalty",
             "content_penalty",
             "sharpness_penalty",
             "drift_penalty",
@@ -136,6 +137,8 @@ class TrainingConfig:
         drift_penalty: nats per unit of the squared changes of an LSTM's cells from step to step. An LSTM that counts
             steps in its cells errs if there are more steps than in training.
         content_gate_bias: the initial bias of the logit of g, of a start that prefers content addressing.
+        content_writing_penalty: for such a start, nats per unit of writing in the output phase; smaller for more than 8
+            outputs.
         key_bias: for such a start, the standard deviation of the initial biases of the keys.
         strength_bias: for such a start, the initial bias of beta before its softplus.
         shift_bias: the initial bias of the logit of the shift forward.
@@ -190,6 +193,7 @@ class TrainingConfig:
     sharpness_penalty: float = 0.0
     drift_penalty: float = 0.0
     content_gate_bias: float = 0.0
+    content_writing_penalty: float = 0.0
     key_bias: float = 0.0
     strength_bias: float = 0.0
     shift_bias: float = 1.0

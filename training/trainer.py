@@ -212,10 +212,10 @@ class Trainer:
     def _penalties(self) -> tuple[float, float, float, float, float]:
         """The weights of ``losses.penalties`` for the next step."""
         config = self.config
-        if self._addressing != LOCATION:
-            return 0.0, 0.0, 0.0, config.sharpness_penalty, config.drift_penalty
         # The more outputs, the less the loss of each of them counts.
         share = min(1.0, _FEW_OUTPUTS / self._task.output_size)
+        if self._addressing != LOCATION:
+            return 0.0, share * config.content_writing_penalty, 0.0, config.sharpness_penalty, config.drift_penalty
         blur = config.blur_penalty if self.annealing else 0.0
         return share * config.content_penalty, share * config.writing_penalty, share * blur, 0.0, config.drift_penalty
 
