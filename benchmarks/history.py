@@ -20,7 +20,18 @@ def losses(lines: Sequence[dict[str, Any]]) -> list[float]:
 
 def climb(lines: Sequence[dict[str, Any]], sequences_to_converge: int | None) -> float | None:
     """The largest rise of the loss above the lowest one before it, after convergence; None without convergence."""
-    since = math.inf if sequences_to_converge is None else sequences_to_converge
-    converged = losses([line for line in lines if line["sequences"] >= since])
+    converged = _since(lines, sequences_to_converge)
     lowest = itertools.accumulate(converged, min)
     return max((loss / low for loss, low in zip(converged, lowest, strict=True)), default=None)
+
+
+def highest(lines: Sequence[dict[str, Any]], sequences_to_converge: int | None) -> float | None:
+    """The highest loss after convergence as a multiple of the loss at convergence; None without convergence."""
+    converged = _since(lines, sequences_to_converge)
+    return max(converged) / converged[0] if converged else None
+
+
+def _since(lines: Sequence[dict[str, Any]], sequences_to_converge: int | None) -> list[float]:
+    """The losses from convergence on."""
+    since = math.inf if sequences_to_converge is None else sequences_to_converge
+    return losses([line for line in lines if line["sequences"] >= since])

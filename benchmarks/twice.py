@@ -2,8 +2,9 @@
 
 ``--runs`` is a folder that ``tasks.py --runs`` has filled. Each run is copied, and the copy goes on from its end
 without early stopping, as a training with ``--no-early-stopping`` would. The climb is the largest rise of the loss, a
-mean of 25 batches, above the lowest one before it, after convergence. The exit code is 1 if a loss is NaN, a climb
-exceeds 10, or a network fails the last check.
+mean of 25 batches, above the lowest one before it, after convergence. Beside it stands the highest loss after
+convergence, as a multiple of the loss at convergence. The exit code is 1 if a loss is NaN, a climb exceeds 10, or a
+network fails the last check.
 """
 
 import argparse
@@ -16,7 +17,7 @@ import sys
 import tempfile
 
 from evaluations import EVALUATIONS
-from history import climb, losses, reports
+from history import climb, highest, losses, reports
 from programs import resume
 from seeds import add_seeds
 
@@ -34,7 +35,8 @@ def main() -> int:
     parser.add_argument("--runs", type=pathlib.Path, required=True, help="a folder with the runs TASK/seed-0 …")
     parser.add_argument("--keep", type=pathlib.Path, help="a folder for the longer runs, which it may have")
     arguments = parser.parse_args()
-    rows = [["task", "seed", "sequences to converge", "sequences", "NaN", "climb", "passes at the end"]]
+    rows = [["task", "seed", "sequences to converge", "sequences", "NaN", "climb"]]
+    rows[0] += ["highest / at convergence", "passes at the end"]
     good = True
     with tempfile.TemporaryDirectory() as temporary:
         for task, seed in itertools.product(arguments.tasks.split(","), arguments.seeds):
@@ -47,7 +49,9 @@ def main() -> int:
             rise = climb(lines, summary["sequences_to_converge"])
             missing = sum(map(math.isnan, losses(lines)))
             cells = [task, seed, summary["sequences_to_converge"] or "never", summary["sequences"], missing]
-            cells += ["" if rise is None else f"{rise:.1f}x", "yes" if summary["converged"] else "no"]
+            rises = rise, highest(lines, summary["sequences_to_converge"])
+            cells += ["" if value is None else f"{value:.1f}x" for value in rises]
+            cells.append("yes" if summary["converged"] else "no")
             rows.append([f"{cell:,}" if isinstance(cell, int) else cell for cell in cells])
             good &= bool(summary["converged"]) and not missing and rise is not None and rise <= LARGEST_CLIMB
             print(" ".join(rows[-1]), file=sys.stderr, flush=True)
