@@ -136,6 +136,7 @@ _OF_FEEDFORWARD: dict[str, Recipe] = {
             "unsolved_batches": 24_000,
             "max_batches": 60_000,
             "annealing_batches": 3_000,
+            "average_decay": 0.998,
             # A network learns the largest counts last.
             "practice": {"repeats": (1, 13)},
             # A batch of one count alone moves all ends the same way, whatever it does to other counts.

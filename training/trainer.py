@@ -354,9 +354,13 @@ class Trainer:
         return self._averaged
 
     def relearn(self) -> None:
-        """End annealing, since the network has failed the check after it, and go back to the full learning rate."""
+        """End annealing, since the network has failed the check after it; the learning rate had fallen too early.
+
+        It rises to about twice that before annealing, and setbacks no longer count.
+        """
         self.progress.annealing_since = None
-        self.progress.clean_sequences = 0
+        self.progress.clean_sequences = self.progress.setbacks = 0
+        self.progress.learned_batches //= 2
 
     def _restart(self) -> None:
         old = self.progress

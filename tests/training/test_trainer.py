@@ -160,6 +160,19 @@ def test_the_learning_rate_never_rises_while_annealing(trainer: Scripted) -> Non
     assert (trainer.annealing, trainer.learning_rate) == (False, trainer.config.learning_rate)
 
 
+def test_after_a_failed_last_check_the_learning_rate_rises(make_scripted: Callable[..., Scripted]) -> None:
+    trainer = make_scripted(learned_loss=0.1, halving_batches=50, setback=2.0)
+    for _ in range(199):
+        trainer.train_on(wrong_bits=0.0, loss=0.0)
+    trainer.progress.setbacks = 2
+    learned, before = trainer.progress.learned_batches, trainer.learning_rate
+    trainer.train_on(wrong_bits=0.0, loss=0.0)
+    assert trainer.annealing
+    trainer.relearn()
+    assert before == pytest.approx(trainer.config.learning_rate / (1 + learned / 50) / 4)
+    assert trainer.learning_rate == pytest.approx(trainer.config.learning_rate / (1 + (learned + 1) // 2 / 50))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("allowed", [3, 0])
 def test_a_network_that_relies_on_content_addressing_restarts_as_often_as_the_recipe_says(
