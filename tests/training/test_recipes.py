@@ -125,6 +125,16 @@ def test_wide_outputs_need_larger_layers(bits: int, options: dict[str, Any], lay
     assert network.controller_sizes == layers
 
 
+@pytest.mark.parametrize(
+    ("bits", "options", "gate_bias"),
+    [(1, {}, -4.0), (2, {}, -2.0), (1, {"gate_bias": -3.0}, -3.0), (1, {"controller": "lstm"}, -2.0)],
+)
+def test_copies_of_one_bit_begin_with_gates_that_are_almost_closed(
+    bits: int, options: dict[str, Any], gate_bias: float
+) -> None:
+    assert configure(find("copy", {"bits": bits}), options)[1].gate_bias == gate_bias
+
+
 def test_an_lstm_with_wide_outputs_keeps_its_layers() -> None:
     options = {"model": "lstm"}
     narrow, wide = (configure(find("copy", {"bits": bits}), options)[0] for bits in (16, 17))
