@@ -218,6 +218,8 @@ _OF_FEEDFORWARD: dict[str, Recipe] = {
 _OF_LSTM: dict[str, dict[str, Any]] = {
     # An LSTM that counts in its cells errs beyond the training, and an LSTM that begins slowly needs no restart.
     "copy": {"drift_penalty": 0.3, "restart_batches": 2_000, "unsolved_batches": 4_000},
+    # Measured with these; the feedforward controller's later values were not tried.
+    "repeat-copy": {"content_learning_rate": 7e-4, "content_writing_penalty": 0.0, "average_decay": 0.99},
     "associative-recall": {
         "lessons": (Lesson(6_000, loss=0.02, sizes={"items": (2, 3)}),),
         "restart_batches": 6_000,
