@@ -112,7 +112,7 @@ MODELS = {
     "repeat-copy": Recipe(
         task="repeat-copy",
         options=(),
-        seed=1,
+        seed=6,
         evaluations=tuple(
             Evaluation({"length": length, "repeats": repeats}, locations, 1_000, None)
             for locations in (None, 128)
