@@ -117,8 +117,8 @@ _OF_FEEDFORWARD: dict[str, Recipe] = {
             "content_restarts": 3,
             "annealing_learning_rate": 1e-3,
         },
-        # Half of the words of one bit look like the empty input of the output phase. Networks that find their way by
-        # content all the same are useless with long sequences.
+        # Half of the words of one bit look like the empty input of the output phase, so that networks easily find their
+        # way by content, which fails with long sequences.
         one_output={"gate_bias": -4.0},
     ),
     "repeat-copy": Recipe(
@@ -129,7 +129,7 @@ _OF_FEEDFORWARD: dict[str, Recipe] = {
             **_BY_CONTENT,
             "batch_size": 8,
             "content_learning_rate": 1.4e-3,
-            # A network that writes no more than it must counts the repeats, and not the steps.
+            # With it no seed is left far behind, and more seeds are right with twice as many words.
             "content_writing_penalty": 0.05,
             "strength_bias": 3.0,
             "learned_loss": 0.04,
