@@ -45,7 +45,7 @@ def main() -> None:
 def _draw(axes: Any, task: str, seeds: list[dict[str, Any]], runs: pathlib.Path) -> None:
     histories = [reports(runs / task / f"seed-{run['seed']}") for run in seeds]
     _draw_learning(axes[0], histories, [run["sequences_to_converge"] for run in seeds])
-    axes[0].set_title(f"{task}: {len(seeds)} seeds", loc="left", fontsize=10)
+    axes[0].set_title(f"{task}: {len(seeds)} seed{'s' * (len(seeds) > 1)}", loc="left", fontsize=10)
     _draw_sizes(axes[1], task, [run["sizes"] for run in seeds if run["sizes"]])
 
 
