@@ -218,7 +218,7 @@ _OF_FEEDFORWARD: dict[str, Recipe] = {
 _OF_LSTM: dict[str, dict[str, Any]] = {
     # An LSTM that counts in its cells errs beyond the training, and an LSTM that begins slowly needs no restart.
     "copy": {"drift_penalty": 0.3, "restart_batches": 2_000, "unsolved_batches": 4_000},
-    # Measured with these; the feedforward controller's later values were not tried.
+    # The values of the measurement; those of the feedforward controller were not tried.
     "repeat-copy": {"content_learning_rate": 7e-4, "content_writing_penalty": 0.0, "average_decay": 0.99},
     "associative-recall": {
         "lessons": (Lesson(6_000, loss=0.02, sizes={"items": (2, 3)}),),
@@ -317,14 +317,15 @@ def configure(task: Task, options: Mapping[str, Any] | None = None) -> tuple[Net
     kind = network_config(**own | of_network).kind
     recipe = _recipe(task, kind)
     by_recipe = {"variant_every": _VARIANT_EVERY if task.variant else 0} | dict(recipe.training)
+    if task.output_size == 1:
+        by_recipe |= recipe.one_output
     if given:  # lessons and practice are for the task's own sizes
         by_recipe.pop("lessons", None)
         practice = by_recipe.get("practice", {})
         by_recipe["practice"] = {name: ends for name, ends in practice.items() if name not in given}
     wide = _wide(sizes) if task.output_size > _WIDE else {}
-    narrow = dict(recipe.one_output) if task.output_size == 1 else {}
     slow = _OF_RMSPROP if options.get("optimizer") == RMSPROP else {}
-    training = TrainingConfig(**{"sizes": sizes, "variant": task.variant} | by_recipe | narrow | wide | slow | options)
+    training = TrainingConfig(**{"sizes": sizes, "variant": task.variant} | by_recipe | wide | slow | options)
     if curriculum:
         training = dataclasses.replace(training, lessons=_stages(curriculum, training))
     shifts = of_network.get("shifts", recipe.network.get("shifts", NTMConfig.shifts))

@@ -354,9 +354,10 @@ class Trainer:
         return self._averaged
 
     def relearn(self) -> None:
-        """End annealing, since the network has failed the check after it; the learning rate had fallen too early.
+        """End annealing, since the network has failed the check after it.
 
-        It rises to about twice that before annealing, and setbacks no longer count.
+        The learning rate had fallen too early. So it rises, to at most twice what it was without setbacks before
+        annealing.
         """
         self.progress.annealing_since = None
         self.progress.clean_sequences = self.progress.setbacks = 0
