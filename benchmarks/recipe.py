@@ -78,7 +78,7 @@ CHOICES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "no blur penalty": ({"blur_penalty": 0.0}, {}),
     "blur penalty 0.02": ({"blur_penalty": 0.02}, {}),
     "no annealing": ({"annealing_batches": 0}, {}),
-    "a constant learning rate while annealing": ({}, {"ntm.training.trainer:_HALVING_BATCHES": 1e9}),
+    "a constant learning rate while annealing": ({"annealing_halving_batches": 1_000_000_000}, {}),
     "content addressing kept": ({"turn_content_off": False}, {}),
     "no restart because of content addressing": ({"content_restarts": 0}, {}),
     "restart after 450 batches": ({"restart_batches": 450}, {}),

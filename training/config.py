@@ -14,6 +14,7 @@ _RANGES: tuple[tuple[tuple[str, ...], Callable[[float], bool], str], ...] = (
             "clean_sequences",
             "restart_batches",
             "unsolved_batches",
+            "annealing_halving_batches",
             "report_batches",
             "checkpoint_batches",
         ),
@@ -104,6 +105,7 @@ class TrainingConfig:
     Attributes:
         sizes: the least and the most of each size that the network learns and is checked on.
         practice: the least and the most of the sizes of the batches that differ from ``sizes``.
+        annealing_practice: while annealing, the least and the most of the sizes that differ from ``practice``.
         mixed: the names of the sizes that every sequence of a batch draws for itself; the sequences share the others.
         lessons: the lessons that every start learns first, in order.
         seed: the seed of the network and of the data.
@@ -156,6 +158,7 @@ class TrainingConfig:
         content_restarts: the most restarts of a converged network that relies on content addressing.
         annealing_batches: the batches with a falling learning rate, once the network has converged.
         annealing_learning_rate: the learning rate at the beginning of annealing.
+        annealing_halving_batches: while annealing, the learning rate falls as 1/t, to its half after this many batches.
         turn_content_off: turn content addressing off at the end, if the network passes the last check without it.
         xla: compile the training step with XLA.
         report_batches: the batches between two progress reports.
@@ -168,6 +171,7 @@ class TrainingConfig:
 
     sizes: Mapping[str, tuple[int, int]]
     practice: Mapping[str, tuple[int, int]] = dataclasses.field(default_factory=dict)
+    annealing_practice: Mapping[str, tuple[int, int]] = dataclasses.field(default_factory=dict)
     mixed: tuple[str, ...] = ()
     lessons: tuple[Lesson, ...] = ()
     seed: int = 0
@@ -209,6 +213,7 @@ class TrainingConfig:
     content_restarts: int = 0
     annealing_batches: int = 1_500
     annealing_learning_rate: float = 5e-4
+    annealing_halving_batches: int = 200
     turn_content_off: bool = True
     xla: bool = True
     report_batches: int = 25
@@ -217,8 +222,8 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         # JSON has no tuples.
-        object.__setattr__(self, "sizes", _as_pairs(self.sizes))
-        object.__setattr__(self, "practice", _as_pairs(self.practice))
+        for name in ("sizes", "practice", "annealing_practice"):
+            object.__setattr__(self, name, _as_pairs(getattr(self, name)))
         object.__setattr__(self, "mixed", tuple(self.mixed))
         unknown = sorted(set(self.mixed) - set(self.sizes))
         if unknown:

@@ -1,6 +1,6 @@
 """The batches of a training and the sequences of its checks: pure functions of the seed and a number."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -27,14 +27,16 @@ class Padded(NamedTuple):
     steps: int  # the steps of the longest sequence
     own: int  # the number of sequences of the task itself and its sizes; the others come behind them
     optimal: float  # the cost of the task's optimal predictor in bits per sequence; 0 if it makes no mistake
+    larger: float = 1.0  # how many times the locations of the largest training sequence these sequences need
 
 
-class _Lesson(NamedTuple):
+class _Source(NamedTuple):
     """The source of training batches."""
 
     task: Task
     ranges: dict[str, range]
     variant_every: int
+    steps: int  # T, the steps of the longest sequence
 
 
 class Data:
@@ -51,17 +53,19 @@ class Data:
     def __init__(self, task: Task, config: TrainingConfig) -> None:
         self._task, self._config = task, config
         self._variant = make(type(task), task.options | dict(config.variant)) if config.variant_every else task
-        self._lessons = []
+        sources: list[tuple[Task, dict[str, range], int]] = []
         for lesson in config.lessons:
             easier = make(type(task), task.options | dict(lesson.options))
             check_fits(easier, f"the task {task.name}", task.input_size, task.output_size)
-            self._lessons.append(_Lesson(easier, config.ranges | as_ranges(lesson.sizes), 0))
-        self._lessons.append(_Lesson(task, config.ranges | as_ranges(config.practice), config.variant_every))
-        rng = np.random.default_rng(0)
-        drawn_from = [*((lesson.task, lesson.ranges) for lesson in self._lessons), (task, config.ranges)]
-        self.steps = max(
-            len(draw(kind, rng, 1, size).x) for kind, ranges in drawn_from for size in corners(ranges)
-        )  # T
+            sources.append((easier, config.ranges | as_ranges(lesson.sizes), 0))
+        practice = config.ranges | as_ranges(config.practice)
+        sources.append((task, practice, config.variant_every))
+        # All of these have one T, since XLA compiles for each T.
+        self._steps = _most_steps([*((kind, ranges) for kind, ranges, _ in sources), (task, config.ranges)])
+        annealing = practice | as_ranges(config.annealing_practice)
+        self.steps = max(self._steps, _most_steps([(task, annealing)]))  # the largest T
+        self._sources = [_Source(*source, self._steps) for source in sources]
+        self._sources.append(_Source(task, annealing, config.variant_every, self.steps))
         self._ahead: tuple[tuple[int, int], Future[Padded]] | None = None
         self._pool = ThreadPoolExecutor(1)
 
@@ -72,7 +76,8 @@ class Data:
 
         Args:
             number: the number of the batch.
-            lesson: the number of the lesson; the number after the last lesson is the task itself.
+            lesson: the number of the lesson; the number after the last lesson is the task itself, the next one the
+                task in annealing.
         """
         ahead, self._ahead = self._ahead, None
         this, following = (number, lesson), (number + 1, lesson)
@@ -91,10 +96,10 @@ class Data:
         hardest = largest(ranges) if self._config.goal else None
         starts = range(0, sequences, _GROUP)
         groups = [
-            self._draw_from(self._task, rng, min(_GROUP, sequences - start), hardest or _size(rng, ranges))
+            _draw_at_most(self._steps, self._task, rng, min(_GROUP, sequences - start), hardest or _size(rng, ranges))
             for start in starts
         ]
-        return self._padded(self._task, groups, sequences)
+        return _padded(self._steps, self._task, groups, sequences)
 
     def of_size(self, size: Size, sequences: int) -> Padded:
         """Sequences of any size, without padding; equal arguments give equal sequences.
@@ -106,7 +111,7 @@ class Data:
         return Padded(*batch, len(batch.x), sequences, _optimal(self._task, [batch]))
 
     def _training(self, number: int, lesson: int) -> Padded:
-        task, ranges, every = self._lessons[lesson]
+        task, ranges, every, steps = self._sources[lesson]
         rng = self._rng(_TRAINING, number)
         count, size = self._config.batch_size, _size(rng, ranges)
         first = number * count
@@ -115,7 +120,7 @@ class Data:
         if self._config.mixed:
             mixed = {name: ranges[name] for name in self._config.mixed}
             parts = [(kind, 1, size | _size(rng, mixed)) for kind, part, _ in parts for _ in range(part)]
-        in_lesson = lesson < len(self._lessons) - 1
+        in_lesson = lesson < len(self._config.lessons)
 
         def is_own(part: tuple[Task, int, Size]) -> bool:  # neither of the variant nor practice
             kind, _, size = part
@@ -123,31 +128,41 @@ class Data:
 
         parts.sort(key=is_own, reverse=True)
         own = sum(part[1] for part in parts if is_own(part))
-        return self._padded(task, [self._draw_from(kind, rng, part, size) for kind, part, size in parts if part], own)
-
-    def _draw_from(self, task: Task, rng: np.random.Generator, count: int, size: Size) -> Batch:
-        batch = draw(task, rng, count, size)
-        if len(batch.x) > self.steps:
-            raise TaskError(
-                f"the task {task.name}: {describe(size)} takes {len(batch.x)} steps, and the largest sizes {self.steps}"
-            )
-        return batch
-
-    def _padded(self, task: Task, batches: Sequence[Batch], own: int) -> Padded:
-        def joined(arrays: Sequence[Floats]) -> Floats:
-            width = sum(array.shape[1] for array in arrays)
-            padded = np.zeros((self.steps, width, *arrays[0].shape[2:]), np.float32)
-            start = 0
-            for array in arrays:
-                padded[: len(array), start : start + array.shape[1]] = array
-                start += array.shape[1]
-            return padded
-
-        x, target, mask = map(joined, zip(*batches, strict=True))
-        return Padded(x, target, mask, max(len(batch.x) for batch in batches), own, _optimal(task, batches))
+        batches = [_draw_at_most(steps, kind, rng, part, size) for kind, part, size in parts if part]
+        needed, usual = max(task.memory_locations(part[2]) for part in parts), largest(self._config.ranges)
+        return _padded(steps, task, batches, own)._replace(larger=needed / task.memory_locations(usual))
 
     def _rng(self, stream: int, number: int) -> np.random.Generator:
         return np.random.default_rng([self._config.seed, stream, number])
+
+
+def _most_steps(sources: Iterable[tuple[Task, Mapping[str, range]]]) -> int:
+    """The most steps of a sequence, for tasks and the ranges of their sizes."""
+    rng = np.random.default_rng(0)
+    return max(len(draw(task, rng, 1, size).x) for task, ranges in sources for size in corners(ranges))
+
+
+def _draw_at_most(steps: int, task: Task, rng: np.random.Generator, count: int, size: Size) -> Batch:
+    batch = draw(task, rng, count, size)
+    if len(batch.x) > steps:
+        raise TaskError(
+            f"the task {task.name}: {describe(size)} takes {len(batch.x)} steps, and the largest sizes {steps}"
+        )
+    return batch
+
+
+def _padded(steps: int, task: Task, batches: Sequence[Batch], own: int) -> Padded:
+    def joined(arrays: Sequence[Floats]) -> Floats:
+        width = sum(array.shape[1] for array in arrays)
+        padded = np.zeros((steps, width, *arrays[0].shape[2:]), np.float32)
+        start = 0
+        for array in arrays:
+            padded[: len(array), start : start + array.shape[1]] = array
+            start += array.shape[1]
+        return padded
+
+    x, target, mask = map(joined, zip(*batches, strict=True))
+    return Padded(x, target, mask, max(len(batch.x) for batch in batches), own, _optimal(task, batches))
 
 
 def _size(rng: np.random.Generator, ranges: Mapping[str, range]) -> dict[str, int]:

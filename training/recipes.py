@@ -140,10 +140,13 @@ _OF_FEEDFORWARD: dict[str, Recipe] = {
             "restart_batches": 6_000,
             "unsolved_batches": 24_000,
             "max_batches": 60_000,
-            "annealing_batches": 3_000,
+            "annealing_batches": 8_000,
+            "annealing_halving_batches": 800,
             "average_decay": 0.998,
             # A network learns the largest counts last.
             "practice": {"repeats": (1, 13)},
+            # A network that has never seen more than 10 words often counts wrongly with 20.
+            "annealing_practice": {"length": (1, 20)},
             # A batch of one count alone moves all ends the same way, whatever it does to other counts.
             "mixed": ("repeats",),
             # The rare wrong ends make the largest gradients.
@@ -219,7 +222,14 @@ _OF_LSTM: dict[str, dict[str, Any]] = {
     # An LSTM that counts in its cells errs beyond the training, and an LSTM that begins slowly needs no restart.
     "copy": {"drift_penalty": 0.3, "restart_batches": 2_000, "unsolved_batches": 4_000},
     # The values of the measurement; those of the feedforward controller were not tried.
-    "repeat-copy": {"content_learning_rate": 7e-4, "content_writing_penalty": 0.0, "average_decay": 0.99},
+    "repeat-copy": {
+        "content_learning_rate": 7e-4,
+        "content_writing_penalty": 0.0,
+        "average_decay": 0.99,
+        "annealing_batches": 3_000,
+        "annealing_halving_batches": 200,
+        "annealing_practice": {},
+    },
     "associative-recall": {
         "lessons": (Lesson(6_000, loss=0.02, sizes={"items": (2, 3)}),),
         "restart_batches": 6_000,
@@ -321,8 +331,9 @@ def configure(task: Task, options: Mapping[str, Any] | None = None) -> tuple[Net
         by_recipe |= recipe.one_output
     if given:  # lessons and practice are for the task's own sizes
         by_recipe.pop("lessons", None)
-        practice = by_recipe.get("practice", {})
-        by_recipe["practice"] = {name: ends for name, ends in practice.items() if name not in given}
+        for name in ("practice", "annealing_practice"):
+            practice = by_recipe.get(name, {})
+            by_recipe[name] = {size: ends for size, ends in practice.items() if size not in given}
     wide = _wide(sizes) if task.output_size > _WIDE else {}
     slow = _OF_RMSPROP if options.get("optimizer") == RMSPROP else {}
     training = TrainingConfig(**{"sizes": sizes, "variant": task.variant} | by_recipe | wide | slow | options)

@@ -29,8 +29,6 @@ _LOSS_DECAY = 0.97  # the decay of the moving average of the loss per batch
 _SNAPSHOT_BATCHES, _SMALL_LOSS = 100, 0.01
 _LEAST_LESSON_BATCHES = 100  # with fewer batches, the average loss means little
 _FEW_OUTPUTS = 8  # with more outputs, the penalties are smaller than in the recipe
-# While annealing, the learning rate falls as 1/t, to its half after this many batches.
-_HALVING_BATCHES = 200
 # A check has _CHECK_SEQUENCES new sequences with N as configured, and as many with _OTHER_LOCATIONS times N, since a
 # network that depends on the length of the circle of locations passes with one N only. A network that works with its
 # own N only is checked with this N.
@@ -171,7 +169,8 @@ class Trainer:
         rate = full / (1 + halvings) / 2.0**self.progress.setbacks
         if since is None:
             return rate
-        return min(rate, config.annealing_learning_rate) / (1 + (self.progress.batches - since) / _HALVING_BATCHES)
+        halvings = (self.progress.batches - since) / config.annealing_halving_batches
+        return min(rate, config.annealing_learning_rate) / (1 + halvings)
 
     @property
     def gradient_norm(self) -> float:
@@ -187,10 +186,13 @@ class Trainer:
     def train(self) -> Step:
         """Train on one batch, and advance the schedule."""
         number = self.progress.batches
-        batch = self._data.training(number, self.progress.lesson)
+        batch = self._data.training(number, self.progress.lesson + self.annealing)
         learning_rate, penalties = tf.constant(self.learning_rate, tf.float32), self._penalties()
         further = self.config.annealing_locations if self.annealing else ()
-        memory_locations = self._data.locations(number, (*self._locations, *further))
+        choices = (*self._locations, *further)
+        if batch.larger > 1:
+            choices = tuple(n for n in choices if n >= batch.larger * self._locations[0]) or (max(choices),)
+        memory_locations = self._data.locations(number, choices)
         if self._replicas is None:
             tensors, weights = map(tf.constant, batch[:4]), tf.constant(penalties, tf.float32)
             loss, wrong, cost = self._step(*tensors, learning_rate, weights, memory_locations)

@@ -211,6 +211,22 @@ def test_practice_is_drawn_from_its_own_sizes_and_checks_are_not() -> None:
     assert set(check.mask.sum(axis=0)) == {3, 4, 5, 7}  # words and the end marker
 
 
+def test_annealing_may_practise_longer_sequences_than_the_training() -> None:
+    sizes, practice = {"length": (1, 2), "repeats": (2, 3)}, {"repeats": (2, 5)}
+    data = make_data(find("repeat-copy"), sizes=sizes, practice=practice, annealing_practice={"length": (1, 4)})
+    assert data.steps == 4 + 2 + 4 * 5
+    for lesson, longest in ((0, 2), (1, 4)):
+        batches = [data.training(number, lesson) for number in range(120)]
+        assert {len(batch.x) for batch in batches} == {longest + 2 + longest * 5}
+        lengths, repeats = zip(*map(_size_of, batches), strict=True)
+        assert (set(lengths), set(repeats)) == (set(range(1, longest + 1)), {2, 3, 4, 5})
+        own = [length <= 2 and count <= 3 for length, count in zip(lengths, repeats, strict=True)]
+        assert [batch.own for batch in batches] == [4 * is_own for is_own in own]
+        needed = [2 * length + 2 for length in lengths]
+        assert [batch.larger for batch in batches] == [locations / 6 for locations in needed]
+    assert len(data.check(1, 20).x) == 2 + 2 + 2 * 5
+
+
 def test_the_sequences_of_a_batch_draw_their_mixed_sizes_one_by_one() -> None:
     """The number of output steps is words times repeats and one, and the delimiter follows the words."""
     task = find("repeat-copy", {"bits": 1})

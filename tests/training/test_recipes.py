@@ -92,6 +92,9 @@ def test_practice_is_for_the_sizes_of_the_task_alone() -> None:
     assert configure(task, options={"sizes": {"repeats": (1, 20)}})[1].practice == {}
     given = {"sizes": {"repeats": (1, 20)}, "practice": {"repeats": (1, 25)}}
     assert configure(task, options=given)[1].practice == {"repeats": (1, 25)}
+    assert configure(task)[1].annealing_practice == {"length": (1, 20)}
+    assert configure(task, options=given)[1].annealing_practice == {"length": (1, 20)}
+    assert configure(task, options={"sizes": {"length": (1, 5)}})[1].annealing_practice == {}
 
 
 def test_the_lessons_of_a_recipe_are_for_the_sizes_of_the_task_alone() -> None:

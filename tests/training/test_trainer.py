@@ -41,8 +41,8 @@ def trainer(make_scripted: Callable[..., Scripted]) -> Scripted:
     return make_scripted()
 
 
-def test_annealing_begins_after_1600_clean_sequences(trainer: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(schedule, "_HALVING_BATCHES", 10)
+def test_annealing_begins_after_1600_clean_sequences(make_scripted: Callable[..., Scripted]) -> None:
+    trainer = make_scripted(annealing_halving_batches=10)
     trainer.train_on(wrong_bits=1.0)
     for _ in range(199):
         trainer.train_on(wrong_bits=0.0)
@@ -443,3 +443,19 @@ def test_memory_locations_are_drawn_from_those_of_the_recipe(make_scripted: Call
             trainer.progress = schedule.Progress(batches=len(seen), annealing_since=annealing_since)
             trainer.train()
         assert set(seen) == ({4, 7} if annealing_since is None else {4, 7, 9})
+
+
+def test_longer_sequences_in_annealing_have_more_memory_locations(make_scripted: Callable[..., Scripted]) -> None:
+    """Copy of 6 words needs 8 locations where the training sizes, 1 and 2 words, need 4."""
+    trainer = make_scripted(train_locations=(7, 9), annealing_practice={"length": (1, 6)})
+    seen: set[tuple[int, int]] = set()
+
+    def step(x: tf.Tensor, mask: tf.Tensor, *others: Any) -> tuple[tf.Tensor, ...]:
+        seen.add((int(others[1]) // 2, others[-1]))
+        return tf.constant(0.2), tf.ones(x.shape[1]), tf.ones(x.shape[1])
+
+    trainer._step = step
+    trainer.progress = schedule.Progress(annealing_since=0)
+    for _ in range(200):
+        trainer.train()
+    assert seen == {(words, n) for words in range(1, 7) for n in (4, 7, 9) if words <= 2 or n >= words + 2}
