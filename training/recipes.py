@@ -46,6 +46,8 @@ class Recipe:
         locations: the network's own N, as a share of the N that the task needs. Below 1, the N of a batch is drawn from
             both, so that the network learns to do with few spare locations, as in longer sequences.
         one_output: fields of ``TrainingConfig`` that differ too for a task with one output number.
+        practice: the largest size that is practised, as a multiple of the largest size of the training.
+        annealing_practice: the same, while annealing.
     """
 
     evidence: str
@@ -53,6 +55,8 @@ class Recipe:
     training: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     locations: float = 1.0
     one_output: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    practice: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    annealing_practice: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
     def own_locations(self, needed: int) -> int:
         """N of the network for a task that needs this many locations."""
@@ -143,10 +147,6 @@ _OF_FEEDFORWARD: dict[str, Recipe] = {
             "annealing_batches": 8_000,
             "annealing_halving_batches": 800,
             "average_decay": 0.998,
-            # A network learns the largest counts last.
-            "practice": {"repeats": (1, 13)},
-            # A network that has never seen more than 10 words often counts wrongly with 20.
-            "annealing_practice": {"length": (1, 20)},
             # A batch of one count alone moves all ends the same way, whatever it does to other counts.
             "mixed": ("repeats",),
             # The rare wrong ends make the largest gradients.
@@ -154,6 +154,10 @@ _OF_FEEDFORWARD: dict[str, Recipe] = {
             # A network that is trained with fewer N counts wrongly with other N.
             "train_locations": (44, 128),
         },
+        # A network learns the largest counts last.
+        practice={"repeats": 1.3},
+        # A network that has never seen more than 10 words often counts wrongly with 20.
+        annealing_practice={"length": 2.0},
     ),
     "associative-recall": Recipe(
         evidence="docs/results/paper_tasks.md, Associative recall",
@@ -228,7 +232,6 @@ _OF_LSTM: dict[str, dict[str, Any]] = {
         "average_decay": 0.99,
         "annealing_batches": 3_000,
         "annealing_halving_batches": 200,
-        "annealing_practice": {},
     },
     "associative-recall": {
         "lessons": (Lesson(6_000, loss=0.02, sizes={"items": (2, 3)}),),
@@ -242,7 +245,11 @@ RECIPES: dict[tuple[str, str], Recipe] = {
     **{(task, FEEDFORWARD): recipe for task, recipe in _OF_FEEDFORWARD.items()},
     **{
         (task, LSTM_CONTROLLER): dataclasses.replace(
-            recipe, locations=1.0, one_output={}, training={**recipe.training, **_OF_LSTM.get(task, {})}
+            recipe,
+            locations=1.0,
+            one_output={},
+            annealing_practice={},
+            training={**recipe.training, **_OF_LSTM.get(task, {})},
         )
         for task, recipe in _OF_FEEDFORWARD.items()
     },
@@ -329,11 +336,10 @@ def configure(task: Task, options: Mapping[str, Any] | None = None) -> tuple[Net
     by_recipe = {"variant_every": _VARIANT_EVERY if task.variant else 0} | dict(recipe.training)
     if task.output_size == 1:
         by_recipe |= recipe.one_output
-    if given:  # lessons and practice are for the task's own sizes
+    for name, beyond in ("practice", recipe.practice), ("annealing_practice", recipe.annealing_practice):
+        by_recipe[name] = {size: (sizes[size][0], round(times * sizes[size][1])) for size, times in beyond.items()}
+    if given:  # lessons are for the task's own sizes
         by_recipe.pop("lessons", None)
-        for name in ("practice", "annealing_practice"):
-            practice = by_recipe.get(name, {})
-            by_recipe[name] = {size: ends for size, ends in practice.items() if size not in given}
     wide = _wide(sizes) if task.output_size > _WIDE else {}
     slow = _OF_RMSPROP if options.get("optimizer") == RMSPROP else {}
     training = TrainingConfig(**{"sizes": sizes, "variant": task.variant} | by_recipe | wide | slow | options)

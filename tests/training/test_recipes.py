@@ -85,16 +85,22 @@ def test_a_memory_vector_has_room_for_what_is_output(bits: int, numbers: int) ->
     assert dataclasses.asdict(network)["memory_vector_size"] == numbers
 
 
-def test_practice_is_for_the_sizes_of_the_task_alone() -> None:
-    task = find("repeat-copy")
-    assert configure(task)[1].practice == {"repeats": (1, 13)}
-    assert configure(task, options={"sizes": {"length": (1, 5)}})[1].practice == {"repeats": (1, 13)}
-    assert configure(task, options={"sizes": {"repeats": (1, 20)}})[1].practice == {}
-    given = {"sizes": {"repeats": (1, 20)}, "practice": {"repeats": (1, 25)}}
-    assert configure(task, options=given)[1].practice == {"repeats": (1, 25)}
-    assert configure(task)[1].annealing_practice == {"length": (1, 20)}
-    assert configure(task, options=given)[1].annealing_practice == {"length": (1, 20)}
-    assert configure(task, options={"sizes": {"length": (1, 5)}})[1].annealing_practice == {}
+@pytest.mark.parametrize(
+    ("options", "practice", "annealing_practice"),
+    [
+        ({}, {"repeats": (1, 13)}, {"length": (1, 20)}),
+        ({"sizes": {"length": (2, 5)}}, {"repeats": (1, 13)}, {"length": (2, 10)}),
+        ({"sizes": {"repeats": (1, 20)}}, {"repeats": (1, 26)}, {"length": (1, 20)}),
+        ({"sizes": {"repeats": (1, 20)}, "practice": {"repeats": (1, 25)}}, {"repeats": (1, 25)}, {"length": (1, 20)}),
+        ({"annealing_practice": {}}, {"repeats": (1, 13)}, {}),
+        ({"controller": "lstm"}, {"repeats": (1, 13)}, {}),
+    ],
+)
+def test_practice_is_a_multiple_of_the_sizes_of_the_training(
+    options: dict[str, Any], practice: dict[str, Any], annealing_practice: dict[str, Any]
+) -> None:
+    _, training = configure(find("repeat-copy"), options=options)
+    assert (training.practice, training.annealing_practice) == (practice, annealing_practice)
 
 
 def test_the_lessons_of_a_recipe_are_for_the_sizes_of_the_task_alone() -> None:

@@ -450,8 +450,8 @@ def test_longer_sequences_in_annealing_have_more_memory_locations(make_scripted:
     trainer = make_scripted(train_locations=(7, 9), annealing_practice={"length": (1, 6)})
     seen: set[tuple[int, int]] = set()
 
-    def step(x: tf.Tensor, mask: tf.Tensor, *others: Any) -> tuple[tf.Tensor, ...]:
-        seen.add((int(others[1]) // 2, others[-1]))
+    def step(x: tf.Tensor, *others: Any) -> tuple[tf.Tensor, ...]:
+        seen.add((int(others[2]) // 2, others[-1]))
         return tf.constant(0.2), tf.ones(x.shape[1]), tf.ones(x.shape[1])
 
     trainer._step = step
