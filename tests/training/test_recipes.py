@@ -88,10 +88,10 @@ def test_a_memory_vector_has_room_for_what_is_output(bits: int, numbers: int) ->
 @pytest.mark.parametrize(
     ("options", "practice", "annealing_practice"),
     [
-        ({}, {"repeats": (1, 13)}, {"length": (1, 20)}),
-        ({"sizes": {"length": (2, 5)}}, {"repeats": (1, 13)}, {"length": (2, 10)}),
-        ({"sizes": {"repeats": (1, 20)}}, {"repeats": (1, 26)}, {"length": (1, 20)}),
-        ({"sizes": {"repeats": (1, 20)}, "practice": {"repeats": (1, 25)}}, {"repeats": (1, 25)}, {"length": (1, 20)}),
+        ({}, {"repeats": (1, 13)}, {"length": (1, 24)}),
+        ({"sizes": {"length": (2, 5)}}, {"repeats": (1, 13)}, {"length": (2, 12)}),
+        ({"sizes": {"repeats": (1, 20)}}, {"repeats": (1, 26)}, {"length": (1, 24)}),
+        ({"sizes": {"repeats": (1, 20)}, "practice": {"repeats": (1, 25)}}, {"repeats": (1, 25)}, {"length": (1, 24)}),
         ({"annealing_practice": {}}, {"repeats": (1, 13)}, {}),
         ({"controller": "lstm"}, {"repeats": (1, 13)}, {}),
     ],
