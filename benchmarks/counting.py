@@ -1,9 +1,10 @@
-"""Teach converged networks of repeat copy to count to 20, and count the wrong sequences by size; Markdown.
+"""Teach repeat copy to count to 10, then to 20, and count the wrong sequences by size; Markdown.
 
-``--runs`` is a folder that ``tasks.py --tasks repeat-copy --runs`` has filled, with networks that count to 10. Each of
-them is trained further on 1 to 20 repeats, with ``ntm-train --from RUN --size repeats=1-20``, and exported. ``--keep``
-names a folder for the new runs ``seed-0``, ``seed-1`` …; those that it lacks are trained. The exit code is 1 if a
-network has not converged or was not exported.
+``--count`` is the option of the task: the network sees the count as a ``number``, as in the paper, or as ``steps``.
+Every seed is trained with default options, as by ``ntm-train --task repeat-copy --option count=COUNT``, and then further
+with ``--from`` that run and ``--size repeats=1-20``. ``--runs`` names a folder with the run folders ``COUNT-10/seed-0``,
+``COUNT-20/seed-0`` …; those that it lacks are trained and stay there. The exit code is 1 if a network has not converged
+or was not exported.
 """
 
 import argparse
@@ -17,11 +18,11 @@ from seeds import add_seeds
 
 import ntm
 from ntm import console, text
-from ntm.runtime.evaluate import Case, readable, run_case, task_of
+from ntm.runtime.evaluate import Case, run_case, task_of
+from ntm.tasks.repeat_copy import COUNTS
 from ntm.tasks.task import describe
 from ntm.training.run import load_run
 
-TASK = "repeat-copy"
 SIZES = [(10, 10), (20, 10), (10, 15), (10, 20), (20, 20), (10, 24), (10, 30)]  # words and repeats
 
 
@@ -29,26 +30,29 @@ def main() -> int:
     """Train, export and evaluate, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_seeds(parser, "0-2")
-    parser.add_argument("--runs", type=pathlib.Path, required=True, help="a folder with the runs repeat-copy/seed-0 …")
-    parser.add_argument("--keep", type=pathlib.Path, help="a folder for the new runs")
+    parser.add_argument("--count", default=",".join(COUNTS), help="with commas between (default: %(default)s)")
+    parser.add_argument("--runs", type=pathlib.Path, help="a folder with run folders, which need not be trained")
     parser.add_argument("--sequences", type=int, default=1_000, help="of each size (default: %(default)s)")
     arguments = parser.parse_args()
     cases = [Case({"length": words, "repeats": repeats}, 128, arguments.sequences) for words, repeats in SIZES]
-    rows = [["seed", "converged", "further sequences", "s", *(describe(case.size) for case in cases)]]
+    rows = [["count", "seed", "sequences to count to 10", "further to 20", *(describe(case.size) for case in cases)]]
     good = True
     with tempfile.TemporaryDirectory() as temporary:
-        for seed in arguments.seeds:
-            name = f"seed-{seed}"
-            run, model = (arguments.keep or pathlib.Path(temporary, "runs")) / name, pathlib.Path(temporary, name)
-            begin = ["--from", str(arguments.runs / TASK / name)]
-            train(run, seed, ["--task", TASK, *begin, "--size", "repeats=1-20"])
-            summary, exported = load_run(run).summary, export(run, model)
-            cells = ["yes" if summary["converged"] else "no"]
-            cells += [f"{summary['sequences_to_converge'] or summary['sequences']:,}", readable(summary["seconds"])]
-            rows.append([str(seed), *cells, *(_wrong(model, cases) if exported else [""] * len(cases))])
-            good &= bool(summary["converged"]) and exported
-            print(" ".join(rows[-1]), file=sys.stderr, flush=True)
-    print(f"Wrong sequences of {arguments.sequences:,}, N = 128:\n\n{text.table(rows)}")
+        for count in arguments.count.split(","):
+            for seed in arguments.seeds:
+                folder, name = arguments.runs or pathlib.Path(temporary), f"seed-{seed}"
+                first, further = folder / f"{count}-10" / name, folder / f"{count}-20" / name
+                task = ["--task", "repeat-copy", "--option", f"count={count}"]
+                train(first, seed, task)
+                train(further, seed, [*task, "--from", str(first), "--size", "repeats=1-20"])
+                converged = [load_run(run).summary["sequences_to_converge"] for run in (first, further)]
+                model = pathlib.Path(temporary, count, name, "model")
+                exported = export(further, model)
+                cells = [f"{sequences:,}" if sequences else "never" for sequences in converged]
+                rows.append([count, str(seed), *cells, *(_wrong(model, cases) if exported else [""] * len(cases))])
+                good &= all(converged) and exported
+                print(" ".join(rows[-1]), file=sys.stderr, flush=True)
+    print(f"Wrong sequences of {arguments.sequences:,}, N = 128:\n\n{text.table(rows, left=1)}")
     return console.OK if good else console.WRONG
 
 

@@ -229,8 +229,6 @@ def _resumed(folder: pathlib.Path, given: Task | str | None, options: dict[str, 
         task = recorded(config.task, config.task_options, given)
     except Exception as error:
         raise RunError(f"cannot resume {folder}: {error}") from error
-    if task.options != config.task_options:
-        raise RunError(f"--resume keeps the options of {folder}: {dict(config.task_options)}, not {task.options}")
     own = {"model": config.network.model} | dataclasses.asdict(config.network) | dataclasses.asdict(config.training)
     options = dict(options)
     most = options.pop("max_batches", config.training.max_batches)

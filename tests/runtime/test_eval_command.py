@@ -231,7 +231,7 @@ def test_sizes_of_several_numbers(ntm_eval: Eval) -> None:
     result = ntm_eval("--task", "repeat-copy", "--option", "bits=7", *sizes, "--json", "--sequences", "2")
     assert (result.returncode, result.stderr) == (1, "")
     summary = json.loads(result.stdout)
-    assert summary["task"] == {"name": "repeat-copy", "options": {"bits": 7, "pattern": "random"}}
+    assert summary["task"] == {"name": "repeat-copy", "options": {"bits": 7, "pattern": "random", "count": "number"}}
     assert [(row["length"], row["repeats"]) for row in summary["results"]] == [(2, 3), (5, 2)]
 
 

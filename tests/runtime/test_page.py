@@ -113,11 +113,11 @@ SIZES = {
 }
 
 
-@pytest.mark.parametrize("task", BUILT_IN)
-def test_encodes_as_the_task_does(tab: Tab, sites: str, task: str) -> None:
+@pytest.mark.parametrize(("task", "options"), [*((task, {}) for task in BUILT_IN), ("repeat-copy", {"count": "steps"})])
+def test_encodes_as_the_task_does(tab: Tab, sites: str, task: str, options: dict[str, str]) -> None:
     """The words that a sequence of Python holds, encoded by the page, give this sequence; so do the page's own."""
     tab.open(f"{sites}copy-8bit/")
-    made, rng = ntm.tasks.find(task), np.random.default_rng(3)
+    made, rng = ntm.tasks.find(task, options), np.random.default_rng(3)
     for size in SIZES[task]:
         for _ in range(3):
             batch = made.batch(rng, 1, size)

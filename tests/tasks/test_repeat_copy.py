@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from ntm.errors import TaskError
 from ntm.tasks import RepeatCopy, find
+from ntm.tasks.repeat_copy import COUNTS
 from ntm.tasks.words import PATTERNS
 
 
@@ -16,22 +17,27 @@ def _count(bits: int, repeats: int) -> float:
 
 
 def _written_out(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """x, target and mask again, from the words and the count that x holds."""
+    """x, target and mask again, from the words and the count that x holds, as a number or as steps."""
     _, batch_size, channels = x.shape
     bits = channels - 2
     delimiters = np.flatnonzero(x[:, 0, bits])
     assert len(delimiters) == 1
     length = int(delimiters[0])
-    repeats = round(float(x[length, 0, -1]) * 8.25**0.5 + 5.5)
-    steps = length + 1 + length * repeats + 1
+    counting = int((x[length + 1 :, 0, -1] == 1).sum())
+    repeats = counting or round(float(x[length, 0, -1]) * 8.25**0.5 + 5.5)
+    steps = length + 1 + counting + length * repeats + 1
     again = np.zeros((steps, batch_size, channels))
     target, mask = np.zeros((steps, batch_size, bits + 1)), np.zeros((steps, batch_size))
     for b in range(batch_size):
         for i in range(length):
             again[i, b, :bits] = x[i, b, :bits]
         again[length, b, bits] = 1
-        again[length, b, bits + 1] = (repeats - 5.5) / 8.25**0.5
-        t = length + 1
+        if counting:
+            for i in range(counting):
+                again[length + 1 + i, b, bits + 1] = 1
+        else:
+            again[length, b, bits + 1] = (repeats - 5.5) / 8.25**0.5
+        t = length + 1 + counting
         for _ in range(repeats):
             for i in range(length):
                 target[t, b, :bits] = x[i, b, :bits]
@@ -54,24 +60,33 @@ def test_one_word_three_times_by_hand() -> None:
 
 @settings(deadline=None, max_examples=60)
 @given(
-    bits=st.integers(1, 12),
+    task=st.builds(RepeatCopy, st.integers(1, 12), st.sampled_from(sorted(PATTERNS)), st.sampled_from(COUNTS)),
     batch_size=st.integers(1, 5),
     size=st.tuples(st.integers(1, 8), st.integers(1, 25)),
-    pattern=st.sampled_from(sorted(PATTERNS)),
     seed=st.integers(0, 2**32 - 1),
 )
 def test_the_words_come_again_as_often_as_the_count_says(
-    bits: int, batch_size: int, size: tuple[int, int], pattern: str, seed: int
+    task: RepeatCopy, batch_size: int, size: tuple[int, int], seed: int
 ) -> None:
     length, repeats = size
-    task = RepeatCopy(bits, pattern)
     batch = task.batch(np.random.default_rng(seed), batch_size, {"length": length, "repeats": repeats})
-    assert batch.x.shape == (length * (repeats + 1) + 2, batch_size, bits + 2)
+    counting = repeats if task.count == "steps" else 0
+    assert batch.x.shape == (length * (repeats + 1) + counting + 2, batch_size, task.bits + 2)
+    assert task.steps({"length": length, "repeats": repeats}) == len(batch.x)
     assert set(np.unique(batch.x[:length])) <= {0, 1}
     again, target, mask = _written_out(batch.x)
     np.testing.assert_allclose(batch.x, again, rtol=1e-6)
     np.testing.assert_array_equal(batch.target, target)
     np.testing.assert_array_equal(batch.mask, mask)
+
+
+def test_two_words_twice_with_the_count_in_steps_by_hand() -> None:
+    task = RepeatCopy(bits=1, pattern="ones", count="steps")
+    x, target, mask = task.batch(np.random.default_rng(0), 1, {"length": 2, "repeats": 2})
+    word, delimiter, one, nothing = [[1, 0, 0]], [[0, 1, 0]], [[0, 0, 1]], [[0, 0, 0]]
+    assert x.tolist() == [word, word, delimiter, one, one, *[nothing] * 5]
+    assert target.tolist() == [*[[[0, 0]]] * 5, *[[[1, 0]]] * 4, [[0, 1]]]
+    assert mask.ravel().tolist() == [0] * 5 + [1] * 5
 
 
 def test_the_count_has_mean_0_and_variance_1() -> None:
@@ -111,6 +126,7 @@ def test_half_of_the_words_of_the_variant_are_zero() -> None:
 
 def test_a_location_for_each_word_one_for_the_delimiter_and_one_to_spare() -> None:
     assert RepeatCopy().memory_locations({"length": 10, "repeats": 7}) == 22
+    assert RepeatCopy(count="steps").memory_locations({"length": 10, "repeats": 7}) == 29
 
 
 @pytest.mark.parametrize("bits", [0, -1])
@@ -118,6 +134,12 @@ def test_words_without_bits_are_refused(bits: int) -> None:
     with pytest.raises(TaskError) as refused:
         find("repeat-copy", {"bits": bits})
     assert str(refused.value) == f"the task repeat-copy: bits must be at least 1, not {bits}"
+
+
+def test_an_unknown_kind_of_count_is_refused() -> None:
+    with pytest.raises(TaskError) as refused:
+        find("repeat-copy", {"count": "roman"})
+    assert str(refused.value) == "the task repeat-copy: count must be one of number, steps, not roman"
 
 
 def test_an_unknown_pattern_is_refused() -> None:

@@ -91,7 +91,7 @@ def test_every_option_reaches_the_run(ntm_train: Train, tmp_path: pathlib.Path) 
     done = ntm_train("--output", tmp_path / "run", *task, *options)
     assert done.returncode in (0, 1), done.stderr
     config = json.loads((tmp_path / "run" / "config.json").read_text())
-    assert config["task"] == {"name": "repeat-copy", "options": {"bits": 3, "pattern": "random"}}
+    assert config["task"] == {"name": "repeat-copy", "options": {"bits": 3, "pattern": "random", "count": "number"}}
     own = {"input_size": 5, "output_size": 4}
     assert config["network"] == {"model": "ntm"} | network | own
     given = training | {"sizes": {"length": [1, 2], "repeats": [2, 2]}, "turn_content_off": True, "xla": False}

@@ -161,6 +161,14 @@ def test_a_resumed_run_knows_its_task_and_options(tiny: dict[str, Any], finished
     assert run.load_config(finished).training.max_batches == 5
 
 
+def test_a_run_of_a_task_that_has_gained_an_option_since_goes_on(finished: pathlib.Path) -> None:
+    config = json.loads((finished / run.CONFIG).read_text())
+    del config["task"]["options"]["pattern"]
+    (finished / run.CONFIG).write_text(json.dumps(config))
+    batches = run.load_run(finished).summary["batches"]
+    assert train(None, finished, resume=True, max_batches=batches + 1).summary["batches"] == batches + 1
+
+
 @pytest.mark.parametrize(
     ("task", "options", "message"),
     [
