@@ -1,10 +1,10 @@
 """Teach repeat copy to count to 10, then to 20, and count the wrong sequences by size; Markdown.
 
 ``--count`` is the option of the task: the network sees the count as a ``number``, as in the paper, or as ``steps``.
-Every seed is trained with default options, as by ``ntm-train --task repeat-copy --option count=COUNT``, and then further
-with ``--from`` that run and ``--size repeats=1-20``. ``--runs`` names a folder with the run folders ``COUNT-10/seed-0``,
-``COUNT-20/seed-0`` …; those that it lacks are trained and stay there. The exit code is 1 if a network has not converged
-or was not exported.
+Every seed is trained with default options, as by ``ntm-train --task repeat-copy --option count=COUNT``. It is trained
+further with ``--from`` that run and ``--size repeats=1-20``. ``--runs`` names a folder with the run folders
+``COUNT-10/seed-0``, ``COUNT-20/seed-0`` …; those that it lacks are trained and stay there. The exit code is 1 if a
+network has not converged or was not exported.
 """
 
 import argparse
