@@ -281,7 +281,8 @@ class Trainer:
         progress = self.progress
         lowest = math.inf if progress.lowest_loss is None else progress.lowest_loss
         limit = self.config.setback * max(lowest, 0.0) + _SMALL_LOSS
-        if not progress.loss <= limit:  # or NaN
+        larger = self.annealing and self.config.annealing_practice  # than the sizes that the lowest loss is of
+        if not math.isfinite(progress.loss) or (progress.loss > limit and not larger):
             for variable, best in zip(self._tensors(), self._snapshot, strict=True):
                 variable.assign(best)
             progress.setbacks += 1

@@ -386,6 +386,24 @@ def test_a_network_of_nan_goes_back_if_there_is_one_to_go_back_to(make_scripted:
     assert trainer.progress.loss == pytest.approx((0.2 + 0.41) / 2)
 
 
+@pytest.mark.parametrize(("practice", "setbacks"), [({"length": (1, 6)}, 0), ({}, 1)])
+def test_the_higher_loss_of_larger_sizes_in_annealing_is_no_setback(
+    make_scripted: Callable[..., Scripted], practice: dict[str, Any], setbacks: int
+) -> None:
+    trainer = make_scripted(setback=2.0, annealing_practice=practice)
+    for _ in range(200):
+        trainer.train_on(wrong_bits=0.0, loss=0.1)
+    assert trainer.annealing
+    for _ in range(40):
+        trainer.train_on(wrong_bits=1.0, loss=0.5)
+        if trainer.progress.setbacks:
+            break
+    assert trainer.progress.setbacks == setbacks
+    trainer.train_on(wrong_bits=1.0, loss=math.nan)
+    assert trainer.progress.setbacks == setbacks + 1
+    assert math.isfinite(trainer.progress.loss)
+
+
 def test_without_setbacks_none_is_minded(make_scripted: Callable[..., Scripted]) -> None:
     trainer = make_scripted()
     for loss in [0.1] * 100 + [5.0] * 100:
