@@ -34,6 +34,7 @@ EVALUATIONS: dict[str, tuple[Evaluation, ...]] = {
         Evaluation({"length": 20, "repeats": 10}),
         Evaluation({"length": 10, "repeats": 10}, 128, paper="5"),
         Evaluation({"length": 20, "repeats": 10}, 128),
+        Evaluation({"length": 30, "repeats": 10}, 128),
         *(Evaluation({"length": 10, "repeats": repeats}, 128) for repeats in (11, 12, 15, 20)),
     ),
     "associative-recall": (
