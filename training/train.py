@@ -263,7 +263,7 @@ def _train(training: "_Training", resume: bool, replace: bool, report: Report, i
             training.conclude()
         line = training.line()
         if trainer.annealed and not training.summary["converged"] and not training.exhausted:
-            trainer.relearn()
+            trainer.go_on()
             ended = False
         training.report(line)
         report(line)

@@ -27,6 +27,8 @@ _PATIENCE = 3  # the factor of the time to a restart for a network that has almo
 _LOSS_DECAY = 0.97  # the decay of the moving average of the loss per batch
 # The batches between two snapshots of the network; and the rise of the loss that does not count as a setback.
 _SNAPSHOT_BATCHES, _SMALL_LOSS = 100, 0.01
+# If the check at the end of annealing fails, annealing goes on, with a check after each of so many batches.
+_FURTHER_ANNEALING = 500
 _LEAST_LESSON_BATCHES = 100  # with fewer batches, the average loss means little
 _FEW_OUTPUTS = 8  # with more outputs, the penalties are smaller than in the recipe
 # A check has _CHECK_SEQUENCES new sequences with N as configured, and as many with _OTHER_LOCATIONS times N, since a
@@ -70,6 +72,7 @@ class Progress:
     learning_batches: int = 0  # batches since the last restart, before annealing
     failed_checks: int = 0  # since the last restart
     annealing_since: int | None = None  # the number of batches at the beginning of annealing
+    further_annealing: int = 0  # batches of annealing beyond those of the recipe
     restarts: int = 0
     checks: int = 0
     content_off: bool = False  # whether content addressing is turned off in the averaged network
@@ -158,7 +161,7 @@ class Trainer:
         since = self.progress.annealing_since
         if since is None or not self.config.early_stopping:
             return False
-        return self.progress.batches >= since + self.config.annealing_batches
+        return self.progress.batches >= since + self.config.annealing_batches + self.progress.further_annealing
 
     @property
     def learning_rate(self) -> float:
@@ -356,15 +359,20 @@ class Trainer:
             self._averaged.turn_content_addressing_off()
         return self._averaged
 
-    def relearn(self) -> None:
-        """End annealing, since the network has failed the check after it.
+    def go_on(self) -> None:
+        """Go on after a failed last check.
 
-        The learning rate had fallen too early. So it rises, to at most twice what it was without setbacks before
-        annealing.
+        Often few bits are wrong, and annealing goes on: for as many batches again as the recipe has. If none of the
+        checks meanwhile has passed, the learning rate had fallen too early. So annealing ends, and the learning rate
+        rises, to at most twice what it was without setbacks before annealing.
         """
-        self.progress.annealing_since = None
-        self.progress.clean_sequences = self.progress.setbacks = 0
-        self.progress.learned_batches //= 2
+        progress = self.progress
+        if progress.further_annealing < self.config.annealing_batches:
+            progress.further_annealing += min(_FURTHER_ANNEALING, self.config.annealing_batches)
+            return
+        progress.annealing_since, progress.further_annealing = None, 0
+        progress.clean_sequences = progress.setbacks = 0
+        progress.learned_batches //= 2
 
     def _restart(self) -> None:
         old = self.progress

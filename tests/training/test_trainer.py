@@ -156,19 +156,43 @@ def test_the_learning_rate_never_rises_while_annealing(trainer: Scripted) -> Non
         trainer.train_on(wrong_bits=1.0)
     assert len(rates) == trainer.config.annealing_batches
     assert rates == sorted(rates, reverse=True)
-    trainer.relearn()
-    assert (trainer.annealing, trainer.learning_rate) == (False, trainer.config.learning_rate)
 
 
-def test_after_a_failed_last_check_the_learning_rate_rises(make_scripted: Callable[..., Scripted]) -> None:
-    trainer = make_scripted(learned_loss=0.1, halving_batches=50, setback=2.0)
+def test_after_a_failed_last_check_annealing_goes_on_as_long_again(
+    make_scripted: Callable[..., Scripted], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(schedule, "_FURTHER_ANNEALING", 4)
+    trainer = make_scripted(annealing_batches=10)
+    for _ in range(200):
+        trainer.train_on(wrong_bits=0.0)
+    ends, rates = [], []
+    while trainer.annealing:
+        rates.append(trainer.learning_rate)
+        trainer.train_on(wrong_bits=1.0)
+        if trainer.annealed:
+            ends.append(trainer.progress.batches - 200)
+            trainer.go_on()
+    assert ends == [10, 14, 18, 22]
+    assert rates == sorted(rates, reverse=True)
+    assert (trainer.annealed, trainer.learning_rate) == (False, trainer.config.learning_rate)
+    for _ in range(200):
+        trainer.train_on(wrong_bits=0.0)
+    for _ in range(9):
+        trainer.train_on(wrong_bits=1.0)
+        assert not trainer.annealed
+    trainer.train_on(wrong_bits=1.0)
+    assert trainer.annealed
+
+
+def test_after_failed_last_checks_the_learning_rate_rises(make_scripted: Callable[..., Scripted]) -> None:
+    trainer = make_scripted(learned_loss=0.1, halving_batches=50, setback=2.0, annealing_batches=0)
     for _ in range(199):
         trainer.train_on(wrong_bits=0.0, loss=0.0)
     trainer.progress.setbacks = 2
     learned, before = trainer.progress.learned_batches, trainer.learning_rate
     trainer.train_on(wrong_bits=0.0, loss=0.0)
     assert trainer.annealing
-    trainer.relearn()
+    trainer.go_on()
     assert before == pytest.approx(trainer.config.learning_rate / (1 + learned / 50) / 4)
     assert trainer.learning_rate == pytest.approx(trainer.config.learning_rate / (1 + (learned + 1) // 2 / 50))
 
