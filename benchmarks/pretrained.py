@@ -116,7 +116,7 @@ MODELS = {
         evaluations=tuple(
             Evaluation({"length": length, "repeats": repeats}, locations, 1_000, None)
             for locations in (None, 128)
-            for length, repeats in ((1, 1), (5, 5), (10, 10), (20, 10), (10, 12), (10, 20))
+            for length, repeats in ((1, 1), (5, 5), (10, 10), (20, 10), (30, 10), (10, 12), (10, 20))
         ),
     ),
     "dynamic-ngrams": Recipe(
