@@ -169,7 +169,8 @@ class Trainer:
         since, config = self.progress.annealing_since, self.config
         halvings = self.progress.learned_batches / config.halving_batches if config.halving_batches else 0.0
         full = config.learning_rate if self._addressing == LOCATION else config.content_learning_rate
-        rate = full / (1 + halvings) / 2.0**self.progress.setbacks
+        setbacks = 0 if self._practises_larger_sizes else self.progress.setbacks
+        rate = full / (1 + halvings) / 2.0**setbacks
         if since is None:
             return rate
         halvings = (self.progress.batches - since) / config.annealing_halving_batches
@@ -208,6 +209,11 @@ class Trainer:
         outputs = float(batch.mask.sum()) * batch.target.shape[2] / batch.mask.shape[1]  # of a sequence
         self._advance(step, step.loss - math.log(2.0) * batch.optimal / outputs)
         return step
+
+    @property
+    def _practises_larger_sizes(self) -> bool:
+        """Whether the network learns larger sizes while annealing, at first with a higher loss."""
+        return self.annealing and bool(self.config.annealing_practice)
 
     @property
     def _addressing(self) -> str:
@@ -284,8 +290,7 @@ class Trainer:
         progress = self.progress
         lowest = math.inf if progress.lowest_loss is None else progress.lowest_loss
         limit = self.config.setback * max(lowest, 0.0) + _SMALL_LOSS
-        larger = self.annealing and self.config.annealing_practice  # than the sizes that the lowest loss is of
-        if not math.isfinite(progress.loss) or (progress.loss > limit and not larger):
+        if not math.isfinite(progress.loss) or (progress.loss > limit and not self._practises_larger_sizes):
             for variable, best in zip(self._tensors(), self._snapshot, strict=True):
                 variable.assign(best)
             progress.setbacks += 1

@@ -418,6 +418,9 @@ def test_the_higher_loss_of_larger_sizes_in_annealing_is_no_setback(
     for _ in range(200):
         trainer.train_on(wrong_bits=0.0, loss=0.1)
     assert trainer.annealing
+    trainer.progress.setbacks = 3
+    assert trainer.learning_rate == (1e-3 if practice else 2e-3 / 8)
+    trainer.progress.setbacks = 0
     for _ in range(40):
         trainer.train_on(wrong_bits=1.0, loss=0.5)
         if trainer.progress.setbacks:
