@@ -122,15 +122,25 @@ class Data:
             parts = [(kind, 1, size | _size(rng, mixed)) for kind, part, _ in parts for _ in range(part)]
         in_lesson = lesson < len(self._config.lessons)
 
+        def is_practice(size: Size) -> bool:
+            return not in_lesson and any(size[name] not in r for name, r in self._config.ranges.items())
+
         def is_own(part: tuple[Task, int, Size]) -> bool:  # neither of the variant nor practice
             kind, _, size = part
-            return kind is task and (in_lesson or all(size[name] in r for name, r in self._config.ranges.items()))
+            return kind is task and not is_practice(size)
 
         parts.sort(key=is_own, reverse=True)
         own = sum(part[1] for part in parts if is_own(part))
         batches = [_draw_at_most(steps, kind, rng, part, size) for kind, part, size in parts if part]
-        needed, usual = max(task.memory_locations(part[2]) for part in parts), largest(self._config.ranges)
-        return _padded(steps, task, batches, own)._replace(larger=needed / task.memory_locations(usual))
+        practised = [size for _, part, size in parts if part and is_practice(size)]
+        return _padded(steps, task, batches, own)._replace(larger=self._larger(practised))
+
+    def _larger(self, sizes: Sequence[Size]) -> float:
+        """How many times the locations of the largest training sequence sizes need; at least 1."""
+        if not sizes:
+            return 1.0
+        usual = self._task.memory_locations(largest(self._config.ranges))
+        return max(1.0, *(self._task.memory_locations(size) / usual for size in sizes))
 
     def _rng(self, stream: int, number: int) -> np.random.Generator:
         return np.random.default_rng([self._config.seed, stream, number])

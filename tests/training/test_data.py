@@ -223,7 +223,7 @@ def test_annealing_may_practise_longer_sequences_than_the_training() -> None:
         own = [length <= 2 and count <= 3 for length, count in zip(lengths, repeats, strict=True)]
         assert [batch.own for batch in batches] == [4 * is_own for is_own in own]
         needed = [2 * length + 2 for length in lengths]
-        assert [batch.larger for batch in batches] == [locations / 6 for locations in needed]
+        assert [batch.larger for batch in batches] == [max(1, locations / 6) for locations in needed]
     assert len(data.check(1, 20).x) == 2 + 2 + 2 * 5
 
 
