@@ -23,6 +23,11 @@ def _sparse(rng: np.random.Generator, length: int, batch_size: int, bits: int) -
     return _random(rng, length, batch_size, bits) * _random(rng, length, batch_size, 1)
 
 
+def _uneven(rng: np.random.Generator, length: int, batch_size: int, bits: int) -> Words:
+    ones: Words = (rng.random((length, batch_size, bits)) < rng.random((length, batch_size, 1))).astype(np.uint8)
+    return ones
+
+
 def _zeros(_: np.random.Generator, length: int, batch_size: int, bits: int) -> Words:
     return np.zeros((length, batch_size, bits), np.uint8)
 
@@ -53,11 +58,13 @@ def _bits(numbers: npt.NDArray[np.int64], bits: int) -> Words:
     return words
 
 
-# ``random`` bits; ``sparse``: random, but half of the words are zero; ``zeros``; ``ones``; ``repeat``: one random word
-# again and again; ``counter``: each word is the one before plus one; ``text``: the characters of a text.
+# ``random`` bits; ``sparse``: random, but half of the words are zero; ``uneven``: every word has another share of ones;
+# ``zeros``; ``ones``; ``repeat``: one random word again and again; ``counter``: each word is the one before plus one;
+# ``text``: the characters of a text.
 PATTERNS: dict[str, Callable[[np.random.Generator, int, int, int], Words]] = {
     "random": _random,
     "sparse": _sparse,
+    "uneven": _uneven,
     "zeros": _zeros,
     "ones": _ones,
     "repeat": _repeat,

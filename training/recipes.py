@@ -32,7 +32,7 @@ _OF_RMSPROP: dict[str, Any] = {
 # One of this many training sequences is of the task's variant.
 _VARIANT_EVERY = 8
 # A network with more outputs than this learns short sequences first, and a feedforward controller has larger layers.
-_WIDE, _WIDE_LAYERS = 16, (200, 200, 200)
+_WIDE, _WIDE_LAYERS = 16, (300, 300)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,6 +48,7 @@ class Recipe:
         one_output: fields of ``TrainingConfig`` that differ too for a task with one output number.
         practice: the largest size that is practised, as a multiple of the largest size of the training.
         annealing_practice: the same, while annealing.
+        wide_lessons: for a task with many outputs, the options of the task that differ in the lessons.
     """
 
     evidence: str
@@ -57,6 +58,7 @@ class Recipe:
     one_output: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     practice: Mapping[str, float] = dataclasses.field(default_factory=dict)
     annealing_practice: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    wide_lessons: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def own_locations(self, needed: int) -> int:
         """N of the network for a task that needs this many locations."""
@@ -124,6 +126,9 @@ _OF_FEEDFORWARD: dict[str, Recipe] = {
         # Half of the words of one bit look like the empty input of the output phase, so that networks easily find their
         # way by content, which fails with long sequences.
         one_output={"gate_bias": -4.0},
+        # A random word of many bits is never nearly empty. A network that has seen no other words takes each word for the
+        # sign to move the heads on, and fails with empty ones.
+        wide_lessons={"pattern": "uneven"},
     ),
     "repeat-copy": Recipe(
         evidence="docs/results/paper_tasks.md, Repeat copy",
@@ -256,12 +261,17 @@ RECIPES: dict[tuple[str, str], Recipe] = {
 }
 
 
-def _wide(sizes: Mapping[str, tuple[int, int]]) -> dict[str, Any]:
-    """The additions to a recipe for many outputs: first the shortest tenth, quarter and half of the sizes."""
+def _wide(sizes: Mapping[str, tuple[int, int]], options: Mapping[str, Any]) -> dict[str, Any]:
+    """The additions to a recipe for many outputs: first the shortest tenth, quarter and half of the sizes.
+
+    Args:
+        sizes: the least and the most of each size of the training.
+        options: the options of the task that differ in these lessons.
+    """
 
     def shortest(part: int, loss: float) -> Lesson:
         share = {name: (least, least + (most - least) // part) for name, (least, most) in sizes.items()}
-        return Lesson(500, loss=loss, sizes=share)
+        return Lesson(1_000, loss=loss, sizes=share, options=options)
 
     return {
         "learning_rate": 1e-3,
@@ -340,7 +350,7 @@ def configure(task: Task, options: Mapping[str, Any] | None = None) -> tuple[Net
         by_recipe[name] = {size: (sizes[size][0], round(times * sizes[size][1])) for size, times in beyond.items()}
     if given:  # lessons are for the task's own sizes
         by_recipe.pop("lessons", None)
-    wide = _wide(sizes) if task.output_size > _WIDE else {}
+    wide = _wide(sizes, recipe.wide_lessons) if task.output_size > _WIDE else {}
     slow = _OF_RMSPROP if options.get("optimizer") == RMSPROP else {}
     training = TrainingConfig(**{"sizes": sizes, "variant": task.variant} | by_recipe | wide | slow | options)
     if curriculum:

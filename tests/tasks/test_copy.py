@@ -96,6 +96,12 @@ def test_half_of_sparse_words_are_zero() -> None:
     assert counts[1:] == pytest.approx(500, abs=110)
 
 
+def test_every_share_of_ones_is_as_likely_in_uneven_words() -> None:
+    numbers = np.ravel(_numbers("uneven", bits=9, length=20, batch_size=500))
+    ones = np.bincount([number.bit_count() for number in numbers.tolist()], minlength=10)
+    assert ones == pytest.approx(1000, abs=150)  # 5 standard deviations
+
+
 def test_words_of_zeros_are_zero_and_of_ones_one() -> None:
     assert np.unique(_numbers("zeros", bits=5, length=4)) == [0]
     assert np.unique(_numbers("ones", bits=5, length=4)) == [31]
