@@ -126,8 +126,8 @@ _OF_FEEDFORWARD: dict[str, Recipe] = {
         # Half of the words of one bit look like the empty input of the output phase, so that networks easily find their
         # way by content, which fails with long sequences.
         one_output={"gate_bias": -4.0},
-        # A random word of many bits is never nearly empty. A network that has seen no other words takes each word for the
-        # sign to move the heads on, and fails with empty ones.
+        # A random word of many bits is never nearly empty. So a network may learn to move its heads only at words, and
+        # then it fails with empty words.
         wide_lessons={"pattern": "uneven"},
     ),
     "repeat-copy": Recipe(
