@@ -122,8 +122,8 @@ def test_wide_outputs_are_learned_in_the_shorter_sequences_first() -> None:
 def test_the_lessons_of_wide_copies_have_words_that_are_nearly_empty() -> None:
     _, copy = configure(find("copy", {"bits": 17}))
     assert [lesson.options for lesson in copy.lessons] == [{"pattern": "uneven"}] * 3
-    _, repeat_copy = configure(find("repeat-copy", {"bits": 17}))  # has no such option
-    assert [lesson.options for lesson in repeat_copy.lessons] == [{}] * 3
+    _, sort = configure(find("priority-sort", {"bits": 17}))  # has no such option
+    assert [lesson.options for lesson in sort.lessons] == [{}] * 3
 
 
 @pytest.mark.parametrize(
