@@ -218,7 +218,8 @@ _OF_FEEDFORWARD: dict[str, Recipe] = {
             "sharpness_penalty": 1e-3,
             "restart_batches": 5_000,
             "begun_loss": 0.3,
-            "unsolved_batches": 6_000,
+            # A network learns to tell similar priorities apart slowly.
+            "unsolved_batches": 20_000,
             "max_batches": 80_000,
             **_SERVED,
         },
