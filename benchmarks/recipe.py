@@ -168,11 +168,11 @@ def _train(task: Task, options: dict[str, Any], *, finish: bool) -> dict[str, An
     start, restarts, sequences, climb = os.times(), 0, float("inf"), 1.0
     losses: list[float] = []
     lowest = float("inf")
-    while not trainer.annealed and trainer.progress.batches < trainer.config.max_batches:
+    while not trainer.schedule.annealed and trainer.progress.batches < trainer.config.max_batches:
         losses.append(trainer.train().loss)
         if trainer.progress.restarts > restarts:
             restarts, sequences, lowest, climb = trainer.progress.restarts, float("inf"), float("inf"), 1.0
-        if trainer.annealing and sequences == float("inf"):
+        if trainer.schedule.annealing and sequences == float("inf"):
             sequences = trainer.sequences
             if not finish:
                 break
@@ -183,7 +183,7 @@ def _train(task: Task, options: dict[str, Any], *, finish: bool) -> dict[str, An
             losses.clear()
     row: dict[str, Any] = {"seed": trainer.config.seed, "sequences": sequences, "restarts": restarts}
     row["milliseconds"] = 1e3 * (os.times().user - start.user) / trainer.progress.batches
-    if finish and trainer.annealed:
+    if finish and trainer.schedule.annealed:
         passed = trainer.conclude().passed  # which may turn content addressing off
         wrong = {describe(size): wrong_bits(trainer.result(), task, size) for size in larger_sizes(task)}
         row |= {"climb": climb, "passed": passed, "wrong_bits": wrong}

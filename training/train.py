@@ -28,7 +28,8 @@ from ntm.training.config import TrainingConfig
 from ntm.training.distribution import MULTIWORKER, Replicas
 from ntm.training.recipes import FURTHER, configure, misfits
 from ntm.training.run import RunConfig, TrainedRun
-from ntm.training.trainer import Progress, Step, Trainer, least_bytes
+from ntm.training.schedule import Progress, Step
+from ntm.training.trainer import Trainer, least_bytes
 
 _CHECKPOINT_SECONDS = 5.0
 _LARGE_SIZE = 1 << 10  # beyond this size, the memory of a sequence is estimated before it is drawn
@@ -262,8 +263,8 @@ def _train(training: "_Training", resume: bool, replace: bool, report: Report, i
         if ended:
             training.conclude()
         line = training.line()
-        if trainer.annealed and not training.summary["converged"] and not training.exhausted:
-            trainer.go_on()
+        if trainer.schedule.annealed and not training.summary["converged"] and not training.exhausted:
+            trainer.schedule.go_on()
             ended = False
         training.report(line)
         report(line)
@@ -335,7 +336,7 @@ class _Training:
                 raise RunError(
                     f"cannot resume {self._folder}: {run.CHECKPOINT} does not fit {run.CONFIG} or this release: {error}"
                 ) from error
-            if self.exhausted or (self.summary["converged"] and self.trainer.annealed):
+            if self.exhausted or (self.summary["converged"] and self.trainer.schedule.annealed):
                 return True
             # A network with other variables has passed the check.
             self.summary |= {"converged": False, "right_up_to": None, "beyond_training": []}
@@ -415,9 +416,9 @@ class _Training:
         """Update the summary after a batch; returns whether it was the last batch of the training."""
         if self.summary["restarts"] != self.trainer.progress.restarts:  # the earlier network is gone
             self.summary |= self._BEGINNING | {"restarts": self.trainer.progress.restarts}
-        if self.trainer.annealing:
+        if self.trainer.schedule.annealing:
             self._note_convergence()
-        return self.trainer.annealed or self.exhausted
+        return self.trainer.schedule.annealed or self.exhausted
 
     def conclude(self) -> None:
         """Check the final network; its result alone decides whether the training has converged."""
@@ -445,7 +446,7 @@ class _Training:
             "sequences": self.trainer.sequences,
             "seconds": self._seconds(),
             **{name: mean if math.isfinite(mean) else None for name, mean in means.items()},
-            "learning_rate": self.trainer.learning_rate,
+            "learning_rate": self.trainer.schedule.learning_rate,
             "restarts": self.trainer.progress.restarts,
             **checked,
         }

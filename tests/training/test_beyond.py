@@ -12,8 +12,9 @@ from ntm.tasks import Batch, Size, Task, find
 from ntm.tasks.task import draw
 from ntm.training.beyond import look_beyond, sentence
 from ntm.training.recipes import configure
+from ntm.training.schedule import Check
 from ntm.training.train import train
-from ntm.training.trainer import Check, Trainer
+from ntm.training.trainer import Trainer
 
 COPY = find("copy", {"bits": 2})
 OPTIONS: dict[str, Any] = {

@@ -11,10 +11,10 @@ import tensorflow as tf
 
 from ntm.models import NTMCell
 from ntm.tasks import find
-from ntm.training import trainer as schedule
 from ntm.training.config import CONTENT, LOCATION, Lesson
 from ntm.training.data import Data
-from ntm.training.trainer import Check, Trainer
+from ntm.training.schedule import Check, Progress
+from ntm.training.trainer import Trainer
 
 pytestmark = pytest.mark.slow
 
@@ -93,7 +93,7 @@ def test_a_restart_has_new_variables_and_forgets_the_steps_before(make_trainer: 
     ]
     trainer.train()
     trainer.train()
-    assert trainer.progress == schedule.Progress(batches=2, restarts=1)
+    assert trainer.progress == Progress(batches=2, restarts=1)
     started = trainer.state()
     kernels = [value for value in started.values() if value.ndim == 2]
     assert not any(np.array_equal(ours, old) for ours in kernels for old in first)
@@ -205,7 +205,7 @@ def test_a_restored_trainer_goes_on_as_if_it_had_not_been_interrupted(
     trainer.progress.annealing_since = annealing_since
     restored.restore(trainer.state(), dataclasses.asdict(trainer.progress))
     for _ in range(5):
-        assert restored.learning_rate == trainer.learning_rate < 2e-3
+        assert restored.schedule.learning_rate == trainer.schedule.learning_rate < 2e-3
         assert restored.train() == trainer.train()
     assert restored.progress == trainer.progress
     assert trainer.progress.restarts == (0 if annealing_since else 1)

@@ -18,8 +18,9 @@ from ntm.tasks import BUILT_IN, Batch, Size, Task, find
 from ntm.training import compilation, run
 from ntm.training.recipes import configure
 from ntm.training.run import RunConfig
+from ntm.training.schedule import Check, Step
 from ntm.training.train import train
-from ntm.training.trainer import Check, Step, Trainer
+from ntm.training.trainer import Trainer
 
 pytestmark = pytest.mark.slow
 

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ntm.training import trainer as schedule
+from ntm.training import schedule
 from ntm.training.config import CONTENT, LOCATION, Lesson
 from ntm.training.data import Padded
-from ntm.training.trainer import Check, Trainer
+from ntm.training.schedule import Check, Progress
+from ntm.training.trainer import Trainer
 
 PASSED, FAILED = Check(True, 0, 0.0, 0), Check(False, 3, 9.0, 5)
 
@@ -46,16 +47,16 @@ def test_annealing_begins_after_1600_clean_sequences(make_scripted: Callable[...
     trainer.train_on(wrong_bits=1.0)
     for _ in range(199):
         trainer.train_on(wrong_bits=0.0)
-        assert not trainer.annealing
-        assert trainer.learning_rate == trainer.config.learning_rate
+        assert not trainer.schedule.annealing
+        assert trainer.schedule.learning_rate == trainer.config.learning_rate
     trainer.train_on(wrong_bits=0.0)
-    assert trainer.annealing
-    assert trainer.learning_rate == trainer.config.annealing_learning_rate
+    assert trainer.schedule.annealing
+    assert trainer.schedule.learning_rate == trainer.config.annealing_learning_rate
     for _ in range(10):
-        assert not trainer.annealed
+        assert not trainer.schedule.annealed
         trainer.train_on(wrong_bits=0.0)
-    assert trainer.annealed
-    assert trainer.learning_rate == trainer.config.annealing_learning_rate / 2
+    assert trainer.schedule.annealed
+    assert trainer.schedule.learning_rate == trainer.config.annealing_learning_rate / 2
 
 
 def test_a_wrong_bit_is_followed_by_another_1600_clean_sequences(trainer: Scripted) -> None:
@@ -64,9 +65,9 @@ def test_a_wrong_bit_is_followed_by_another_1600_clean_sequences(trainer: Script
     trainer.train_on(wrong_bits=1.0)
     for _ in range(199):
         trainer.train_on(wrong_bits=0.0)
-    assert (trainer.annealing, trainer.progress.checks) == (False, 0)
+    assert (trainer.schedule.annealing, trainer.progress.checks) == (False, 0)
     trainer.train_on(wrong_bits=0.0)
-    assert (trainer.annealing, trainer.progress.checks) == (True, 1)
+    assert (trainer.schedule.annealing, trainer.progress.checks) == (True, 1)
 
 
 def test_a_network_that_fails_the_check_learns_on_and_is_checked_again(trainer: Scripted) -> None:
@@ -75,12 +76,12 @@ def test_a_network_that_fails_the_check_learns_on_and_is_checked_again(trainer: 
         for _ in range(25 if checks else 200):
             assert trainer.progress.checks == checks
             trainer.train_on(wrong_bits=0.0)
-        assert not trainer.annealing
-        assert trainer.learning_rate == trainer.config.learning_rate
+        assert not trainer.schedule.annealing
+        assert trainer.schedule.learning_rate == trainer.config.learning_rate
     trainer.checks_find = PASSED
     for _ in range(25):
         trainer.train_on(wrong_bits=0.0)
-    assert (trainer.annealing, trainer.progress.checks) == (True, 4)
+    assert (trainer.schedule.annealing, trainer.progress.checks) == (True, 4)
 
 
 def test_the_more_checks_have_failed_the_later_is_the_next(make_scripted: Callable[..., Scripted]) -> None:
@@ -103,17 +104,17 @@ def test_the_learning_rate_falls_while_the_average_loss_is_small(make_scripted: 
     trainer = make_scripted(learned_loss=0.02, halving_batches=10)
     for _ in range(50):
         trainer.train_on(wrong_bits=1.0, loss=0.03)
-    assert trainer.learning_rate == 2e-3
+    assert trainer.schedule.learning_rate == 2e-3
     for _ in range(20):
         trainer.train_on(wrong_bits=1.0, loss=0.0)  # the average follows a while later
-    assert 2e-3 > trainer.learning_rate > 1e-3
+    assert 2e-3 > trainer.schedule.learning_rate > 1e-3
     for _ in range(30):
         trainer.train_on(wrong_bits=1.0, loss=0.0)
     learned = trainer.progress.learned_batches
     assert 30 < learned < 50
-    assert trainer.learning_rate == pytest.approx(2e-3 / (1 + learned / 10))
+    assert trainer.schedule.learning_rate == pytest.approx(2e-3 / (1 + learned / 10))
     trainer.train_on(wrong_bits=1.0, loss=math.nan)
-    assert trainer.learning_rate == 2e-3
+    assert trainer.schedule.learning_rate == 2e-3
 
 
 @pytest.mark.parametrize(("annealing_learning_rate", "expected"), [(1e-4, 1e-4), (1e-2, 2e-3 / 3)])
@@ -122,10 +123,10 @@ def test_annealing_begins_with_no_higher_a_learning_rate_than_before(
 ) -> None:
     trainer = make_scripted(halving_batches=100, annealing_learning_rate=annealing_learning_rate)
     for _ in range(200):
-        assert not trainer.annealing
+        assert not trainer.schedule.annealing
         trainer.train_on(wrong_bits=0.0, loss=0.0)
-    assert trainer.annealing
-    assert trainer.learning_rate == pytest.approx(expected)
+    assert trainer.schedule.annealing
+    assert trainer.schedule.learning_rate == pytest.approx(expected)
 
 
 @pytest.mark.slow
@@ -135,24 +136,24 @@ def test_a_task_with_a_goal_is_checked_every_500_batches_whatever_its_wrong_bits
     trainer = make_scripted(goal=1.0, unsolved_batches=2_000)
     trainer.checks_find = FAILED
     for batches in range(1_000):
-        assert (trainer.annealing, trainer.progress.checks) == (False, batches // 500)
+        assert (trainer.schedule.annealing, trainer.progress.checks) == (False, batches // 500)
         trainer.train_on(wrong_bits=batches % 2)
     trainer.train_on(wrong_bits=0.0, loss=math.nan)  # the batches since the restart count
     trainer.checks_find = PASSED
     for _ in range(500):
-        assert (trainer.annealing, trainer.progress.checks) == (False, 2)
+        assert (trainer.schedule.annealing, trainer.progress.checks) == (False, 2)
         trainer.train_on(wrong_bits=1.0)
-    assert (trainer.annealing, trainer.progress.checks) == (True, 3)
+    assert (trainer.schedule.annealing, trainer.progress.checks) == (True, 3)
     trainer.train_on(wrong_bits=1.0)
-    assert (trainer.annealing, trainer.progress.checks) == (True, 3)
+    assert (trainer.schedule.annealing, trainer.progress.checks) == (True, 3)
 
 
 def test_the_learning_rate_never_rises_while_annealing(trainer: Scripted) -> None:
     for _ in range(200):
         trainer.train_on(wrong_bits=0.0)
     rates = []
-    while not trainer.annealed:
-        rates.append(trainer.learning_rate)
+    while not trainer.schedule.annealed:
+        rates.append(trainer.schedule.learning_rate)
         trainer.train_on(wrong_bits=1.0)
     assert len(rates) == trainer.config.annealing_batches
     assert rates == sorted(rates, reverse=True)
@@ -166,22 +167,22 @@ def test_after_a_failed_last_check_annealing_goes_on_as_long_again(
     for _ in range(200):
         trainer.train_on(wrong_bits=0.0)
     ends, rates = [], []
-    while trainer.annealing:
-        rates.append(trainer.learning_rate)
+    while trainer.schedule.annealing:
+        rates.append(trainer.schedule.learning_rate)
         trainer.train_on(wrong_bits=1.0)
-        if trainer.annealed:
+        if trainer.schedule.annealed:
             ends.append(trainer.progress.batches - 200)
-            trainer.go_on()
+            trainer.schedule.go_on()
     assert ends == [10, 14, 18, 22]
     assert rates == sorted(rates, reverse=True)
-    assert (trainer.annealed, trainer.learning_rate) == (False, trainer.config.learning_rate)
+    assert (trainer.schedule.annealed, trainer.schedule.learning_rate) == (False, trainer.config.learning_rate)
     for _ in range(200):
         trainer.train_on(wrong_bits=0.0)
     for _ in range(9):
         trainer.train_on(wrong_bits=1.0)
-        assert not trainer.annealed
+        assert not trainer.schedule.annealed
     trainer.train_on(wrong_bits=1.0)
-    assert trainer.annealed
+    assert trainer.schedule.annealed
 
 
 def test_after_failed_last_checks_the_learning_rate_rises(make_scripted: Callable[..., Scripted]) -> None:
@@ -189,12 +190,12 @@ def test_after_failed_last_checks_the_learning_rate_rises(make_scripted: Callabl
     for _ in range(199):
         trainer.train_on(wrong_bits=0.0, loss=0.0)
     trainer.progress.setbacks = 2
-    learned, before = trainer.progress.learned_batches, trainer.learning_rate
+    learned, before = trainer.progress.learned_batches, trainer.schedule.learning_rate
     trainer.train_on(wrong_bits=0.0, loss=0.0)
-    assert trainer.annealing
-    trainer.go_on()
+    assert trainer.schedule.annealing
+    trainer.schedule.go_on()
     assert before == pytest.approx(trainer.config.learning_rate / (1 + learned / 50) / 4)
-    assert trainer.learning_rate == pytest.approx(trainer.config.learning_rate / (1 + (learned + 1) // 2 / 50))
+    assert trainer.schedule.learning_rate == pytest.approx(trainer.config.learning_rate / (1 + (learned + 1) // 2 / 50))
 
 
 @pytest.mark.slow
@@ -208,12 +209,12 @@ def test_a_network_that_relies_on_content_addressing_restarts_as_often_as_the_re
         for _ in range((restarts + 1) * 220 - 200):  # so that it would restart for its slowness, too
             trainer.train_on(wrong_bits=1.0)
         for _ in range(200):
-            assert (trainer.annealing, trainer.progress.restarts) == (False, restarts)
+            assert (trainer.schedule.annealing, trainer.progress.restarts) == (False, restarts)
             trainer.train_on(wrong_bits=0.0)
     for _ in range(200):
-        assert not trainer.annealing
+        assert not trainer.schedule.annealing
         trainer.train_on(wrong_bits=0.0)
-    assert (trainer.annealing, trainer.progress.restarts) == (True, allowed)
+    assert (trainer.schedule.annealing, trainer.progress.restarts) == (True, allowed)
 
 
 @pytest.mark.slow
@@ -263,7 +264,7 @@ def test_every_restart_prefers_the_next_addressing(make_scripted: Callable[..., 
     seen = []
     for _ in range(5):
         heads = trainer._network.in_range(trainer._network.heads(tf.zeros([1, 5])))
-        seen.append((round(float(heads.gate[0, 0, 0]), 3), trainer.learning_rate))
+        seen.append((round(float(heads.gate[0, 0, 0]), 3), trainer.schedule.learning_rate))
         trainer.train()
     location, content = (0.119, 2e-3), (0.5, 1e-3)  # 0.119 is the sigmoid of -2
     assert seen == [location, location, content, location, location]
@@ -318,11 +319,11 @@ def test_a_training_without_early_stopping_goes_on_after_annealing(make_scripted
     trainer = make_scripted(early_stopping=False, annealing_batches=2)
     for _ in range(200 + 10):
         trainer.train_on(wrong_bits=0.0)
-    assert trainer.annealing
-    assert not trainer.annealed
+    assert trainer.schedule.annealing
+    assert not trainer.schedule.annealed
     rates = []
     for _ in range(3):
-        rates.append(trainer.learning_rate)
+        rates.append(trainer.schedule.learning_rate)
         trainer.train_on(wrong_bits=0.0)
     assert rates == sorted(rates, reverse=True)
 
@@ -362,7 +363,7 @@ def test_every_lesson_begins_with_the_full_learning_rate_and_every_start_with_th
     )
     rates = []
     for loss in [0.05] * 100 + [0.3] * 20 + [0.2] * 100:
-        rates.append(trainer.learning_rate)
+        rates.append(trainer.schedule.learning_rate)
         trainer.train_on(wrong_bits=1.0, loss=loss)
     assert rates[0] == rates[120] == trainer.config.learning_rate > rates[119]
     assert (trainer.progress.restarts, trainer.progress.lesson) == (1, 0)
@@ -384,7 +385,7 @@ def test_a_setback_takes_the_network_back_to_its_lowest_loss_and_halves_the_lear
     assert 0.97 ** (batches - 1) > (1.2 - 0.41) > 0.97**batches  # the average loss has passed 2 * 0.2 + 0.01
     for name, value in trainer.variables().items():
         np.testing.assert_array_equal(value, best[name])
-    assert trainer.learning_rate == trainer.config.learning_rate / 2
+    assert trainer.schedule.learning_rate == trainer.config.learning_rate / 2
     assert trainer.progress.loss == pytest.approx((0.2 + 0.41) / 2)
     assert trainer.progress.restarts == 0
 
@@ -417,9 +418,9 @@ def test_the_higher_loss_of_larger_sizes_in_annealing_is_no_setback(
     trainer = make_scripted(setback=2.0, annealing_practice=practice)
     for _ in range(200):
         trainer.train_on(wrong_bits=0.0, loss=0.1)
-    assert trainer.annealing
+    assert trainer.schedule.annealing
     trainer.progress.setbacks = 3
-    assert trainer.learning_rate == (1e-3 if practice else 2e-3 / 8)
+    assert trainer.schedule.learning_rate == (1e-3 if practice else 2e-3 / 8)
     trainer.progress.setbacks = 0
     for _ in range(40):
         trainer.train_on(wrong_bits=1.0, loss=0.5)
@@ -435,7 +436,7 @@ def test_without_setbacks_none_is_minded(make_scripted: Callable[..., Scripted])
     trainer = make_scripted()
     for loss in [0.1] * 100 + [5.0] * 100:
         trainer.train_on(wrong_bits=1.0, loss=loss)
-    assert trainer.learning_rate == trainer.config.learning_rate
+    assert trainer.schedule.learning_rate == trainer.config.learning_rate
 
 
 def test_annealing_is_not_counted_as_learning(make_scripted: Callable[..., Scripted]) -> None:
@@ -448,9 +449,9 @@ def test_annealing_is_not_counted_as_learning(make_scripted: Callable[..., Scrip
 def test_a_network_of_nan_restarts_at_once(trainer: Scripted) -> None:
     for _ in range(201):
         trainer.train_on(wrong_bits=0.0)
-    assert trainer.annealing
+    assert trainer.schedule.annealing
     trainer.train_on(wrong_bits=0.0, loss=math.nan)
-    assert (trainer.annealing, trainer.progress.restarts, trainer.progress.batches) == (False, 1, 202)
+    assert (trainer.schedule.annealing, trainer.progress.restarts, trainer.progress.batches) == (False, 1, 202)
     trainer.train_on(wrong_bits=0.0)
     assert trainer.progress.restarts == 1
 
@@ -470,7 +471,7 @@ def test_wrong_bits_in_sequences_of_the_variant_do_not_count(
     trainer._step = step
     steps = [trainer.train() for _ in range(19 // batch_size)]  # the first of every eight is of the variant
     assert {(float(one.wrong_bits), float(one.cost)) for one in steps} == {(0.0, 0.0)}
-    assert trainer.annealing
+    assert trainer.schedule.annealing
 
 
 def test_memory_locations_are_drawn_from_those_of_the_recipe(make_scripted: Callable[..., Scripted]) -> None:
@@ -485,7 +486,7 @@ def test_memory_locations_are_drawn_from_those_of_the_recipe(make_scripted: Call
     for annealing_since in (None, 0):
         seen.clear()
         for _ in range(40):
-            trainer.progress = schedule.Progress(batches=len(seen), annealing_since=annealing_since)
+            trainer.schedule.progress = Progress(batches=len(seen), annealing_since=annealing_since)
             trainer.train()
         assert set(seen) == ({4, 7} if annealing_since is None else {4, 7, 9})
 
@@ -500,7 +501,7 @@ def test_longer_sequences_in_annealing_have_more_memory_locations(make_scripted:
         return tf.constant(0.2), tf.ones(x.shape[1]), tf.ones(x.shape[1])
 
     trainer._step = step
-    trainer.progress = schedule.Progress(annealing_since=0)
+    trainer.schedule.progress = Progress(annealing_since=0)
     for _ in range(200):
         trainer.train()
     assert seen == {(words, n) for words in range(1, 7) for n in (4, 7, 9) if words <= 2 or n >= words + 2}
