@@ -21,7 +21,7 @@ import time
 from importlib.metadata import version
 from typing import Any
 
-from history import climb, losses, reports
+from history import climb, losses, reports, since
 from on_ray import add_ray, results
 from programs import seconds_to_import
 from seeds import add_seeds
@@ -92,7 +92,7 @@ def _train(folder: pathlib.Path, seed: int, options: list[str]) -> dict[str, Any
         raise SystemExit(done.stderr)
     summary = json.loads(done.stdout)
     lines = reports(folder)
-    history, rise = losses(lines), climb(lines, summary["sequences_to_converge"])
+    history, rise = losses(lines), climb(losses(since(lines, summary["sequences_to_converge"])))
     return {
         "code": done.returncode,
         "converge": summary["seconds_to_converge"],

@@ -18,20 +18,22 @@ def losses(lines: Sequence[dict[str, Any]]) -> list[float]:
     return [math.nan if line["loss"] is None else line["loss"] for line in lines]
 
 
-def climb(lines: Sequence[dict[str, Any]], sequences_to_converge: int | None) -> float | None:
-    """The largest rise of the loss above the lowest one before it, after convergence; None without convergence."""
-    converged = _since(lines, sequences_to_converge)
-    lowest = itertools.accumulate(converged, min)
-    return max((loss / low for loss, low in zip(converged, lowest, strict=True)), default=None)
+def costs(lines: Sequence[dict[str, Any]]) -> list[float]:
+    """The cost of each line: of the task itself alone, where the loss is also that of its variant and of practice."""
+    return [math.nan if line["cost"] is None else line["cost"] for line in lines]
 
 
-def highest(lines: Sequence[dict[str, Any]], sequences_to_converge: int | None) -> float | None:
-    """The highest loss after convergence as a multiple of the loss at convergence; None without convergence."""
-    converged = _since(lines, sequences_to_converge)
-    return max(converged) / converged[0] if converged else None
+def since(lines: Sequence[dict[str, Any]], sequences_to_converge: int | None) -> list[dict[str, Any]]:
+    """The lines from convergence on; none without convergence."""
+    return [line for line in lines if sequences_to_converge and line["sequences"] >= sequences_to_converge]
 
 
-def _since(lines: Sequence[dict[str, Any]], sequences_to_converge: int | None) -> list[float]:
-    """The losses from convergence on."""
-    since = math.inf if sequences_to_converge is None else sequences_to_converge
-    return losses([line for line in lines if line["sequences"] >= since])
+def climb(figures: Sequence[float]) -> float | None:
+    """The largest rise of a figure above the lowest one before it; None without figures."""
+    lowest = itertools.accumulate(figures, min)
+    return max((figure / low for figure, low in zip(figures, lowest, strict=True)), default=None)
+
+
+def highest(figures: Sequence[float]) -> float | None:
+    """The highest figure as a multiple of the first one; None without figures."""
+    return max(figures) / figures[0] if figures else None
