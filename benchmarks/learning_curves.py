@@ -2,8 +2,8 @@
 
 On the left the cost while learning, in bits per sequence against the sequences seen, as the paper plots it: every seed
 is a thin line, the thick one is their median, and a tick below marks where a seed had converged. On the right the cost
-and the wrong bits by the size of the sequences, through the exported model: a dot for each seed, and a cross for what
-the paper's network with a feedforward controller reaches.
+by the size of the sequences, through the exported model: a dot for each seed, and a cross for what the paper's network
+with a feedforward controller reaches.
 """
 
 import argparse
@@ -18,9 +18,10 @@ from history import reports
 from matplotlib import pyplot
 from matplotlib.axes import Axes
 
-from ntm.tasks.task import describe
+from ntm.runtime.evaluate import readable
 
 _LEAST = 1e-3  # costs below are drawn as this one
+_COLORS = "tab:blue", "tab:orange", "tab:green"
 
 
 def main() -> None:
@@ -45,6 +46,11 @@ def main() -> None:
 def _draw(axes: Any, task: str, seeds: list[dict[str, Any]], runs: pathlib.Path) -> None:
     histories = [reports(runs / task / f"seed-{run['seed']}") for run in seeds]
     _draw_learning(axes[0], histories, [run["sequences_to_converge"] for run in seeds])
+    trained = [run["sizes"][0] for run in seeds if run["sizes"]]  # the first size is that of the training
+    optimal = [scores["optimal_cost_mean"] for scores in trained if "optimal_cost_mean" in scores]
+    if optimal:
+        axes[0].axhline(float(np.mean(optimal)), color="tab:gray", ls="--", lw=1, label="optimal predictor")
+        axes[0].legend(fontsize=7, frameon=False)
     axes[0].set_title(f"{task}: {len(seeds)} seed{'s' * (len(seeds) > 1)}", loc="left", fontsize=10)
     _draw_sizes(axes[1], task, [run["sizes"] for run in seeds if run["sizes"]])
 
@@ -69,16 +75,31 @@ def _draw_learning(axis: Axes, histories: list[list[dict[str, Any]]], converged:
 
 
 def _draw_sizes(axis: Axes, task: str, sizes: list[list[dict[str, Any]]]) -> None:
+    """Dots for the seeds at each size, in another colour for each way to choose N; and crosses for the paper."""
     evaluations = EVALUATIONS[task]
-    for i, evaluation in enumerate(evaluations):
-        costs = [max(seed[i]["cost_mean"] - seed[i].get("optimal_cost_mean", 0.0), _LEAST) for seed in sizes]
-        axis.plot([i] * len(costs), costs, "o", color="tab:blue", ms=4, alpha=0.5, mew=0)
-        paper = [float(number) for number in re.findall(r"[\d.]+", evaluation.paper)]
-        axis.plot([i] * len(paper), [max(number, _LEAST) for number in paper], "x", color="tab:red", ms=7)
+    # From left to right the last number of a size grows last: 10 words 10 times, 20 words 10 times, 10 words 11 times.
+    places = sorted({tuple(evaluation.size.values()) for evaluation in evaluations}, key=lambda values: values[::-1])
+    locations = list(dict.fromkeys(evaluation.memory_locations for evaluation in evaluations))
+    for i, n in enumerate(locations):
+        at, costs = [], []
+        for evaluation, scores in zip(evaluations, zip(*sizes, strict=True), strict=True):
+            if evaluation.memory_locations == n:
+                place = places.index(tuple(evaluation.size.values())) + 0.25 * (i - (len(locations) - 1) / 2)
+                at += [place] * len(scores)
+                costs += [max(s["cost_mean"] - s.get("optimal_cost_mean", 0.0), _LEAST) for s in scores]
+        label = "N just enough" if n is None else f"N = {n}"
+        axis.plot(at, costs, "o", color=_COLORS[i], ms=4, alpha=0.5, mew=0, label=label)
+    for evaluation in evaluations:
+        paper = [max(float(number), _LEAST) for number in re.findall(r"[\d.]+", evaluation.paper)]
+        axis.plot([places.index(tuple(evaluation.size.values()))] * len(paper), paper, "x", color="tab:red", ms=7)
+    if len(locations) > 1:
+        axis.legend(fontsize=7, frameon=False, loc="upper left", handletextpad=0)
     axis.set_yscale("log")
     axis.set_ylim(bottom=_LEAST / 2)
-    labels = [f"{describe(e.size)}{f', N = {e.memory_locations}' if e.memory_locations else ''}" for e in evaluations]
-    axis.set_xticks(range(len(labels)), labels, rotation=30, ha="right", fontsize=6)
+    axis.set_xlim(-0.5, len(places) - 0.5)
+    labels = [", ".join(map(readable, values)) for values in places]
+    axis.set_xticks(range(len(places)), labels, fontsize=8)
+    axis.set_xlabel(", ".join(evaluations[0].size))
     axis.set_ylabel("bits per sequence")
     axis.spines[["top", "right"]].set_visible(False)
 
