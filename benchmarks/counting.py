@@ -1,4 +1,4 @@
-"""Teach repeat copy to count to 10, then to 20, and count the wrong sequences by size; Markdown.
+"""Teach repeat copy to count to 10, then to 20, and count the wrong sequences by size after each; Markdown.
 
 ``--count`` is the option of the task: the network sees the count as a ``number``, as in the paper, or as ``steps``.
 Every seed is trained with default options, as by ``ntm-train --task repeat-copy --option count=COUNT``. It is trained
@@ -18,12 +18,13 @@ from seeds import add_seeds
 
 import ntm
 from ntm import console, text
-from ntm.runtime.evaluate import Case, run_case, task_of
+from ntm.runtime.evaluate import Case, readable, run_case, task_of
 from ntm.tasks.repeat_copy import COUNTS
 from ntm.tasks.task import describe
 from ntm.training.run import load_run
 
-SIZES = [(10, 10), (20, 10), (10, 15), (10, 20), (20, 20), (10, 24), (10, 30)]  # words and repeats
+# Words and repeats.
+SIZES = [(10, 10), (20, 10), (30, 10), (10, 11), (10, 12), (10, 15), (10, 20), (20, 20), (10, 24), (10, 30)]
 
 
 def main() -> int:
@@ -35,7 +36,8 @@ def main() -> int:
     parser.add_argument("--sequences", type=int, default=1_000, help="of each size (default: %(default)s)")
     arguments = parser.parse_args()
     cases = [Case({"length": words, "repeats": repeats}, 128, arguments.sequences) for words, repeats in SIZES]
-    rows = [["count", "seed", "sequences to count to 10", "further to 20", *(describe(case.size) for case in cases)]]
+    header = ["count", "seed", "to count to", "sequences to converge", "s to finish"]
+    rows = [header + [describe(case.size) for case in cases]]
     good = True
     with tempfile.TemporaryDirectory() as temporary:
         for count in arguments.count.split(","):
@@ -45,13 +47,14 @@ def main() -> int:
                 task = ["--task", "repeat-copy", "--option", f"count={count}"]
                 train(first, seed, task)
                 train(further, seed, [*task, "--from", str(first), "--size", "repeats=1-20"])
-                converged = [load_run(run).summary["sequences_to_converge"] for run in (first, further)]
-                model = pathlib.Path(temporary, count, name, "model")
-                exported = export(further, model)
-                cells = [f"{sequences:,}" if sequences else "never" for sequences in converged]
-                rows.append([count, str(seed), *cells, *(_wrong(model, cases) if exported else [""] * len(cases))])
-                good &= all(converged) and exported
-                print(" ".join(rows[-1]), file=sys.stderr, flush=True)
+                for run, most in (first, "10"), (further, "20"):
+                    summary, model = load_run(run).summary, pathlib.Path(temporary, count, name, most)
+                    exported, sequences = export(run, model), summary["sequences_to_converge"]
+                    cells = [count, str(seed), most, f"{sequences:,}" if sequences else "never"]
+                    cells += [readable(summary["seconds"]), *(_wrong(model, cases) if exported else [""] * len(cases))]
+                    rows.append(cells)
+                    good &= bool(sequences) and exported
+                    print(" ".join(cells), file=sys.stderr, flush=True)
     print(f"Wrong sequences of {arguments.sequences:,}, N = 128:\n\n{text.table(rows, left=1)}")
     return console.OK if good else console.WRONG
 

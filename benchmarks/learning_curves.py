@@ -2,8 +2,9 @@
 
 On the left the cost while learning, in bits per sequence against the sequences seen, as the paper plots it: every seed
 is a thin line, the thick one is their median, and a tick below marks where a seed had converged. On the right the cost
-by the size of the sequences, through the exported model: a dot for each seed, and a cross for what the paper's network
-with a feedforward controller reaches.
+by the size of the sequences, through the exported model: a dot for each seed, in a colour for each N, and a cross for
+what the paper's network with a feedforward controller reaches. Where no prediction is certain, a dashed line on the
+left shows the cost of the optimal predictor, and the right side is the cost above it.
 """
 
 import argparse
@@ -46,7 +47,8 @@ def main() -> None:
 def _draw(axes: Any, task: str, seeds: list[dict[str, Any]], runs: pathlib.Path) -> None:
     histories = [reports(runs / task / f"seed-{run['seed']}") for run in seeds]
     _draw_learning(axes[0], histories, [run["sequences_to_converge"] for run in seeds])
-    trained = [run["sizes"][0] for run in seeds if run["sizes"]]  # the first size is that of the training
+    # The first size of dynamic n-grams, the one such task, is that of the training.
+    trained = [run["sizes"][0] for run in seeds if run["sizes"]]
     optimal = [scores["optimal_cost_mean"] for scores in trained if "optimal_cost_mean" in scores]
     if optimal:
         axes[0].axhline(float(np.mean(optimal)), color="tab:gray", ls="--", lw=1, label="optimal predictor")
@@ -82,8 +84,9 @@ def _draw_sizes(axis: Axes, task: str, sizes: list[list[dict[str, Any]]]) -> Non
     locations = list(dict.fromkeys(evaluation.memory_locations for evaluation in evaluations))
     for i, n in enumerate(locations):
         at, costs = [], []
-        for evaluation, scores in zip(evaluations, zip(*sizes, strict=True), strict=True):
+        for j, evaluation in enumerate(evaluations):
             if evaluation.memory_locations == n:
+                scores = [seed[j] for seed in sizes]
                 place = places.index(tuple(evaluation.size.values())) + 0.25 * (i - (len(locations) - 1) / 2)
                 at += [place] * len(scores)
                 costs += [max(s["cost_mean"] - s.get("optimal_cost_mean", 0.0), _LEAST) for s in scores]

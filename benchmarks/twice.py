@@ -34,10 +34,11 @@ def main() -> int:
     add_seeds(parser, "0-2")
     parser.add_argument("--tasks", default=",".join(EVALUATIONS), help="with commas between (default: %(default)s)")
     parser.add_argument("--runs", type=pathlib.Path, required=True, help="a folder with the runs TASK/seed-0 …")
-    parser.add_argument("--keep", type=pathlib.Path, help="a folder for the longer runs, which it may have")
+    parser.add_argument("--keep", type=pathlib.Path, help="a folder to keep the longer runs in, or that has them")
     arguments = parser.parse_args()
     rows = [["task", "seed", "sequences to converge", "sequences", "NaN"]]
-    rows[0] += ["loss: climb", "highest / at convergence", "cost: climb", "highest / at convergence"]
+    for figure in ("loss", "cost"):
+        rows[0] += [f"{figure}: climb", f"{figure}: highest / at convergence"]
     rows[0] += ["passes at the end"]
     good = True
     with tempfile.TemporaryDirectory() as temporary:
@@ -47,11 +48,11 @@ def main() -> int:
             _train_twice(arguments.runs / name, longer)
             summary = load_run(longer).summary
             lines = reports(longer)
-            converged = since(lines, summary["sequences_to_converge"])
-            rise = climb(losses(converged))
+            after = since(lines, summary["sequences_to_converge"])
+            rise = climb(losses(after))
             missing = sum(map(math.isnan, losses(lines)))
             cells = [task, seed, summary["sequences_to_converge"] or "never", summary["sequences"], missing]
-            rises = rise, highest(losses(converged)), climb(costs(converged)), highest(costs(converged))
+            rises = rise, highest(losses(after)), climb(costs(after)), highest(costs(after))
             cells += ["" if value is None else f"{value:.1f}x" for value in rises]
             cells.append("yes" if summary["converged"] else "no")
             rows.append([f"{cell:,}" if isinstance(cell, int) else cell for cell in cells])

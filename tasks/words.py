@@ -58,9 +58,9 @@ def _bits(numbers: npt.NDArray[np.int64], bits: int) -> Words:
     return words
 
 
-# ``random`` bits; ``sparse``: random, but half of the words are zero; ``uneven``: every word has another share of ones;
-# ``zeros``; ``ones``; ``repeat``: one random word again and again; ``counter``: each word is the one before plus one;
-# ``text``: the characters of a text.
+# ``random`` bits; ``sparse``: random, but half of the words are zero; ``uneven``: each word has its own share of ones,
+# drawn from 0 to 1; ``zeros``; ``ones``; ``repeat``: one random word again and again; ``counter``: each word is the one
+# before plus one; ``text``: the characters of a text.
 PATTERNS: dict[str, Callable[[np.random.Generator, int, int, int], Words]] = {
     "random": _random,
     "sparse": _sparse,

@@ -48,7 +48,7 @@ class Recipe:
         one_output: fields of ``TrainingConfig`` that differ too for a task with one output number.
         practice: the largest size that is practised, as a multiple of the largest size of the training.
         annealing_practice: the same, while annealing.
-        wide_lessons: for a task with many outputs, the options of the task that differ in the lessons.
+        wide_lesson_options: for a task with many outputs, the options of the task in the lessons.
     """
 
     evidence: str
@@ -58,7 +58,7 @@ class Recipe:
     one_output: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     practice: Mapping[str, float] = dataclasses.field(default_factory=dict)
     annealing_practice: Mapping[str, float] = dataclasses.field(default_factory=dict)
-    wide_lessons: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    wide_lesson_options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def own_locations(self, needed: int) -> int:
         """N of the network for a task that needs this many locations."""
@@ -126,9 +126,9 @@ _OF_FEEDFORWARD: dict[str, Recipe] = {
         # Half of the words of one bit look like the empty input of the output phase, so that networks easily find their
         # way by content, which fails with long sequences.
         one_output={"gate_bias": -4.0},
-        # A random word of many bits is never nearly empty. So a network may learn to move its heads only at words, and
-        # then it fails with empty words.
-        wide_lessons={"pattern": "uneven"},
+        # A random word of many bits always has several ones. So a network may learn to move its heads only where it
+        # sees ones, and then it fails with empty words.
+        wide_lesson_options={"pattern": "uneven"},
     ),
     "repeat-copy": Recipe(
         evidence="docs/results/paper_tasks.md, Repeat copy",
@@ -218,7 +218,7 @@ _OF_FEEDFORWARD: dict[str, Recipe] = {
             "sharpness_penalty": 1e-3,
             "restart_batches": 5_000,
             "begun_loss": 0.3,
-            # A network learns to tell similar priorities apart slowly.
+            # It takes long to tell similar priorities apart: after 6,000 batches, networks close to the goal restarted.
             "unsolved_batches": 20_000,
             "max_batches": 80_000,
             **_SERVED,
@@ -255,6 +255,7 @@ RECIPES: dict[tuple[str, str], Recipe] = {
             locations=1.0,
             one_output={},
             annealing_practice={},
+            wide_lesson_options={},
             training={**recipe.training, **_OF_LSTM.get(task, {})},
         )
         for task, recipe in _OF_FEEDFORWARD.items()
@@ -267,7 +268,7 @@ def _wide(sizes: Mapping[str, tuple[int, int]], options: Mapping[str, Any]) -> d
 
     Args:
         sizes: the least and the most of each size of the training.
-        options: the options of the task that differ in these lessons.
+        options: the options of the task in these lessons.
     """
 
     def shortest(part: int, loss: float) -> Lesson:
@@ -351,7 +352,7 @@ def configure(task: Task, options: Mapping[str, Any] | None = None) -> tuple[Net
         by_recipe[name] = {size: (sizes[size][0], round(times * sizes[size][1])) for size, times in beyond.items()}
     if given:  # lessons are for the task's own sizes
         by_recipe.pop("lessons", None)
-    wide = _wide(sizes, recipe.wide_lessons) if task.output_size > _WIDE else {}
+    wide = _wide(sizes, recipe.wide_lesson_options) if task.output_size > _WIDE else {}
     slow = _OF_RMSPROP if options.get("optimizer") == RMSPROP else {}
     training = TrainingConfig(**{"sizes": sizes, "variant": task.variant} | by_recipe | wide | slow | options)
     if curriculum:

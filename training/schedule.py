@@ -1,7 +1,9 @@
-"""The schedule of a training: what comes next, after the figures of the batches and the results of the checks."""
+"""The schedule of a training: from the figures of the batches and the checks, it decides what comes next."""
 
 import dataclasses
+import enum
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 from ntm.training.config import LOCATION, Lesson, TrainingConfig
@@ -59,12 +61,22 @@ class Progress:
     content_off: bool = False  # whether content addressing is turned off in the averaged network
 
 
+class Action(enum.Enum):
+    """What becomes of the network after a batch."""
+
+    GO_ON = enum.auto()
+    RESTART = enum.auto()  # begin anew, with other initial variables
+    GO_BACK = enum.auto()  # go on from the snapshot
+    KEEP = enum.auto()  # take a snapshot
+
+
 class Schedule:
     """What comes next in a training.
 
-    A constant learning rate, which falls slowly once the loss is small, until the network has converged; then
-    ``annealing_batches`` with a learning rate that falls as 1/t. The network restarts if it has not begun to learn, or
-    has not converged, after a number of batches. It goes back to an earlier state if the loss has risen.
+    Before convergence the learning rate is constant while the loss is large, and falls as 1/t while it is small. After
+    convergence comes annealing: ``annealing_batches`` with a learning rate that falls as 1/t. The network restarts if
+    it has not begun to learn, or has not converged, after a number of batches. It goes back to a snapshot, the
+    variables with the lowest loss, if the loss has risen.
 
     Args:
         config: the recipe.
@@ -126,25 +138,44 @@ class Schedule:
         blur = config.blur_penalty if self.annealing else 0.0
         return share * config.content_penalty, share * config.writing_penalty, share * blur, 0.0, config.drift_penalty
 
-    def locations(self, times: float) -> tuple[int, ...]:
+    def locations(self, larger: float) -> tuple[int, ...]:
         """The N from which that of the next batch is drawn.
 
         Args:
-            times: how many times the locations of the largest training sequence the batch needs.
+            larger: how many times the locations of the largest training sequence the batch needs.
         """
         further = self._config.annealing_locations if self.annealing else ()
         choices = (*self._locations, *further)
-        if times <= 1:
+        if larger <= 1:
             return choices
-        return tuple(n for n in choices if n >= times * self._locations[0]) or (max(choices),)
+        return tuple(n for n in choices if n >= larger * self._locations[0]) or (max(choices),)
 
-    def count(self, step: Step, loss: float) -> None:
-        """Count a batch.
+    def advance(self, step: Step, loss: float, check: Callable[[], Check]) -> Action:
+        """Count a batch, and say what becomes of the network.
 
         Args:
             step: the figures of the batch.
-            loss: its loss above that of the optimal predictor.
+            loss: its loss above that of the optimal predictor, in nats per output number.
+            check: checks the network; it is called if the network may have converged.
         """
+        self._count(step, loss)
+        restart = self._fails(check()) if self._is_time_to_check else self._is_time_to_restart
+        action = Action.GO_ON
+        if restart or self._has_diverged:
+            old, action = self.progress, Action.RESTART
+            self.progress = Progress(batches=old.batches, restarts=old.restarts + 1, checks=old.checks)
+        elif self._is_setback:
+            action = Action.GO_BACK
+            self.progress.setbacks += 1
+            # The lowest average may have been chance.
+            self.progress.loss = self.progress.lowest_loss = (self._lowest_loss + self._setback_limit) / 2
+        elif self._is_time_for_snapshot:
+            action = Action.KEEP
+            self.progress.lowest_loss = self.progress.loss
+        self._end_lesson()
+        return action
+
+    def _count(self, step: Step, loss: float) -> None:
         progress, config = self.progress, self._config
         progress.content_off = False  # a network with other variables has passed without content addressing
         progress.batches += 1
@@ -157,7 +188,7 @@ class Schedule:
             progress.clean_sequences = 0 if step.wrong_bits else progress.clean_sequences + config.batch_size
 
     @property
-    def is_time_to_check(self) -> bool:
+    def _is_time_to_check(self) -> bool:
         """Whether the network may have converged."""
         progress, config = self.progress, self._config
         if self.annealing or self._lesson is not None:
@@ -167,7 +198,7 @@ class Schedule:
         return progress.clean_sequences >= config.clean_sequences
 
     @property
-    def is_time_to_restart(self) -> bool:
+    def _is_time_to_restart(self) -> bool:
         """Whether this start has taken too long."""
         progress, config, lesson = self.progress, self._config, self._lesson
         if self.annealing:
@@ -180,56 +211,40 @@ class Schedule:
             allowed *= _PATIENCE
         return progress.learning_batches >= starts * allowed
 
-    def judge(self, found: Check) -> bool:
-        """Begin annealing if a check was passed; returns whether the network restarts."""
+    def _fails(self, found: Check) -> bool:
+        """Begin annealing if a check was passed; returns whether the network restarts in place of that."""
         progress = self.progress
         if not found.passed:
             progress.failed_checks += 1
             progress.clean_sequences -= max(_MORE_CLEAN_SEQUENCES, _MORE_EACH_TIME * progress.failed_checks)
-            return self.is_time_to_restart
+            return self._is_time_to_restart
         if found.content_users and progress.restarts < self._config.content_restarts:
             return True
         progress.annealing_since = progress.batches
         return False
 
-    def restart(self) -> None:
-        """Begin anew, with other initial variables."""
-        old = self.progress
-        self.progress = Progress(batches=old.batches, restarts=old.restarts + 1, checks=old.checks)
-
     @property
-    def has_diverged(self) -> bool:
-        """Whether the loss is not finite, and there is no earlier state to go back to."""
+    def _has_diverged(self) -> bool:
+        """Whether the loss is not finite, and there is no snapshot to go back to."""
         return not math.isfinite(self.progress.loss) and self.progress.lowest_loss is None
 
     @property
-    def is_setback(self) -> bool:
-        """Whether the loss has risen so far that the network goes back to the snapshot."""
+    def _is_setback(self) -> bool:
+        """Whether the loss has risen so far that the network goes back to the snapshot, with half the learning rate."""
         if not self._config.setback:
             return False
         loss = self.progress.loss
-        return not math.isfinite(loss) or (loss > self._highest_loss and not self._practises_larger_sizes)
-
-    def go_back(self) -> None:
-        """Go on from the snapshot, with half the learning rate."""
-        progress = self.progress
-        progress.setbacks += 1
-        # The lowest average may have been chance.
-        progress.loss = progress.lowest_loss = (self._lowest_loss + self._highest_loss) / 2
+        return not math.isfinite(loss) or (loss > self._setback_limit and not self._practises_larger_sizes)
 
     @property
-    def is_time_for_snapshot(self) -> bool:
-        """Whether the network is the best of the lesson, so that it is kept."""
+    def _is_time_for_snapshot(self) -> bool:
+        """Whether a snapshot is due, and the loss is the lowest of the lesson."""
         progress = self.progress
         if not self._config.setback or progress.lesson_batches % _SNAPSHOT_BATCHES:
             return False
         return progress.loss < self._lowest_loss
 
-    def keep(self) -> None:
-        """Take the present loss for that of the snapshot."""
-        self.progress.lowest_loss = self.progress.loss
-
-    def next_lesson(self) -> None:
+    def _end_lesson(self) -> None:
         """Begin the next lesson with the present network, if this one is over."""
         progress, lesson = self.progress, self._lesson
         if lesson is None or not self._is_over(lesson):
@@ -277,6 +292,6 @@ class Schedule:
         return math.inf if lowest is None else lowest
 
     @property
-    def _highest_loss(self) -> float:
+    def _setback_limit(self) -> float:
         """The loss above which there is a setback."""
         return self._config.setback * max(self._lowest_loss, 0.0) + _SMALL_LOSS

@@ -17,7 +17,7 @@ from ntm.training.data import Data, Padded
 from ntm.training.distribution import Replicas
 from ntm.training.losses import Sequences
 from ntm.training.optimizer import OPTIMIZERS, flatten
-from ntm.training.schedule import Check, Progress, Schedule, Step
+from ntm.training.schedule import Action, Check, Progress, Schedule, Step
 
 # A check has _CHECK_SEQUENCES new sequences with N as configured, and as many with _OTHER_LOCATIONS times N, since a
 # network that depends on the length of the circle of locations passes with one N only. A network that works with its
@@ -127,26 +127,21 @@ class Trainer:
         return step
 
     def _advance(self, step: Step, loss: float) -> None:
-        """Count a batch, and check, restart, go back or keep a snapshot if it is due.
+        """Advance the schedule by a batch, and do with the network what it says.
 
         Args:
             step: the figures of the batch.
             loss: its loss above that of the optimal predictor.
         """
-        schedule = self.schedule
-        schedule.count(step, loss)
-        restart = schedule.judge(self.check()) if schedule.is_time_to_check else schedule.is_time_to_restart
-        if restart or schedule.has_diverged:
+        action = self.schedule.advance(step, loss, self.check)
+        if action is Action.RESTART:
             self._restart()
-        elif schedule.is_setback:
+        elif action is Action.GO_BACK:
             for variable, best in zip(self._tensors(), self._snapshot, strict=True):
                 variable.assign(best)
-            schedule.go_back()
-        elif schedule.is_time_for_snapshot:
+        elif action is Action.KEEP:
             for variable, best in zip(self._tensors(), self._snapshot, strict=True):
                 best.assign(variable)
-            schedule.keep()
-        schedule.next_lesson()
 
     def check(self) -> Check:
         """Run the averaged network on new sequences: with N as configured, and if it passes, with another N."""
@@ -206,7 +201,7 @@ class Trainer:
         return self._averaged
 
     def _restart(self) -> None:
-        self.schedule.restart()
+        """Take the initial variables of this start."""
         fresh = self._new_network(self._network.config)
         for variable, value in zip(self._network.variables, fresh.variables, strict=True):
             variable.assign(value)
