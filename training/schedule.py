@@ -162,8 +162,7 @@ class Schedule:
         restart = self._fails(check()) if self._is_time_to_check else self._is_time_to_restart
         action = Action.GO_ON
         if restart or self._has_diverged:
-            old, action = self.progress, Action.RESTART
-            self.progress = Progress(batches=old.batches, restarts=old.restarts + 1, checks=old.checks)
+            action = self._restart()
         elif self._is_setback:
             action = Action.GO_BACK
             self.progress.setbacks += 1
@@ -252,20 +251,29 @@ class Schedule:
         progress.lesson, progress.lesson_batches, progress.lowest_loss = progress.lesson + 1, 0, None
         progress.setbacks = progress.clean_sequences = progress.learned_batches = 0
 
-    def go_on(self) -> None:
-        """Go on after a failed last check.
+    def go_on(self) -> Action:
+        """Go on after a failed last check, and say what becomes of the network.
 
         Often few bits are wrong, and annealing goes on: for as many batches again as the recipe has. If none of the
-        checks meanwhile has passed, the learning rate had fallen too early. So annealing ends, and the learning rate
-        rises, to at most twice what it was without setbacks before annealing.
+        checks meanwhile has passed, the network relies on content addressing or on N, and restarts if
+        ``content_restarts`` allows it. Otherwise the learning rate had fallen too early. So annealing ends, and the
+        learning rate rises, to at most twice what it was without setbacks before annealing.
         """
         progress = self.progress
         if progress.further_annealing < self._config.annealing_batches:
             progress.further_annealing += min(_FURTHER_ANNEALING, self._config.annealing_batches)
-            return
+            return Action.GO_ON
+        if progress.restarts < self._config.content_restarts:
+            return self._restart()
         progress.annealing_since, progress.further_annealing = None, 0
         progress.clean_sequences = progress.setbacks = 0
         progress.learned_batches //= 2
+        return Action.GO_ON
+
+    def _restart(self) -> Action:
+        old = self.progress
+        self.progress = Progress(batches=old.batches, restarts=old.restarts + 1, checks=old.checks)
+        return Action.RESTART
 
     @property
     def _practises_larger_sizes(self) -> bool:

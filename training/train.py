@@ -264,7 +264,7 @@ def _train(training: "_Training", resume: bool, replace: bool, report: Report, i
             training.conclude()
         line = training.line()
         if trainer.schedule.annealed and not training.summary["converged"] and not training.exhausted:
-            trainer.schedule.go_on()
+            trainer.go_on()
             ended = False
         training.report(line)
         report(line)

@@ -133,7 +133,13 @@ class Trainer:
             step: the figures of the batch.
             loss: its loss above that of the optimal predictor.
         """
-        action = self.schedule.advance(step, loss, self.check)
+        self._follow(self.schedule.advance(step, loss, self.check))
+
+    def go_on(self) -> None:
+        """Go on after a failed last check."""
+        self._follow(self.schedule.go_on())
+
+    def _follow(self, action: Action) -> None:
         if action is Action.RESTART:
             self._restart()
         elif action is Action.GO_BACK:

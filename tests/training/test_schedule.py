@@ -163,7 +163,7 @@ def test_after_a_failed_last_check_annealing_goes_on_as_long_again(
     make_scripted: Callable[..., Scripted], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(schedule, "_FURTHER_ANNEALING", 4)
-    trainer = make_scripted(annealing_batches=10)
+    trainer = make_scripted(annealing_batches=10, content_restarts=0)
     for _ in range(200):
         trainer.train_on(wrong_bits=0.0)
     ends, rates = [], []
@@ -172,7 +172,7 @@ def test_after_a_failed_last_check_annealing_goes_on_as_long_again(
         trainer.train_on(wrong_bits=1.0)
         if trainer.schedule.annealed:
             ends.append(trainer.progress.batches - 200)
-            trainer.schedule.go_on()
+            trainer.go_on()
     assert ends == [10, 14, 18, 22]
     assert rates == sorted(rates, reverse=True)
     assert (trainer.schedule.annealed, trainer.schedule.learning_rate) == (False, trainer.config.learning_rate)
@@ -186,16 +186,34 @@ def test_after_a_failed_last_check_annealing_goes_on_as_long_again(
 
 
 def test_after_failed_last_checks_the_learning_rate_rises(make_scripted: Callable[..., Scripted]) -> None:
-    trainer = make_scripted(learned_loss=0.1, halving_batches=50, setback=2.0, annealing_batches=0)
+    options = {"learned_loss": 0.1, "halving_batches": 50, "setback": 2.0, "annealing_batches": 0}
+    trainer = make_scripted(**options, content_restarts=0)
     for _ in range(199):
         trainer.train_on(wrong_bits=0.0, loss=0.0)
     trainer.progress.setbacks = 2
     learned, before = trainer.progress.learned_batches, trainer.schedule.learning_rate
     trainer.train_on(wrong_bits=0.0, loss=0.0)
     assert trainer.schedule.annealing
-    trainer.schedule.go_on()
+    trainer.go_on()
     assert before == pytest.approx(trainer.config.learning_rate / (1 + learned / 50) / 4)
     assert trainer.schedule.learning_rate == pytest.approx(trainer.config.learning_rate / (1 + (learned + 1) // 2 / 50))
+
+
+def test_after_failed_last_checks_the_network_restarts_as_often_as_the_recipe_says(
+    make_scripted: Callable[..., Scripted],
+) -> None:
+    trainer = make_scripted(annealing_batches=4, content_restarts=1)
+    before = trainer.variables()
+    for restarts in (0, 1, 1):
+        for _ in range(200):
+            trainer.train_on(wrong_bits=0.0)
+        while trainer.schedule.annealing:
+            assert trainer.progress.restarts == restarts
+            trainer.train_on(wrong_bits=1.0)
+            if trainer.schedule.annealed:
+                trainer.go_on()
+    after = trainer.variables()
+    assert any((after[name] != before[name]).any() for name in before)
 
 
 @pytest.mark.slow
