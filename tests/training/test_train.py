@@ -312,22 +312,23 @@ def test_history_tells_of_checks_and_a_finished_run_is_not_trained_on(
     assert (again.summary, len(lines)) == (trained.summary, count)
 
 
-def test_a_network_that_fails_the_last_check_learns_on(
-    tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path
+@pytest.mark.parametrize("restarts", [0, 1])
+def test_a_network_that_fails_the_last_checks_learns_on_or_restarts(
+    tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path, restarts: int
 ) -> None:
     monkeypatch.setattr(Trainer, "_train_step", lambda *_: figures(0.1, 0.0))
     checks = iter([PASSED, FAILED, FAILED, PASSED, PASSED])  # to anneal, twice at the end of it, and both again
     monkeypatch.setattr(Trainer, "check", lambda _: next(checks))
     lines: list[dict[str, Any]] = []
-    options = tiny | {"max_batches": 20_000, "annealing_batches": 50, "turn_content_off": False}
-    trained = train(COPY, tmp_path, report=lines.append, **options)
+    options = {"max_batches": 20_000, "annealing_batches": 50, "turn_content_off": False, "content_restarts": restarts}
+    trained = train(COPY, tmp_path, report=lines.append, **tiny | options)
     assert {line["batches"]: line["check_wrong_bits"] for line in lines if "check_wrong_bits" in line} == {
         250: 7,
         300: 7,
         550: 0,
     }
     assert [line["learning_rate"] for line in lines if 325 <= line["batches"] <= 475] == [2e-3] * 7
-    assert (trained.converged, trained.summary["batches"], trained.summary["restarts"]) == (True, 550, 0)
+    assert (trained.converged, trained.summary["batches"], trained.summary["restarts"]) == (True, 550, restarts)
 
 
 def test_what_was_reached_before_a_restart_does_not_count(
