@@ -81,20 +81,25 @@ def _draw_sizes(axis: Axes, task: str, sizes: list[list[dict[str, Any]]]) -> Non
     evaluations = EVALUATIONS[task]
     # From left to right the last number of a size grows last: 10 words 10 times, 20 words 10 times, 10 words 11 times.
     places = sorted({tuple(evaluation.size.values()) for evaluation in evaluations}, key=lambda values: values[::-1])
+    at = [places.index(tuple(evaluation.size.values())) for evaluation in evaluations]
     locations = list(dict.fromkeys(evaluation.memory_locations for evaluation in evaluations))
     for i, n in enumerate(locations):
-        at, costs = [], []
-        for j, evaluation in enumerate(evaluations):
-            if evaluation.memory_locations == n:
-                scores = [seed[j] for seed in sizes]
-                place = places.index(tuple(evaluation.size.values())) + 0.25 * (i - (len(locations) - 1) / 2)
-                at += [place] * len(scores)
-                costs += [max(s["cost_mean"] - s.get("optimal_cost_mean", 0.0), _LEAST) for s in scores]
-        label = "N just enough" if n is None else f"N = {n}"
-        axis.plot(at, costs, "o", color=_COLORS[i], ms=4, alpha=0.5, mew=0, label=label)
-    for evaluation in evaluations:
+        shown = [j for j, evaluation in enumerate(evaluations) if evaluation.memory_locations == n]
+        aside = 0.25 * (i - (len(locations) - 1) / 2)
+        costs = [[seed[j]["cost_mean"] - seed[j].get("optimal_cost_mean", 0.0) for seed in sizes] for j in shown]
+        axis.plot(
+            np.repeat([at[j] + aside for j in shown], len(sizes)),
+            np.maximum(np.ravel(costs), _LEAST),
+            "o",
+            color=_COLORS[i],
+            ms=4,
+            alpha=0.5,
+            mew=0,
+            label="N just enough" if n is None else f"N = {n}",
+        )
+    for place, evaluation in zip(at, evaluations, strict=True):
         paper = [max(float(number), _LEAST) for number in re.findall(r"[\d.]+", evaluation.paper)]
-        axis.plot([places.index(tuple(evaluation.size.values()))] * len(paper), paper, "x", color="tab:red", ms=7)
+        axis.plot([place] * len(paper), paper, "x", color="tab:red", ms=7)
     if len(locations) > 1:
         axis.legend(fontsize=7, frameon=False, loc="upper left", handletextpad=0)
     axis.set_yscale("log")

@@ -155,8 +155,8 @@ class TrainingConfig:
         begun_loss: a network below this loss has begun to learn; the loss of chance is 0.69 if every output is certain.
         unsolved_batches: restart if the network has not converged after this many batches, or three times as many while
             the average loss is below ``learned_loss``. Every restart allows as many batches more.
-        content_restarts: the most restarts of a converged network that relies on content addressing, or fails all last
-            checks.
+        content_restarts: the most restarts of a converged network that relies on content addressing, or that fails
+            every check at the end of annealing.
         annealing_batches: the batches with a falling learning rate, once the network has converged.
         annealing_learning_rate: the learning rate at the beginning of annealing.
         annealing_halving_batches: while annealing, the learning rate falls as 1/t, to its half after this many batches.

@@ -159,7 +159,7 @@ class Schedule:
             check: checks the network; it is called if the network may have converged.
         """
         self._count(step, loss)
-        restart = self._fails(check()) if self._is_time_to_check else self._is_time_to_restart
+        restart = self._restarts_after(check()) if self._is_time_to_check else self._is_time_to_restart
         action = Action.GO_ON
         if restart or self._has_diverged:
             action = self._restart()
@@ -210,7 +210,7 @@ class Schedule:
             allowed *= _PATIENCE
         return progress.learning_batches >= starts * allowed
 
-    def _fails(self, found: Check) -> bool:
+    def _restarts_after(self, found: Check) -> bool:
         """Begin annealing if a check was passed; returns whether the network restarts in place of that."""
         progress = self.progress
         if not found.passed:

@@ -12,7 +12,6 @@ import tensorflow as tf
 
 from ntm.models import NTMCell
 from ntm.tasks import Batch, Size, Task, find
-from ntm.training import trainer as module
 from ntm.training.data import Data
 from ntm.training.recipes import configure
 from ntm.training.trainer import Trainer
@@ -114,9 +113,9 @@ def test_a_check_counts_what_the_averaged_network_does(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A goal that is always reached shows the second part of the check."""
-    monkeypatch.setattr(module, "_CHECK_SEQUENCES", 40)
+    monkeypatch.setattr("ntm.training.trainer._CHECK_SEQUENCES", 40)
     numbers = (3 + 3) * memory_locations + 2 * 3  # in the state of a sequence
-    monkeypatch.setattr(module, "_CHECKED_AT_ONCE", 7 * numbers)  # seven side by side
+    monkeypatch.setattr("ntm.training.trainer._CHECKED_AT_ONCE", 7 * numbers)  # seven side by side
     trainer = make_trainer(network={"read_heads": 2}, goal=goal)
     values = np.random.default_rng(20).normal(size=trainer._optimizer.average.shape)
     trainer._optimizer.average.assign(values.astype(np.float32))
@@ -139,7 +138,7 @@ def nats_of_the_best(bits: list[int]) -> float:
 
 
 def test_cost_is_measured_above_the_optimal_predictor(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_CHECK_SEQUENCES", 40)
+    monkeypatch.setattr("ntm.training.trainer._CHECK_SEQUENCES", 40)
     task = find("dynamic-ngrams", {"n": 2})
     options = {"sizes": {"length": (4, 9)}, "goal": 0.01, "controller_sizes": (5,), "xla": False}
     trainer = Trainer(*configure(task, options=options), task)
@@ -179,7 +178,7 @@ class Coin(Task):
 
 @pytest.mark.filterwarnings("error")
 def test_the_cost_of_the_optimal_predictor_is_a_cross_entropy_of_what_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_CHECK_SEQUENCES", 40)
+    monkeypatch.setattr("ntm.training.trainer._CHECK_SEQUENCES", 40)
     trainer = Trainer(*configure(Coin(), options={"goal": 0.01, "controller_sizes": (5,), "xla": False}), Coin())
     average = trainer._optimizer.average
     average.assign(tf.zeros_like(average))

@@ -9,10 +9,9 @@ import pytest
 
 from ntm.models import NTMConfig
 from ntm.tasks import Task, find
-from ntm.training import trainer as module
 from ntm.training.config import LOCATION, Lesson, TrainingConfig
 from ntm.training.recipes import configure
-from ntm.training.trainer import Trainer
+from ntm.training.trainer import Trainer, least_bytes
 
 COPY = find("copy", {"bits": 2})
 
@@ -113,15 +112,15 @@ def test_a_training_that_does_not_fit_the_memory_is_told_beforehand(
 ) -> None:
     """8 GiB are too little; what each of them changes is what takes them."""
     largest = configure(task, options={"sizes": training.get("sizes", {})} | network | training)
-    assert module.least_bytes(*largest, task) > 8 << 30
-    assert module.least_bytes(*configure(task), task) < 1 << 30
+    assert least_bytes(*largest, task) > 8 << 30
+    assert least_bytes(*configure(task), task) < 1 << 30
 
 
 def test_the_least_bytes_grow_with_every_size(make_trainer: Callable[..., Trainer]) -> None:
     network, config = make_trainer().result().config, make_trainer().config
 
     def bytes_of(change: Callable[[NTMConfig, TrainingConfig], tuple[NTMConfig, TrainingConfig]]) -> int:
-        return module.least_bytes(*change(network, config), COPY)
+        return least_bytes(*change(network, config), COPY)
 
     least = bytes_of(lambda *both: both)
     steps, kept = 5 * 8, 3 * 4 + 2 * 4 + 3 + (5 + 24 + 2)  # the numbers that a step of a sequence leaves behind
